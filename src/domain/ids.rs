@@ -1,0 +1,142 @@
+//! Identifiers: 1 to 128 of `[A-Za-z0-9._:-]`, cheap to clone.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest identifier, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Prefix of the grants that the billing cycle makes. Callers may not use it.
+pub const PLAN_GRANT_PREFIX: &str = "plan:";
+/// Prefix of the adjustment grants that refunds make. Callers may not use it.
+pub const REFUND_GRANT_PREFIX: &str = "refund:";
+
+/// Why a text is no identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("must not be empty: 1 to 128 of [A-Za-z0-9._:-]")]
+    Empty,
+    /// The text is longer than [`ID_BYTES_MAX`].
+    #[error("is {0} bytes long: 1 to 128 of [A-Za-z0-9._:-]")]
+    TooLong(usize),
+    /// The text has a character outside the alphabet.
+    #[error("has {0:?}: 1 to 128 of [A-Za-z0-9._:-]")]
+    Alphabet(char),
+}
+
+fn check(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > ID_BYTES_MAX {
+        return Err(IdError::TooLong(text.len()));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(c) => Err(IdError::Alphabet(c)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks length and alphabet, once, at the edge.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check(text)?;
+                Ok($name(Arc::from(text)))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                $name::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// An account.
+    AccountId
+);
+id!(
+    /// A reservation or a charge; both share one name space within an account.
+    ReservationId
+);
+id!(
+    /// An extension of a reservation, unique within it.
+    ExtensionId
+);
+id!(
+    /// A grant, unique within its account.
+    GrantId
+);
+id!(
+    /// A plan change or a refund, unique within its account and kind.
+    ChangeId
+);
+id!(
+    /// A plan of the catalogue.
+    PlanId
+);
+id!(
+    /// A pack of the catalogue.
+    PackId
+);
+
+impl GrantId {
+    /// The grant that the billing cycle number `index` makes.
+    pub fn plan(index: u32) -> Self {
+        GrantId(Arc::from(format!("{PLAN_GRANT_PREFIX}{index}")))
+    }
+
+    /// The adjustment grant that takes what a refund can't give back to its own grants. The
+    /// number of the change makes it unique and keeps it short, whatever the refund is called.
+    pub fn refund(change: u64) -> Self {
+        GrantId(Arc::from(format!("{REFUND_GRANT_PREFIX}{change}")))
+    }
+
+    /// Whether only the system may make a grant of this name.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with(PLAN_GRANT_PREFIX) || self.0.starts_with(REFUND_GRANT_PREFIX)
+    }
+}
