@@ -16,6 +16,7 @@ pub mod entry;
 pub mod grant;
 pub mod ids;
 pub mod rate_card;
+pub mod refund;
 pub mod reservation;
 pub mod timestamp;
 pub mod usage;

@@ -1,5 +1,11 @@
 //! skeleton
-#![allow(missing_docs)]
 /// The generated contract.
-pub mod pb { tonic::include_proto!("tollgate.v1"); 
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tollgate.bin")); }
+#[allow(missing_docs)]
+pub mod pb {
+    tonic::include_proto!("tollgate.v1");
+    /// x
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tollgate.bin"));
+}
+pub mod domain;
+pub mod hot;
+pub mod ledger;

@@ -1,0 +1,336 @@
+//! An account: its plan, its billing cycle, its grants in the order of spending, its debt; and
+//! the few ways in which credits move between its grants. [`super::book`] builds the transitions
+//! from these; nothing here decides.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cycle::Cycle,
+    decision::Balance,
+    entry::GrantMove,
+    grant::{Draw, Grant, GrantKind},
+    ids::{AccountId, GrantId, PlanId},
+    timestamp::Timestamp,
+};
+
+/// Whether an account may hold credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It may.
+    Active,
+    /// No new holds; open ones still settle.
+    Suspended,
+    /// As suspended, and its grants are void.
+    Closed,
+}
+
+impl Status {
+    /// The name that scenario files and the command line use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Suspended => "suspended",
+            Status::Closed => "closed",
+        }
+    }
+}
+
+/// What happens to usage above the hold that no grant covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OveragePolicy {
+    /// The account owes it.
+    #[default]
+    Debt,
+    /// It is written off.
+    Absorb,
+}
+
+impl OveragePolicy {
+    /// The name that scenario files and the command line use.
+    pub fn name(self) -> &'static str {
+        match self {
+            OveragePolicy::Debt => "debt",
+            OveragePolicy::Absorb => "absorb",
+        }
+    }
+}
+
+/// A plan as an account has it: with the allowance that it was taken with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanTerm {
+    /// The plan.
+    pub id: PlanId,
+    /// Credits per cycle.
+    pub allowance: u64,
+}
+
+/// An account without its grants and counters: what each ledger entry leaves it as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountHead {
+    /// Whether it may hold.
+    pub status: Status,
+    /// The plan of this cycle.
+    pub plan: PlanTerm,
+    /// The plan of the next one, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_plan: Option<PlanTerm>,
+    /// What becomes of uncovered overage.
+    pub overage: OveragePolicy,
+    /// When the subscription started: the anchor of every cycle.
+    pub anchor: Timestamp,
+    /// The present cycle.
+    pub cycle: Cycle,
+    /// What it owes.
+    pub debt: u64,
+    /// The number of the last administrative change that was applied.
+    pub applied_change: u64,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Everything but grants and counters.
+    pub head: AccountHead,
+    /// The live grants, in the order in which they are spent.
+    pub grants: Vec<Grant>,
+    /// Of the newest entry.
+    pub sequence: u64,
+    /// Increases with every change, holds included.
+    pub version: u64,
+}
+
+/// Which way credits leave a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// Set aside.
+    Hold,
+    /// Charged.
+    Use,
+}
+
+impl Account {
+    /// What can be spent: the rest of every active grant, and nothing while there is debt.
+    pub fn available(&self, now: Timestamp) -> u64 {
+        if self.head.debt > 0 {
+            return 0;
+        }
+        self.active(now).map(Grant::remaining).sum()
+    }
+
+    /// What open holds set aside.
+    pub fn held(&self) -> u64 {
+        self.grants.iter().map(|grant| grant.held).sum()
+    }
+
+    /// What the live grants have left, holds included, less the debt: the number that all entries
+    /// add up to.
+    pub fn worth(&self) -> i64 {
+        let left: u64 =
+            self.grants.iter().map(|grant| grant.amount - grant.used - grant.expired).sum();
+        left as i64 - self.head.debt as i64
+    }
+
+    /// The grant of this cycle's plan, unless it was voided and is gone.
+    pub fn plan_grant(&self) -> Option<&Grant> {
+        let id = GrantId::plan(self.head.cycle.index);
+        self.grants.iter().find(|grant| grant.kind == GrantKind::Plan && grant.id == id)
+    }
+
+    /// What it has, as it is answered.
+    pub fn balance(&self, now: Timestamp) -> Balance {
+        let plan = self.plan_grant().filter(|grant| grant.is_active(now));
+        let pack_remaining = self
+            .active(now)
+            .filter(|grant| grant.kind != GrantKind::Plan)
+            .map(Grant::remaining)
+            .sum();
+        Balance {
+            available: self.available(now),
+            held: self.held(),
+            debt: self.head.debt,
+            plan_id: self.head.plan.id.clone(),
+            plan_allowance: self.head.plan.allowance,
+            plan_used: self.plan_grant().map_or(0, |grant| grant.used),
+            plan_remaining: plan.map_or(0, Grant::remaining),
+            pack_remaining,
+            renews_at: self.head.cycle.end,
+            sequence: self.sequence,
+            as_of: now,
+            version: self.version,
+        }
+    }
+
+    /// Puts a grant in its place in the order of spending.
+    pub fn insert_grant(&mut self, grant: Grant) {
+        let place = self
+            .grants
+            .partition_point(|other| other.spending_order(&grant) == std::cmp::Ordering::Less);
+        self.grants.insert(place, grant);
+    }
+
+    /// A live grant.
+    pub fn grant(&self, id: &GrantId) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.id == *id)
+    }
+
+    pub(super) fn grant_mut(&mut self, id: &GrantId) -> Option<&mut Grant> {
+        self.grants.iter_mut().find(|grant| grant.id == *id)
+    }
+
+    fn active(&self, now: Timestamp) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter(move |grant| grant.is_active(now))
+    }
+
+    /// Takes up to `credits` out of the active grants, in order; answers from which.
+    pub(super) fn take(&mut self, credits: u64, how: Take, now: Timestamp) -> Vec<Draw> {
+        let mut missing = credits;
+        let mut draws = Vec::new();
+        for grant in self.grants.iter_mut().filter(|grant| grant.is_active(now)) {
+            if missing == 0 {
+                break;
+            }
+            let part = grant.remaining().min(missing);
+            if part == 0 {
+                continue;
+            }
+            match how {
+                Take::Hold => grant.held += part,
+                Take::Use => grant.used += part,
+            }
+            missing -= part;
+            draws.push(Draw { grant_id: grant.id.clone(), credits: part });
+        }
+        draws
+    }
+
+    /// Turns up to `credits` of some holds into charges, first hold first; answers what was
+    /// charged and leaves in `holds` what is still held.
+    pub(super) fn use_holds(&mut self, holds: &mut Vec<Draw>, credits: u64) -> Vec<Draw> {
+        let mut missing = credits;
+        let mut used = Vec::new();
+        for hold in holds.iter_mut() {
+            let part = hold.credits.min(missing);
+            if part == 0 {
+                break;
+            }
+            if let Some(grant) = self.grant_mut(&hold.grant_id) {
+                grant.held -= part;
+                grant.used += part;
+            }
+            hold.credits -= part;
+            missing -= part;
+            used.push(Draw { grant_id: hold.grant_id.clone(), credits: part });
+        }
+        holds.retain(|hold| hold.credits > 0);
+        used
+    }
+
+    /// Gives holds back to their grants. What returns to a grant that has ended expires, and so
+    /// does what a downgraded plan's allowance has no room for; the moves say how much.
+    pub(super) fn return_holds(&mut self, holds: &[Draw], now: Timestamp) -> Vec<GrantMove> {
+        let mut moves = Vec::new();
+        for hold in holds {
+            let allowance = self.plan_allowance_of(&hold.grant_id);
+            let Some(grant) = self.grant_mut(&hold.grant_id) else { continue };
+            grant.held -= hold.credits;
+            let lost = surplus(grant, allowance, now).min(hold.credits);
+            if lost > 0 {
+                grant.expired += lost;
+                let mut moved = GrantMove::of(&grant.id);
+                moved.expired = lost as i64;
+                moves.push(moved);
+            }
+        }
+        moves
+    }
+
+    /// Un-charges credits of one grant. `Err` where that grant can't have them back: it has
+    /// ended, is gone, or a downgraded plan has no room for them.
+    pub(super) fn uncharge(
+        &mut self,
+        grant_id: &GrantId,
+        credits: u64,
+        now: Timestamp,
+    ) -> Result<GrantMove, NoWayBack> {
+        let allowance = self.plan_allowance_of(grant_id);
+        let grant = self.grant_mut(grant_id).ok_or(NoWayBack)?;
+        if grant.has_ended(now) || grant.used < credits {
+            return Err(NoWayBack);
+        }
+        grant.used -= credits;
+        if surplus(grant, allowance, now) > 0 {
+            grant.used += credits;
+            return Err(NoWayBack);
+        }
+        let mut moved = GrantMove::of(grant_id);
+        moved.used = -(credits as i64);
+        Ok(moved)
+    }
+
+    /// The allowance that bounds a grant: only this cycle's plan grant has one.
+    fn plan_allowance_of(&self, grant_id: &GrantId) -> Option<u64> {
+        (*grant_id == GrantId::plan(self.head.cycle.index)).then_some(self.head.plan.allowance)
+    }
+
+    /// Drops grants that can never move again. This cycle's plan grant stays.
+    pub(super) fn drop_ended(&mut self, now: Timestamp) {
+        let current = GrantId::plan(self.head.cycle.index);
+        self.grants.retain(|grant| {
+            grant.held > 0 || grant.remaining() > 0 || !grant.has_ended(now) || grant.id == current
+        });
+    }
+
+    /// Drops grants that are used up. A refund brings one back, with what the ledger knows of it.
+    pub(super) fn drop_used_up(&mut self) {
+        let current = GrantId::plan(self.head.cycle.index);
+        self.grants
+            .retain(|grant| grant.held > 0 || grant.remaining() > 0 || grant.id == current);
+    }
+
+    /// Says what of DESIGN.md's invariants 1 and 2 does not hold, of what the account alone shows.
+    pub fn broken_invariant(&self, now: Timestamp) -> Option<String> {
+        if let Some(grant) = self.grants.iter().find(|grant| !grant.adds_up()) {
+            return Some(format!(
+                "grant {}: used {} + held {} + expired {} exceed its amount {}",
+                grant.id, grant.used, grant.held, grant.expired, grant.amount
+            ));
+        }
+        let unordered = self
+            .grants
+            .windows(2)
+            .find(|pair| pair[0].spending_order(&pair[1]) != std::cmp::Ordering::Less);
+        if let Some(pair) = unordered {
+            return Some(format!("grants {} and {} are out of order", pair[0].id, pair[1].id));
+        }
+        let spendable: u64 = self.active(now).map(Grant::remaining).sum();
+        if self.head.debt > 0 && spendable > 0 {
+            return Some(format!(
+                "debt {} stands beside {spendable} spendable credits",
+                self.head.debt
+            ));
+        }
+        None
+    }
+}
+
+/// A grant can't have its credits back.
+pub(super) struct NoWayBack;
+
+/// How much of what is left of a grant must not be spent: all of it where the grant has ended;
+/// where it is the plan's, what exceeds the allowance less what is used and held.
+fn surplus(grant: &Grant, allowance: Option<u64>, now: Timestamp) -> u64 {
+    if grant.has_ended(now) {
+        return grant.remaining();
+    }
+    match allowance {
+        Some(allowance) => {
+            let room = allowance.saturating_sub(grant.used + grant.held);
+            grant.remaining().saturating_sub(room)
+        }
+        None => 0,
+    }
+}

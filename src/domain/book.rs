@@ -1,0 +1,401 @@
+//! The book of one account: the account and its reservations, and every transition between their
+//! states (DESIGN.md, section 3). Each transition checks everything, then applies everything, and
+//! leaves its ledger entries and the reservations it touched in [`Effects`].
+//!
+//! A store runs a transition under its own lock (memory) or as one script (Redis); the rules are
+//! these either way.
+
+mod change;
+mod commit;
+mod extend;
+mod release;
+mod reserve;
+mod settle;
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{
+    account::{Account, Status, Take},
+    change::plan_grant,
+    command::Renewal,
+    credits::MAX_CREDITS,
+    decision::{Balance, CycleEnded, Denial, DenialReason, Refusal, ReservationView},
+    entry::{Entry, EntryKind, GrantMove, Settlement},
+    grant::{Draw, add_draw, sum_draws},
+    ids::ReservationId,
+    reservation::{Reservation, State},
+    timestamp::Timestamp,
+};
+
+/// The most due holds that one step reclaims before it denies.
+pub const RECLAIM_MAX: usize = 1000;
+
+/// One account with its reservations.
+#[derive(Clone, Debug)]
+pub struct Book {
+    account: Account,
+    reservations: HashMap<ReservationId, Reservation>,
+    /// The open reservations by deadline.
+    due: BTreeSet<(Timestamp, ReservationId)>,
+}
+
+/// What a transition leaves behind for the store to keep.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Ledger entries, in sequence.
+    pub entries: Vec<Entry>,
+    /// Reservations that are new or changed.
+    pub touched: Vec<ReservationId>,
+}
+
+impl Book {
+    /// A book of an account, with the reservations that are known of it.
+    pub fn new(account: Account, reservations: impl IntoIterator<Item = Reservation>) -> Self {
+        let reservations: HashMap<_, _> =
+            reservations.into_iter().map(|known| (known.id.clone(), known)).collect();
+        let due = reservations
+            .values()
+            .filter(|reservation| reservation.state == State::Open)
+            .map(|reservation| (reservation.expires_at, reservation.id.clone()))
+            .collect();
+        Book { account, reservations, due }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// A reservation, whatever its state.
+    pub fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.reservations.get(id)
+    }
+
+    /// Every reservation that is remembered.
+    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.reservations.values()
+    }
+
+    /// The earliest deadline of an open reservation.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Lets time act on the account: expires grants and pays debt from what became spendable.
+    /// `Err` where the cycle is over: renew first.
+    pub fn advance(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), Refusal> {
+        self.check_cycle(now)?;
+        self.expire_grants(now, effects);
+        self.repay_debt(now, effects);
+        Ok(())
+    }
+
+    /// What the account has. Changes nothing but what time changes.
+    pub fn balance(&mut self, now: Timestamp, effects: &mut Effects) -> Result<Balance, Refusal> {
+        self.advance(now, effects)?;
+        Ok(self.account.balance(now))
+    }
+
+    /// Begins a new cycle where the one that the renewal names is still the account's.
+    pub fn renew(&mut self, renewal: &Renewal, now: Timestamp, effects: &mut Effects) {
+        if self.account.head.cycle != renewal.ended {
+            return;
+        }
+        self.expire_grants(now, effects);
+        self.account.drop_used_up();
+        let head = &mut self.account.head;
+        head.cycle = renewal.cycle;
+        head.plan = renewal.plan.clone();
+        head.next_plan = None;
+        let grant = plan_grant(&renewal.plan, renewal.cycle);
+        let mut moved = GrantMove::of(&grant.id);
+        moved.amount = grant.amount as i64;
+        moved.made = Some(Box::new(grant.clone()));
+        self.account.insert_grant(grant);
+        self.record(Draft::new(EntryKind::Renewal, vec![moved]), now, effects);
+        self.finish(now, effects);
+    }
+
+    /// Expires up to `max` due holds; answers how many.
+    pub fn expire_due(&mut self, max: usize, now: Timestamp, effects: &mut Effects) -> usize {
+        let mut expired = 0;
+        while expired < max {
+            let Some((at, id)) = self.due.first().cloned() else { break };
+            if at > now {
+                break;
+            }
+            self.expire(&id, now, effects);
+            expired += 1;
+        }
+        if expired > 0 {
+            self.finish(now, effects);
+        }
+        expired
+    }
+
+    /// Forgets a settled reservation that ended at or before `until`; answers whether it did.
+    pub fn forget(&mut self, id: &ReservationId, until: Timestamp) -> bool {
+        let ended = |known: &Reservation| {
+            known.state != State::Open && known.ended_at.is_some_and(|at| at <= until)
+        };
+        let forget = self.reservations.get(id).is_some_and(ended);
+        if forget {
+            self.reservations.remove(id);
+        }
+        forget
+    }
+
+    /// Says which of DESIGN.md's invariants 1 and 2 does not hold.
+    pub fn broken_invariant(&self, now: Timestamp) -> Option<String> {
+        if let Some(broken) = self.account.broken_invariant(now) {
+            return Some(broken);
+        }
+        let mut held: HashMap<&str, u64> = HashMap::new();
+        for draw in self.reservations.values().flat_map(|reservation| &reservation.holds) {
+            *held.entry(draw.grant_id.as_str()).or_default() += draw.credits;
+        }
+        for grant in &self.account.grants {
+            let of_holds = held.remove(grant.id.as_str()).unwrap_or(0);
+            if of_holds != grant.held {
+                return Some(format!(
+                    "grant {}: held {} where its open holds have {of_holds}",
+                    grant.id, grant.held
+                ));
+            }
+        }
+        held.into_iter()
+            .next()
+            .map(|(grant, credits)| format!("holds have {credits} of unknown grant {grant}"))
+    }
+
+    fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
+        let head = &self.account.head;
+        let renews = match head.status {
+            Status::Active | Status::Suspended => true,
+            Status::Closed => false,
+        };
+        if !renews || now < head.cycle.end {
+            return Ok(());
+        }
+        let plan = head.next_plan.as_ref().unwrap_or(&head.plan);
+        Err(Refusal::CycleEnded(CycleEnded {
+            anchor: head.anchor,
+            ended: head.cycle,
+            plan_id: plan.id.clone(),
+            allowance: plan.allowance,
+            now,
+        }))
+    }
+
+    fn expire_grants(&mut self, now: Timestamp, effects: &mut Effects) {
+        let mut moves = Vec::new();
+        let ended = self.account.grants.iter_mut().filter(|grant| grant.has_ended(now));
+        for grant in ended {
+            let left = grant.remaining();
+            if left > 0 {
+                grant.expired += left;
+                let mut moved = GrantMove::of(&grant.id);
+                moved.expired = left as i64;
+                moves.push(moved);
+            }
+        }
+        self.record_expiry(moves, now, effects);
+        self.account.drop_ended(now);
+    }
+
+    fn record_expiry(&mut self, moves: Vec<GrantMove>, now: Timestamp, effects: &mut Effects) {
+        if !moves.is_empty() {
+            self.record(Draft::new(EntryKind::Expiry, moves), now, effects);
+        }
+    }
+
+    /// Debt is the first thing that spendable credits pay.
+    fn repay_debt(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.account.head.debt == 0 {
+            return;
+        }
+        let draws = self.account.take(self.account.head.debt, Take::Use, now);
+        if draws.is_empty() {
+            return;
+        }
+        let repaid = sum_draws(&draws);
+        self.account.head.debt -= repaid;
+        let draft = Draft {
+            debt_added: -(repaid as i64),
+            ..Draft::new(EntryKind::DebtRepaid, used_moves(&draws))
+        };
+        self.record(draft, now, effects);
+    }
+
+    /// Ends every transition that changed something: pays debt, drops what has ended, counts.
+    fn finish(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.repay_debt(now, effects);
+        self.account.drop_ended(now);
+        self.account.version += 1;
+    }
+
+    /// Before a denial: due holds of this account must not cause it.
+    fn reclaim(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.expire_due(RECLAIM_MAX, now, effects);
+    }
+
+    /// Expires one reservation if its deadline has passed.
+    fn expire_if_due(&mut self, id: &ReservationId, now: Timestamp, effects: &mut Effects) {
+        if self.reservations.get(id).is_some_and(|known| known.is_due(now)) {
+            self.expire(id, now, effects);
+            self.finish(now, effects);
+        }
+    }
+
+    fn expire(&mut self, id: &ReservationId, now: Timestamp, effects: &mut Effects) {
+        if let Some(mut reservation) = self.check_out(id) {
+            let holds = std::mem::take(&mut reservation.holds);
+            reservation.state = State::Expired;
+            reservation.ended_at = Some(now);
+            let lost = self.account.return_holds(&holds, now);
+            self.check_in(reservation, effects);
+            self.record_expiry(lost, now, effects);
+        }
+    }
+
+    /// Takes a reservation out to be changed; [`Book::check_in`] puts it back.
+    fn check_out(&mut self, id: &ReservationId) -> Option<Reservation> {
+        let reservation = self.reservations.remove(id)?;
+        self.due.remove(&(reservation.expires_at, reservation.id.clone()));
+        Some(reservation)
+    }
+
+    fn check_in(&mut self, reservation: Reservation, effects: &mut Effects) -> ReservationView {
+        let view = reservation.view();
+        if reservation.state == State::Open {
+            self.due.insert((reservation.expires_at, reservation.id.clone()));
+        }
+        effects.touched.push(reservation.id.clone());
+        self.reservations.insert(reservation.id.clone(), reservation);
+        view
+    }
+
+    /// Why nothing may be held at all, whatever the amount.
+    fn status_denial(&self, required: u64, now: Timestamp) -> Option<Denial> {
+        let reason = match self.account.head.status {
+            Status::Active => return None,
+            Status::Suspended => DenialReason::AccountSuspended,
+            Status::Closed => DenialReason::AccountClosed,
+        };
+        Some(Denial { reason, required, available: self.account.available(now) })
+    }
+
+    /// Whether `least` credits can be taken, reclaiming due holds before it says no; and how
+    /// many of `asked` there are.
+    fn cover(
+        &mut self,
+        asked: u64,
+        least: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<u64, Denial> {
+        if let Some(denial) = self.status_denial(least, now) {
+            return Err(denial);
+        }
+        if asked == 0 {
+            return Ok(0);
+        }
+        if self.account.available(now) < asked {
+            self.reclaim(now, effects);
+        }
+        let available = self.account.available(now);
+        if available >= least {
+            return Ok(asked.min(available));
+        }
+        let reason = if self.account.head.debt > 0 {
+            DenialReason::DebtOutstanding
+        } else if available == 0 {
+            DenialReason::BalanceExhausted
+        } else {
+            DenialReason::InsufficientCredits
+        };
+        Err(Denial { reason, required: least, available })
+    }
+
+    /// Appends an entry with the account's next sequence. What it is worth follows from its
+    /// moves and its debt, so that entries always add up to the state.
+    fn record(&mut self, draft: Draft, now: Timestamp, effects: &mut Effects) {
+        self.account.sequence += 1;
+        let moved: i64 = draft.moves.iter().map(GrantMove::worth).sum();
+        let draws = if draft.draws.is_empty() { moved_draws(&draft.moves) } else { draft.draws };
+        effects.entries.push(Entry {
+            account_id: self.account.id.clone(),
+            sequence: self.account.sequence,
+            kind: draft.kind,
+            credits: moved - draft.debt_added,
+            available_after: self.account.available(now),
+            debt_after: self.account.head.debt,
+            draws,
+            occurred_at: now,
+            reason: draft.reason,
+            actor: draft.actor,
+            reservation_id: draft.reservation_id,
+            settlement: draft.settlement,
+            change: draft.change,
+            moves: draft.moves,
+            head: self.account.head.clone(),
+        });
+    }
+}
+
+/// An entry before the account numbers it.
+struct Draft {
+    kind: EntryKind,
+    moves: Vec<GrantMove>,
+    /// By how much the debt grew; negative where it was paid.
+    debt_added: i64,
+    /// The draws to show; empty: what the moves say.
+    draws: Vec<Draw>,
+    reason: String,
+    actor: String,
+    reservation_id: Option<ReservationId>,
+    settlement: Option<Box<Settlement>>,
+    change: Option<u64>,
+}
+
+impl Draft {
+    fn new(kind: EntryKind, moves: Vec<GrantMove>) -> Self {
+        Draft {
+            kind,
+            moves,
+            debt_added: 0,
+            draws: Vec::new(),
+            reason: String::new(),
+            actor: String::new(),
+            reservation_id: None,
+            settlement: None,
+            change: None,
+        }
+    }
+}
+
+/// The moves of charging some draws to their grants.
+fn used_moves(draws: &[Draw]) -> Vec<GrantMove> {
+    let used = |draw: &Draw| GrantMove {
+        used: draw.credits as i64,
+        ..GrantMove::of(&draw.grant_id)
+    };
+    draws.iter().map(used).collect()
+}
+
+/// The draws that some moves amount to: what each grant lost, or got.
+fn moved_draws(moves: &[GrantMove]) -> Vec<Draw> {
+    let mut draws = Vec::new();
+    for moved in moves {
+        add_draw(&mut draws, &moved.grant_id, moved.worth().unsigned_abs());
+    }
+    draws
+}
+
+/// Refuses a number that the stores could not keep.
+fn in_range(field: &'static str, credits: u64) -> Result<u64, Refusal> {
+    if credits > MAX_CREDITS {
+        return Err(Refusal::OutOfRange { field });
+    }
+    Ok(credits)
+}

@@ -1,0 +1,170 @@
+//! The seam to the hot balances: one atomic step per method, each of which decides and answers.
+//! There is no get and no set, so no caller can check first and act later.
+//!
+//! Expected refusals are values ([`Refusal`]); a [`HotFault`] says that the store failed and
+//! whether the step may have happened. Every step is safe to repeat after either: the ids in the
+//! commands make a second run answer what the first one answered.
+//!
+//! What is absent: no method takes the time (a store has its own clock), none waits for the
+//! ledger, and none knows a rate card.
+
+pub mod memory;
+
+use std::{error::Error, fmt};
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    account::Account,
+    change::{Applied, Change},
+    command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+    decision::{
+        Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
+    },
+    entry::Entry,
+    ids::{AccountId, ReservationId},
+    reservation::Reservation,
+    timestamp::Timestamp,
+};
+
+/// What a step answers: its value or an expected refusal; or the store's fault.
+pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
+
+/// A step's value, and where its shard's outbox stood after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done<T> {
+    /// The value.
+    pub value: T,
+    /// What the ledger must have reached for this answer to be durable there.
+    pub mark: Mark,
+}
+
+/// A place in a shard's outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The shard.
+    pub shard: u32,
+    /// How many records its outbox had had.
+    pub position: u64,
+}
+
+/// Whether a step that failed may have happened all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It did not happen.
+    Determinate,
+    /// It may have happened.
+    Indeterminate,
+}
+
+/// The store failed.
+#[derive(Debug)]
+pub struct HotFault {
+    /// Whether the step may have happened.
+    pub certainty: Certainty,
+    /// Which step it was.
+    pub operation: &'static str,
+    /// Why.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for HotFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certainty = match self.certainty {
+            Certainty::Determinate => "did not happen",
+            Certainty::Indeterminate => "may have happened",
+        };
+        write!(f, "hot store: {} failed and {certainty}: {}", self.operation, self.source)
+    }
+}
+
+impl Error for HotFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// What one shard has for the ledger: a consistent cut, everything up to `to`.
+#[derive(Clone, Debug, Default)]
+pub struct OutboxBatch {
+    /// The shard.
+    pub shard: u32,
+    /// The cursor that the ledger must have: what it has had so far.
+    pub from: u64,
+    /// The cursor after this batch.
+    pub to: u64,
+    /// New entries, in sequence for each account.
+    pub entries: Vec<Entry>,
+    /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
+    /// forgotten.
+    pub reservations: Vec<((AccountId, ReservationId), Option<Reservation>)>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds that expired.
+    pub expired: usize,
+    /// Settled reservations whose replay window is over.
+    pub forgotten: usize,
+}
+
+/// How much a hot store has on its hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HotStats {
+    /// Accounts that are loaded.
+    pub accounts: usize,
+    /// Reservations that are open.
+    pub open: usize,
+    /// Outbox records that the ledger does not have yet.
+    pub outbox: usize,
+}
+
+/// Hot balances. Every method is one atomic step on one account, or on one shard.
+#[async_trait]
+pub trait HotStore: Send + Sync {
+    /// Sets credits aside, or denies it.
+    async fn reserve(&self, command: &Reserve) -> Answer<Reserved>;
+    /// Adds to an open hold.
+    async fn extend(&self, command: &Extend) -> Answer<Extended>;
+    /// Settles usage.
+    async fn commit(&self, command: &Commit) -> Answer<Committed>;
+    /// Gives a hold back.
+    async fn release(&self, command: &Release) -> Answer<Released>;
+    /// Reserves and commits in one step.
+    async fn charge(&self, command: &Charge) -> Answer<Charged>;
+
+    /// What an account has.
+    async fn balance(&self, account_id: &AccountId) -> Answer<Balance>;
+    /// An account with its live grants and its balance.
+    async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)>;
+    /// A reservation as it is; `None`: not known.
+    async fn reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<ReservationView>>;
+
+    /// Applies an administrative change, if it is the account's next.
+    async fn apply(&self, change: &Change) -> Answer<Applied>;
+    /// Begins a new cycle, if the one that the renewal names is still the account's.
+    async fn renew(&self, renewal: &Renewal) -> Answer<()>;
+    /// Puts an account in, unless it is there already.
+    async fn load(&self, account: Account) -> Result<(), HotFault>;
+
+    /// Expires holds whose deadline has passed and forgets what no retry can ask for any more;
+    /// at most `max` of each per shard.
+    async fn sweep(&self, max: usize) -> Result<Swept, HotFault>;
+    /// How many shards there are, numbered from zero.
+    fn shards(&self) -> u32;
+    /// Everything that the ledger does not have yet. Nothing is taken out: that is `trim`'s work.
+    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault>;
+    /// Forgets what the ledger has.
+    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault>;
+    /// How much there is.
+    async fn stats(&self) -> Result<HotStats, HotFault>;
+    /// The store's clock.
+    async fn now(&self) -> Result<Timestamp, HotFault>;
+    /// The first broken invariant of every loaded account that has one, at most `max`.
+    async fn broken_invariants(&self, max: usize) -> Result<Vec<(AccountId, String)>, HotFault>;
+}

@@ -1,0 +1,302 @@
+//! The seam to the durable ledger: append-only entries, the state that they add up to, the
+//! administrative changes before they are applied, and every catalogue that ever priced anything.
+//!
+//! What is absent: a ledger never decides about credits, has no clock, and no method changes or
+//! deletes an entry.
+
+pub mod sqlite;
+
+use std::{error::Error, fmt};
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        account::{Account, PlanTerm, Status},
+        change::{Change, Create},
+        entry::{Entry, EntryKind},
+        grant::Grant,
+        ids::{AccountId, GrantId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+};
+
+/// The ledger failed: nothing of the operation counts, and it may be tried again.
+#[derive(Debug)]
+pub struct LedgerFault {
+    /// Which operation it was.
+    pub operation: &'static str,
+    /// Why.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for LedgerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ledger: {} failed: {}", self.operation, self.source)
+    }
+}
+
+impl Error for LedgerFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// An administrative change that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct ChangeRequest {
+    /// The account.
+    pub account_id: AccountId,
+    /// The idempotency key, unique within the account, e.g. `grant:pack-17`; absent for a change
+    /// that is idempotent by nature.
+    pub key: Option<String>,
+    /// What was asked for, field by field as the caller gave it: what a retry is compared with.
+    pub payload: Vec<(String, String)>,
+    /// What is to change.
+    pub wanted: Wanted,
+}
+
+/// What is to change.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// A new account.
+    Create(Create),
+    /// Another status.
+    SetStatus {
+        /// Which.
+        status: Status,
+        /// Why.
+        reason: String,
+    },
+    /// Another plan.
+    ChangePlan {
+        /// Which, at its present allowance.
+        plan: PlanTerm,
+        /// Wait for the renewal; absent: an upgrade acts at once, a downgrade waits.
+        at_renewal: Option<bool>,
+    },
+    /// More credits.
+    Grant {
+        /// The grant, untouched.
+        grant: Box<Grant>,
+        /// Why.
+        reason: String,
+    },
+    /// What is left of a grant is taken back.
+    Void {
+        /// The grant.
+        grant_id: GrantId,
+        /// Why.
+        reason: String,
+    },
+    /// Charged credits are given back.
+    Refund {
+        /// What was settled.
+        reservation_id: ReservationId,
+        /// How many; zero: all that is not refunded yet.
+        credits: u64,
+        /// Why.
+        reason: String,
+        /// Who.
+        actor: String,
+    },
+}
+
+/// What became of a change request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submitted {
+    /// It is in the ledger; it counts once it is applied.
+    New(Change),
+    /// It was there already, with the same payload.
+    Known(Change),
+    /// It was there already, with another payload.
+    Conflict {
+        /// The first field that differs.
+        field: String,
+    },
+    /// It can't be done.
+    Refused(SubmitRefusal),
+}
+
+/// Why a change can't be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitRefusal {
+    /// No such account.
+    #[error("no such account")]
+    AccountNotFound,
+    /// No such grant.
+    #[error("no such grant")]
+    GrantNotFound,
+    /// Nothing was settled under this reservation.
+    #[error("nothing was settled under this reservation")]
+    NothingSettled,
+    /// More than what was charged and not refunded yet.
+    #[error("{refundable} credits are charged and not refunded yet")]
+    RefundTooMuch {
+        /// What can be refunded.
+        refundable: u64,
+    },
+    /// The account's credits would leave the range that every store keeps exactly.
+    #[error("the account would have more than 9007199254740991 credits")]
+    OutOfRange,
+    /// The account has too many live grants.
+    #[error("an account has at most {max} live grants")]
+    TooManyGrants {
+        /// How many it may have.
+        max: usize,
+    },
+}
+
+/// An entry, and when the ledger got it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The entry.
+    pub entry: Entry,
+    /// When, by the settler's clock.
+    pub recorded_at: Timestamp,
+}
+
+/// Which entries to list. Every condition that is given must hold; none given: all.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Of one account.
+    pub account_id: Option<AccountId>,
+    /// Of one conversation.
+    pub conversation_id: Option<String>,
+    /// Of one reservation.
+    pub reservation_id: Option<ReservationId>,
+    /// Of these kinds; empty: all.
+    pub kinds: Vec<EntryKind>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+}
+
+/// A page of entries, newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<Recorded>,
+    /// Where the next page starts: opaque to callers; absent on the last page.
+    pub next: Option<String>,
+}
+
+/// What settling some batches did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settled {
+    /// Entries that were written.
+    pub entries: usize,
+    /// Whether another settler had moved a cursor: then nothing was written.
+    pub cursor_conflict: bool,
+    /// Changes that reverse settlements which the ledger had already: to be applied.
+    pub reversals: Vec<Change>,
+}
+
+/// Something that is off, found by an audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The account, where it is about one.
+    pub account_id: Option<AccountId>,
+    /// The invariant of DESIGN.md section 7, 1 to 6.
+    pub invariant: u8,
+    /// What is off.
+    pub detail: String,
+}
+
+/// A catalogue as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCatalog {
+    /// Its version.
+    pub version: String,
+    /// Its text.
+    pub yaml: String,
+}
+
+/// The durable ledger.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Writes a change under its key with the account's next change number, or says why not.
+    async fn submit(
+        &self,
+        request: &ChangeRequest,
+        now: Timestamp,
+    ) -> Result<Submitted, LedgerFault>;
+    /// Changes of one account from `number` on, in order, at most `max`.
+    async fn changes(
+        &self,
+        account_id: &AccountId,
+        number: u64,
+        max: usize,
+    ) -> Result<Vec<Change>, LedgerFault>;
+    /// Accounts that have changes which are not applied yet, at most `max`.
+    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
+
+    /// Writes all batches in one transaction: entries, the state that they add up to, the
+    /// reservations, and each shard's cursor by compare-and-set.
+    ///
+    /// A settlement whose key (account, reservation, commit) the ledger has already is written
+    /// too, since sequences have no gaps, and is reversed by a change of its own.
+    async fn settle(
+        &self,
+        batches: &[OutboxBatch],
+        now: Timestamp,
+    ) -> Result<Settled, LedgerFault>;
+    /// Every shard's cursor.
+    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault>;
+
+    /// One account, with the grants that are live at `now`.
+    async fn account(
+        &self,
+        account_id: &AccountId,
+        now: Timestamp,
+    ) -> Result<Option<Account>, LedgerFault>;
+    /// Accounts by id, after one, at most `max`, each as [`Ledger::account`] answers it.
+    async fn accounts(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Account>, LedgerFault>;
+    /// One grant, live or not, without what is held of it.
+    async fn grant(
+        &self,
+        account_id: &AccountId,
+        grant_id: &GrantId,
+    ) -> Result<Option<Grant>, LedgerFault>;
+    /// Accounts on which time has something to do by `now`: a cycle that is over (of an account
+    /// that is not closed) or a grant with something left that has expired. At most `max`.
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
+    /// Reservations that the hot store had when it last settled, by account and id, after one.
+    async fn reservations(
+        &self,
+        after: Option<&(AccountId, ReservationId)>,
+        max: usize,
+    ) -> Result<Vec<Reservation>, LedgerFault>;
+
+    /// Entries, newest first.
+    async fn entries(
+        &self,
+        filter: &EntryFilter,
+        page: Option<&str>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault>;
+    /// Every usage and refund entry of a conversation, oldest first; a refund belongs to the
+    /// conversation of the reservation that it refunds.
+    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault>;
+
+    /// Keeps a catalogue by its version for ever. `false`: that version is there with other text.
+    async fn put_catalog(
+        &self,
+        catalog: &StoredCatalog,
+        now: Timestamp,
+    ) -> Result<bool, LedgerFault>;
+    /// Every catalogue that was ever put.
+    async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault>;
+
+    /// Checks DESIGN.md's invariants on everything that is stored, in one consistent view; at
+    /// most `max` findings.
+    async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault>;
+}
