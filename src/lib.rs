@@ -6,6 +6,7 @@ pub mod pb {
     /// x
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tollgate.bin"));
 }
+pub mod clock;
 pub mod domain;
 pub mod hot;
 pub mod ledger;

@@ -81,6 +81,11 @@ impl Book {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// How many reservations are open.
+    pub fn open_count(&self) -> usize {
+        self.due.len()
+    }
+
     /// Lets time act on the account: expires grants and pays debt from what became spendable.
     /// `Err` where the cycle is over: renew first.
     pub fn advance(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), Refusal> {

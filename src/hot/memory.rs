@@ -1,1 +1,277 @@
-//! x
+//! Hot balances in this process: the domain's own transitions, under one lock per shard.
+//!
+//! A shard's lock covers its accounts and its outbox, so what the ledger is given is always a
+//! consistent cut of the shard: entries and reservations as they were at one instant. Nothing
+//! here touches a disk; what a crash leaves is what the settler last wrote.
+
+mod shard;
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use self::shard::Shard;
+use super::{Answer, Certainty, Done, HotFault, HotStats, HotStore, Mark, OutboxBatch, Swept};
+use crate::{
+    clock::Clock,
+    domain::{
+        account::Account,
+        book::{Book, Effects},
+        change::{Applied, Change},
+        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        decision::{
+            Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
+        },
+        ids::{AccountId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+};
+
+/// How a memory store is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryOptions {
+    /// How many shards, each under a lock of its own.
+    pub shards: u32,
+    /// How long the answer to a settled reservation is kept for whoever retries, in milliseconds.
+    pub replay_window_ms: u64,
+    /// How many outbox records one shard keeps while the ledger takes none. Beyond it every step
+    /// that would add one is refused as a fault.
+    pub outbox_max: usize,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        MemoryOptions { shards: 64, replay_window_ms: 86_400_000, outbox_max: 1_000_000 }
+    }
+}
+
+/// Hot balances in this process.
+#[derive(Debug)]
+pub struct MemoryHot {
+    shards: Vec<Mutex<Shard>>,
+    clock: Arc<dyn Clock>,
+    options: MemoryOptions,
+}
+
+/// The outbox is full, since the ledger has taken nothing for long.
+#[derive(Debug, thiserror::Error)]
+#[error("the outbox of shard {shard} is full: {records} records wait for the ledger")]
+struct OutboxFull {
+    shard: u32,
+    records: usize,
+}
+
+impl MemoryHot {
+    /// An empty store.
+    pub fn new(options: MemoryOptions, clock: Arc<dyn Clock>) -> Self {
+        let shards = options.shards.max(1);
+        let options = MemoryOptions { shards, ..options };
+        MemoryHot {
+            shards: (0..shards).map(|_| Mutex::new(Shard::default())).collect(),
+            clock,
+            options,
+        }
+    }
+
+    /// Puts back what the ledger had: shard cursors first, then accounts with their
+    /// reservations. Accounts that are there already stay as they are.
+    pub fn restore_cursors(&self, cursors: &[(u32, u64)]) {
+        for (shard, position) in cursors {
+            if let Some(shard) = self.shards.get(*shard as usize) {
+                shard.lock().start_at(*position);
+            }
+        }
+    }
+
+    /// Puts back accounts with the reservations that the ledger has of them: open ones hold
+    /// their credits again.
+    pub fn restore(&self, accounts: Vec<Account>, reservations: Vec<Reservation>) {
+        let now = self.clock.now();
+        let mut by_account: HashMap<AccountId, Vec<Reservation>> = HashMap::new();
+        for reservation in reservations {
+            by_account.entry(reservation.account_id.clone()).or_default().push(reservation);
+        }
+        for account in accounts {
+            let known = by_account.remove(&account.id).unwrap_or_default();
+            let book = restored_book(account, known, now);
+            self.shard_of(&book.account().id).1.lock().put(book);
+        }
+    }
+
+    fn shard_of(&self, account_id: &AccountId) -> (u32, &Mutex<Shard>) {
+        let mut hasher = DefaultHasher::new();
+        account_id.as_str().hash(&mut hasher);
+        let shard = (hasher.finish() % u64::from(self.options.shards)) as u32;
+        (shard, &self.shards[shard as usize])
+    }
+
+    /// Runs one transition on one account under its shard's lock.
+    fn step<T>(
+        &self,
+        operation: &'static str,
+        account_id: &AccountId,
+        transition: impl FnOnce(&mut Book, Timestamp, &mut Effects) -> Result<T, Refusal>,
+    ) -> Answer<T> {
+        let (number, shard) = self.shard_of(account_id);
+        let mut shard = shard.lock();
+        let now = shard.tick(self.clock.now());
+        if shard.waiting() >= self.options.outbox_max {
+            return Err(HotFault {
+                certainty: Certainty::Determinate,
+                operation,
+                source: Box::new(OutboxFull { shard: number, records: shard.waiting() }),
+            });
+        }
+        let answer = shard.run(account_id, now, transition);
+        let mark = Mark { shard: number, position: shard.tail() };
+        Ok(answer.map(|value| Done { value, mark }))
+    }
+}
+
+/// Versions continue above any that was answered before: they start from the clock.
+fn restored_book(mut account: Account, reservations: Vec<Reservation>, now: Timestamp) -> Book {
+    account.version = account.version.max(now.millis().unsigned_abs() * 1000);
+    for reservation in reservations.iter() {
+        for hold in &reservation.holds {
+            if let Some(grant) = account.grants.iter_mut().find(|grant| grant.id == hold.grant_id) {
+                grant.held += hold.credits;
+            }
+        }
+    }
+    Book::new(account, reservations)
+}
+
+#[async_trait]
+impl HotStore for MemoryHot {
+    async fn reserve(&self, command: &Reserve) -> Answer<Reserved> {
+        self.step("reserve", &command.account_id, |book, now, effects| {
+            book.reserve(command, now, effects)
+        })
+    }
+
+    async fn extend(&self, command: &Extend) -> Answer<Extended> {
+        self.step("extend", &command.account_id, |book, now, effects| {
+            book.extend(command, now, effects)
+        })
+    }
+
+    async fn commit(&self, command: &Commit) -> Answer<Committed> {
+        self.step("commit", &command.account_id, |book, now, effects| {
+            book.commit(command, now, effects)
+        })
+    }
+
+    async fn release(&self, command: &Release) -> Answer<Released> {
+        self.step("release", &command.account_id, |book, now, effects| {
+            book.release(command, now, effects)
+        })
+    }
+
+    async fn charge(&self, command: &Charge) -> Answer<Charged> {
+        self.step("charge", &command.account_id, |book, now, effects| {
+            book.charge(command, now, effects)
+        })
+    }
+
+    async fn balance(&self, account_id: &AccountId) -> Answer<Balance> {
+        self.step("balance", account_id, |book, now, effects| book.balance(now, effects))
+    }
+
+    async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
+        self.step("account", account_id, |book, now, effects| {
+            let balance = book.balance(now, effects)?;
+            Ok((book.account().clone(), balance))
+        })
+    }
+
+    async fn reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<ReservationView>> {
+        self.step("reservation", account_id, |book, _, _| {
+            Ok(book.reservation(reservation_id).map(Reservation::view))
+        })
+    }
+
+    async fn apply(&self, change: &Change) -> Answer<Applied> {
+        self.step("apply", &change.account_id, |book, now, effects| {
+            book.apply(change, now, effects)
+        })
+    }
+
+    async fn renew(&self, renewal: &Renewal) -> Answer<()> {
+        self.step("renew", &renewal.account_id, |book, now, effects| {
+            book.renew(renewal, now, effects);
+            Ok(())
+        })
+    }
+
+    async fn load(&self, account: Account) -> Result<(), HotFault> {
+        let book = restored_book(account, Vec::new(), self.clock.now());
+        self.shard_of(&book.account().id).1.lock().put(book);
+        Ok(())
+    }
+
+    async fn sweep(&self, max: usize) -> Result<Swept, HotFault> {
+        let mut swept = Swept::default();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let now = shard.tick(self.clock.now());
+            swept.expired += shard.expire_due(max, now);
+            let window = i64::try_from(self.options.replay_window_ms).unwrap_or(i64::MAX);
+            let until = Timestamp::from_millis(now.millis().saturating_sub(window));
+            swept.forgotten += shard.forget(max, until);
+        }
+        Ok(swept)
+    }
+
+    fn shards(&self) -> u32 {
+        self.options.shards
+    }
+
+    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
+        let batch = self.shards.get(shard as usize).map(|found| found.lock().outbox(shard));
+        Ok(batch.unwrap_or_default())
+    }
+
+    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
+        if let Some(shard) = self.shards.get(shard as usize) {
+            shard.lock().trim(to);
+        }
+        Ok(())
+    }
+
+    async fn stats(&self) -> Result<HotStats, HotFault> {
+        let mut stats = HotStats::default();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            stats.accounts += shard.accounts();
+            stats.open += shard.open();
+            stats.outbox += shard.waiting();
+        }
+        Ok(stats)
+    }
+
+    async fn now(&self) -> Result<Timestamp, HotFault> {
+        Ok(self.clock.now())
+    }
+
+    async fn broken_invariants(&self, max: usize) -> Result<Vec<(AccountId, String)>, HotFault> {
+        let mut broken = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            broken.extend(shard.broken_invariants(max - broken.len(), self.clock.now()));
+            if broken.len() >= max {
+                break;
+            }
+        }
+        Ok(broken)
+    }
+}

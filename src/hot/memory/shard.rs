@@ -1,0 +1,209 @@
+//! One shard: some accounts, their deadlines, and the outbox of what the ledger must get.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use crate::{
+    domain::{
+        book::{Book, Effects},
+        decision::Refusal,
+        entry::Entry,
+        ids::{AccountId, ReservationId},
+        reservation::State,
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+};
+
+/// Some accounts and what is written of them.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    books: HashMap<AccountId, Book>,
+    /// Accounts by the earliest deadline of their open holds.
+    due: BTreeSet<(Timestamp, AccountId)>,
+    /// Settled reservations by when they ended.
+    ended: BTreeSet<(Timestamp, AccountId, ReservationId)>,
+    open: usize,
+    /// Entries that the ledger does not have, each with its position.
+    entries: VecDeque<(u64, Entry)>,
+    /// Reservations that changed since the ledger last had them, each with its position.
+    touched: VecDeque<(u64, AccountId, ReservationId)>,
+    /// How many records the outbox has had, and how many of them the ledger has.
+    tail: u64,
+    trimmed: u64,
+    /// The latest time that was seen: time never runs backwards within a shard.
+    latest: Timestamp,
+}
+
+impl Shard {
+    /// Continues after what the ledger has.
+    pub(super) fn start_at(&mut self, position: u64) {
+        if self.tail == 0 {
+            self.tail = position;
+            self.trimmed = position;
+        }
+    }
+
+    /// Puts an account in, unless it is there.
+    pub(super) fn put(&mut self, book: Book) {
+        let id = book.account().id.clone();
+        if self.books.contains_key(&id) {
+            return;
+        }
+        let ended = book
+            .reservations()
+            .filter(|reservation| reservation.state != State::Open)
+            .filter_map(|settled| Some((settled.ended_at?, id.clone(), settled.id.clone())));
+        self.ended.extend(ended);
+        self.open += book.open_count();
+        if let Some(deadline) = book.next_deadline() {
+            self.due.insert((deadline, id.clone()));
+        }
+        self.books.insert(id, book);
+    }
+
+    /// The time for the next step.
+    pub(super) fn tick(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    /// Runs a transition on one account and keeps what it leaves.
+    pub(super) fn run<T>(
+        &mut self,
+        account_id: &AccountId,
+        now: Timestamp,
+        transition: impl FnOnce(&mut Book, Timestamp, &mut Effects) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let book = self.books.get_mut(account_id).ok_or(Refusal::NotLoaded)?;
+        let (deadline, open) = (book.next_deadline(), book.open_count());
+        let mut effects = Effects::default();
+        let answer = transition(book, now, &mut effects);
+        let next = book.next_deadline();
+        self.open = self.open + book.open_count() - open;
+        if next != deadline {
+            if let Some(deadline) = deadline {
+                self.due.remove(&(deadline, account_id.clone()));
+            }
+            if let Some(next) = next {
+                self.due.insert((next, account_id.clone()));
+            }
+        }
+        self.keep(account_id, effects);
+        answer
+    }
+
+    fn keep(&mut self, account_id: &AccountId, effects: Effects) {
+        for entry in effects.entries {
+            self.tail += 1;
+            self.entries.push_back((self.tail, entry));
+        }
+        for id in effects.touched {
+            let book = self.books.get(account_id);
+            let known = book.and_then(|book| book.reservation(&id));
+            if let Some(at) = known.and_then(|reservation| reservation.ended_at) {
+                self.ended.insert((at, account_id.clone(), id.clone()));
+            }
+            self.touch(account_id.clone(), id);
+        }
+    }
+
+    fn touch(&mut self, account_id: AccountId, id: ReservationId) {
+        self.tail += 1;
+        self.touched.push_back((self.tail, account_id, id));
+    }
+
+    /// Expires due holds of any account, at most `max` of them.
+    pub(super) fn expire_due(&mut self, max: usize, now: Timestamp) -> usize {
+        let mut expired = 0;
+        while expired < max {
+            let Some((at, account_id)) = self.due.first().cloned() else { break };
+            if at > now {
+                break;
+            }
+            let swept = self.run(&account_id, now, |book, now, effects| {
+                Ok(book.expire_due(max - expired, now, effects))
+            });
+            match swept {
+                Ok(count) if count > 0 => expired += count,
+                // Nothing moved: never spin on it.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        expired
+    }
+
+    /// Forgets settled reservations that ended at or before `until`, at most `max` of them.
+    pub(super) fn forget(&mut self, max: usize, until: Timestamp) -> usize {
+        let mut forgotten = 0;
+        while forgotten < max && self.ended.first().is_some_and(|(at, _, _)| *at <= until) {
+            let Some((_, account_id, id)) = self.ended.pop_first() else { break };
+            let book = self.books.get_mut(&account_id);
+            if book.is_some_and(|book| book.forget(&id, until)) {
+                self.touch(account_id, id);
+                forgotten += 1;
+            }
+        }
+        forgotten
+    }
+
+    /// Everything that the ledger does not have, as it is now.
+    pub(super) fn outbox(&self, shard: u32) -> OutboxBatch {
+        let mut seen = HashSet::new();
+        let reservations = self
+            .touched
+            .iter()
+            .map(|(_, account_id, id)| (account_id, id))
+            .filter(|key| seen.insert(*key))
+            .map(|(account_id, id)| {
+                let book = self.books.get(account_id);
+                let known = book.and_then(|book| book.reservation(id)).cloned();
+                ((account_id.clone(), id.clone()), known)
+            })
+            .collect();
+        OutboxBatch {
+            shard,
+            from: self.trimmed,
+            to: self.tail,
+            entries: self.entries.iter().map(|(_, entry)| entry.clone()).collect(),
+            reservations,
+        }
+    }
+
+    /// Forgets the records up to a position that the ledger has.
+    pub(super) fn trim(&mut self, to: u64) {
+        while self.entries.front().is_some_and(|(position, _)| *position <= to) {
+            self.entries.pop_front();
+        }
+        while self.touched.front().is_some_and(|(position, _, _)| *position <= to) {
+            self.touched.pop_front();
+        }
+        self.trimmed = self.trimmed.max(to.min(self.tail));
+    }
+
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.entries.len() + self.touched.len()
+    }
+
+    pub(super) fn accounts(&self) -> usize {
+        self.books.len()
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    pub(super) fn broken_invariants(
+        &self,
+        max: usize,
+        now: Timestamp,
+    ) -> Vec<(AccountId, String)> {
+        let broken = |(id, book): (&AccountId, &Book)| {
+            book.broken_invariant(now).map(|broken| (id.clone(), broken))
+        };
+        self.books.iter().filter_map(broken).take(max).collect()
+    }
+}
