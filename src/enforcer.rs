@@ -1,0 +1,402 @@
+//! Between the callers and the stores: prices an action, asks the hot store, shapes the answer.
+//!
+//! It keeps no balances and makes no decision about credits. It loads an account that the hot
+//! store does not know, renews one whose cycle is over, and waits, where `settle.ack` says so,
+//! until the ledger has what was answered. Every loop here is bounded.
+
+pub mod acks;
+pub mod changes;
+pub mod error;
+mod pricing;
+pub mod remedies;
+pub mod request;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use self::{
+    acks::Acks,
+    error::EnforceError,
+    remedies::{Remedy, remedies},
+    request::{ChargeRequest, CommitRequest, ExtendRequest, ReserveRequest},
+};
+use crate::{
+    catalogs::Catalogs,
+    domain::{
+        account::{Account, PlanTerm},
+        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        credits::Credits,
+        cycle::Cycle,
+        decision::{
+            Balance, Charged, Committed, CycleEnded, Denial, Refusal, Released, ReservationView,
+            Reserved,
+        },
+        ids::{AccountId, ReservationId},
+        rate_card::{OutcomeRule, Price},
+        reservation,
+        usage::{Action, Amount, Outcome, Usage},
+    },
+    hot::{Answer, Done, HotStore, Mark},
+    ledger::Ledger,
+};
+
+/// How often one request asks the hot store again because the account had to be loaded or
+/// renewed first.
+const STEP_ATTEMPTS: usize = 8;
+/// How often one commit is priced anew because its reservation came to be meanwhile.
+const PRICE_ATTEMPTS: usize = 4;
+/// How many administrative changes are applied in one go.
+const CHANGES_MAX: usize = 100;
+
+/// When a settlement is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Once the hot store has it.
+    Hot,
+    /// Once the ledger has it.
+    Ledger,
+}
+
+/// What the enforcer is told to do.
+#[derive(Clone, Copy, Debug)]
+pub struct EnforcerOptions {
+    /// When a settlement is answered.
+    pub ack: Ack,
+    /// How long it waits for the ledger before it says that it does not know.
+    pub ack_timeout: Duration,
+    /// How long a hold stands whose caller does not say.
+    pub default_ttl_ms: u64,
+}
+
+/// Prices, asks, answers.
+pub struct Enforcer {
+    hot: Arc<dyn HotStore>,
+    ledger: Arc<dyn Ledger>,
+    catalogs: Arc<Catalogs>,
+    acks: Arc<Acks>,
+    options: EnforcerOptions,
+}
+
+/// The answer to a reserve or an extension, with what the caller can do with it.
+#[derive(Clone, Debug)]
+pub struct ReserveAnswer {
+    /// The decision.
+    pub reserved: Reserved,
+    /// How many output tokens the hold still pays for.
+    pub max_output_tokens: Option<u64>,
+    /// What the account's owner can do about a denial.
+    pub remedies: Vec<Remedy>,
+}
+
+/// The answer to a commit.
+#[derive(Clone, Debug)]
+pub struct CommitAnswer {
+    /// What it did.
+    pub committed: Committed,
+    /// How many output tokens the hold still pays for.
+    pub max_output_tokens: Option<u64>,
+    /// What can be done where `next_hold` was denied.
+    pub remedies: Vec<Remedy>,
+}
+
+/// The answer to a charge.
+#[derive(Clone, Debug)]
+pub struct ChargeAnswer {
+    /// What it did.
+    pub charged: Charged,
+    /// What can be done about a denial.
+    pub remedies: Vec<Remedy>,
+}
+
+type Step<'a, T> = Pin<Box<dyn Future<Output = Answer<T>> + Send + 'a>>;
+
+impl Enforcer {
+    /// Puts the parts together.
+    pub fn new(
+        hot: Arc<dyn HotStore>,
+        ledger: Arc<dyn Ledger>,
+        catalogs: Arc<Catalogs>,
+        acks: Arc<Acks>,
+        options: EnforcerOptions,
+    ) -> Self {
+        Enforcer { hot, ledger, catalogs, acks, options }
+    }
+
+    /// The catalogues that it prices by.
+    pub fn catalogs(&self) -> &Arc<Catalogs> {
+        &self.catalogs
+    }
+
+    /// The ledger, for reading.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The hot store.
+    pub fn hot(&self) -> &Arc<dyn HotStore> {
+        &self.hot
+    }
+
+    /// Prices an action by the present rate card.
+    pub fn quote(&self, action: &Action, estimate: &Usage) -> Result<Price, EnforceError> {
+        let catalog = self.catalogs.current();
+        Ok(catalog.rate_card.price(action, estimate, Outcome::Succeeded)?)
+    }
+
+    /// Sets credits aside, or denies it.
+    pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveAnswer, EnforceError> {
+        let catalog = self.catalogs.current();
+        let card = &catalog.rate_card;
+        card.check_action(&request.action)?;
+        let credits = match &request.amount {
+            Amount::Usage(estimate) => {
+                let price = card.price(&request.action, estimate, Outcome::Succeeded)?;
+                pricing::credits(price.credits)?
+            }
+            Amount::Credits(credits) => *credits,
+        };
+        let command = Reserve {
+            effective_ttl_ms: request.ttl_ms.unwrap_or(self.options.default_ttl_ms),
+            account_id: request.account_id,
+            reservation_id: request.reservation_id,
+            action: Arc::new(request.action),
+            amount: request.amount,
+            credits,
+            min_credits: request.min_credits,
+            ttl_ms: request.ttl_ms,
+            rate_card_version: Arc::clone(card.version()),
+            dry_run: request.dry_run,
+        };
+        let done = self.on(&command.account_id, || self.hot.reserve(&command)).await?;
+        self.reserve_answer(done.value)
+    }
+
+    /// Adds credits or time to an open hold.
+    pub async fn extend(&self, request: ExtendRequest) -> Result<ReserveAnswer, EnforceError> {
+        let command = Extend {
+            account_id: request.account_id,
+            reservation_id: request.reservation_id,
+            extension_id: request.extension_id,
+            add: request.add,
+            ttl_ms: request.ttl_ms,
+        };
+        let done = self.on(&command.account_id, || self.hot.extend(&command)).await?;
+        self.reserve_answer(done.value)
+    }
+
+    fn reserve_answer(&self, reserved: Reserved) -> Result<ReserveAnswer, EnforceError> {
+        let (max_output_tokens, remedies) = match &reserved.result {
+            Ok(view) => (self.max_output_tokens(view)?, Vec::new()),
+            Err(denial) => (None, self.remedies(denial, &reserved.balance)),
+        };
+        Ok(ReserveAnswer { reserved, max_output_tokens, remedies })
+    }
+
+    /// Settles usage; never refused for want of credits.
+    pub async fn commit(&self, request: CommitRequest) -> Result<CommitAnswer, EnforceError> {
+        for _ in 0..PRICE_ATTEMPTS {
+            let command = self.price_commit(&request).await?;
+            let step = self.on(&command.account_id, || self.hot.commit(&command)).await;
+            let done = match step {
+                Err(EnforceError::Refused(Refusal::Reprice)) => continue,
+                other => other?,
+            };
+            self.durable(done.mark).await?;
+            let committed = done.value;
+            let max_output_tokens = self.max_output_tokens(&committed.reservation)?;
+            let denial = committed.next_hold_denial.as_ref();
+            let remedies =
+                denial.map(|denial| self.remedies(denial, &committed.balance)).unwrap_or_default();
+            return Ok(CommitAnswer { committed, max_output_tokens, remedies });
+        }
+        Err(EnforceError::Refused(Refusal::Reprice))
+    }
+
+    /// Prices a commit by what is known of its reservation, or else by what the request says.
+    async fn price_commit(&self, request: &CommitRequest) -> Result<Commit, EnforceError> {
+        let (account_id, reservation_id) = (&request.account_id, &request.reservation_id);
+        let known = self
+            .on(account_id, || self.hot.reservation(account_id, reservation_id))
+            .await?
+            .value;
+        let catalog = match &known {
+            Some(view) => self.catalog_of(&view.rate_card_version)?,
+            None => self.catalogs.current(),
+        };
+        let action = match (&known, &request.action, &request.amount) {
+            (Some(view), _, _) => Arc::clone(&view.action),
+            (None, Some(action), _) => Arc::new(action.clone()),
+            (None, None, Amount::Credits(_)) => Arc::new(Action::default()),
+            (None, None, Amount::Usage(_)) => return Err(EnforceError::action_needed()),
+        };
+        let card = &catalog.rate_card;
+        let rule = card.outcome_rule(request.outcome);
+        let (credits, price) = match &request.amount {
+            Amount::Usage(usage) => {
+                let price = card.price(&action, usage, request.outcome)?;
+                (pricing::credits(price.credits)?, Some(Box::new(price)))
+            }
+            Amount::Credits(_) if rule == OutcomeRule::Nothing => (Credits::ZERO, None),
+            Amount::Credits(credits) => (*credits, None),
+        };
+        Ok(Commit {
+            account_id: account_id.clone(),
+            reservation_id: reservation_id.clone(),
+            request: reservation::CommitRequest {
+                amount: request.amount.clone(),
+                outcome: request.outcome,
+                keep_open: request.keep_open,
+                next_hold: request.next_hold,
+            },
+            credits,
+            price,
+            known: known.is_some(),
+            action,
+            rate_card_version: Arc::clone(card.version()),
+            effective_ttl_ms: self.options.default_ttl_ms,
+        })
+    }
+
+    /// Gives a hold back.
+    pub async fn release(
+        &self,
+        account_id: AccountId,
+        reservation_id: ReservationId,
+    ) -> Result<Released, EnforceError> {
+        let command = Release { account_id, reservation_id };
+        let done = self.on(&command.account_id, || self.hot.release(&command)).await?;
+        Ok(done.value)
+    }
+
+    /// Reserves and commits in one step.
+    pub async fn charge(&self, request: ChargeRequest) -> Result<ChargeAnswer, EnforceError> {
+        let catalog = self.catalogs.current();
+        let card = &catalog.rate_card;
+        card.check_action(&request.action)?;
+        let (credits, price) = match &request.amount {
+            Amount::Usage(usage) => {
+                let price = card.price(&request.action, usage, Outcome::Succeeded)?;
+                (pricing::credits(price.credits)?, Some(Box::new(price)))
+            }
+            Amount::Credits(credits) => (*credits, None),
+        };
+        let command = Charge {
+            account_id: request.account_id,
+            charge_id: request.charge_id,
+            action: Arc::new(request.action),
+            amount: request.amount,
+            credits,
+            price,
+            rate_card_version: Arc::clone(card.version()),
+            force: request.force,
+        };
+        let done = self.on(&command.account_id, || self.hot.charge(&command)).await?;
+        let charged = done.value;
+        let remedies = match &charged.result {
+            Ok(_) => {
+                self.durable(done.mark).await?;
+                Vec::new()
+            }
+            Err(denial) => self.remedies(denial, &charged.balance),
+        };
+        Ok(ChargeAnswer { charged, remedies })
+    }
+
+    /// What an account has.
+    pub async fn balance(&self, account_id: &AccountId) -> Result<Balance, EnforceError> {
+        Ok(self.on(account_id, || self.hot.balance(account_id)).await?.value)
+    }
+
+    /// An account with its live grants.
+    pub async fn account(
+        &self,
+        account_id: &AccountId,
+    ) -> Result<(Account, Balance), EnforceError> {
+        Ok(self.on(account_id, || self.hot.account(account_id)).await?.value)
+    }
+
+    /// A reservation, and how many output tokens it still pays for where it is open.
+    pub async fn reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Result<(ReservationView, Option<u64>), EnforceError> {
+        let done = self.on(account_id, || self.hot.reservation(account_id, reservation_id)).await?;
+        let view = done.value.ok_or(EnforceError::Refused(Refusal::ReservationNotFound))?;
+        let max_output_tokens = self.max_output_tokens(&view)?;
+        Ok((view, max_output_tokens))
+    }
+
+    /// What the account's owner can do about a denial.
+    pub fn remedies(&self, denial: &Denial, balance: &Balance) -> Vec<Remedy> {
+        remedies(denial, balance, &self.catalogs.current())
+    }
+
+    /// Runs a step, after loading or renewing the account where the hot store asks for it.
+    async fn on<'a, T>(
+        &self,
+        account_id: &AccountId,
+        step: impl Fn() -> Step<'a, T>,
+    ) -> Result<Done<T>, EnforceError> {
+        for _ in 0..STEP_ATTEMPTS {
+            match step().await? {
+                Ok(done) => return Ok(done),
+                Err(Refusal::NotLoaded) => self.load(account_id).await?,
+                Err(Refusal::CycleEnded(ended)) => self.renew(account_id, ended).await?,
+                Err(refusal) => return Err(EnforceError::Refused(refusal)),
+            }
+        }
+        Err(EnforceError::Busy { account_id: account_id.clone() })
+    }
+
+    async fn load(&self, account_id: &AccountId) -> Result<(), EnforceError> {
+        let now = self.hot.now().await?;
+        let stored = self.ledger.account(account_id, now).await?;
+        let account = stored
+            .ok_or_else(|| EnforceError::AccountNotFound { account_id: account_id.clone() })?;
+        let next = account.head.applied_change + 1;
+        self.hot.load(account).await?;
+        self.apply_from(account_id, next).await?;
+        Ok(())
+    }
+
+    async fn renew(&self, account_id: &AccountId, ended: CycleEnded) -> Result<(), EnforceError> {
+        let catalog = self.catalogs.current();
+        let allowance = catalog
+            .plan(ended.plan_id.as_str())
+            .map_or(ended.allowance, |plan| plan.allowance.get());
+        let renewal = Renewal {
+            account_id: account_id.clone(),
+            ended: ended.ended,
+            cycle: Cycle::at(ended.anchor, ended.now),
+            plan: PlanTerm { id: ended.plan_id, allowance },
+        };
+        match self.hot.renew(&renewal).await? {
+            Ok(_) | Err(Refusal::NotLoaded) => Ok(()),
+            Err(refusal) => Err(EnforceError::Refused(refusal)),
+        }
+    }
+
+    /// Lets time act on an account that nobody asks for: renews it, expires its grants.
+    pub async fn touch(&self, account_id: &AccountId) -> Result<(), EnforceError> {
+        self.balance(account_id).await.map(|_| ())
+    }
+
+    /// Waits until the ledger has what was answered, where answers promise that.
+    async fn durable(&self, mark: Mark) -> Result<(), EnforceError> {
+        match self.options.ack {
+            Ack::Hot => {
+                self.acks.wake();
+                Ok(())
+            }
+            Ack::Ledger => self.settled(mark).await,
+        }
+    }
+
+    async fn settled(&self, mark: Mark) -> Result<(), EnforceError> {
+        if self.acks.settled(mark, self.options.ack_timeout).await {
+            Ok(())
+        } else {
+            Err(EnforceError::NotSettledInTime)
+        }
+    }
+}

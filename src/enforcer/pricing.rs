@@ -1,0 +1,59 @@
+//! Prices that depend on a reservation: its own rate card version, and how far its hold reaches.
+
+use std::sync::Arc;
+
+use super::{Enforcer, error::EnforceError};
+use crate::domain::{
+    catalog::Catalog,
+    credits::Credits,
+    decision::ReservationView,
+    reservation::State,
+    usage::{Amount, OUTPUT_TOKENS, Usage},
+};
+
+impl Enforcer {
+    /// The catalogue of a version, whatever is loaded now.
+    pub(super) fn catalog_of(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
+        self.catalogs
+            .version(version)
+            .ok_or_else(|| EnforceError::UnknownVersion { version: version.to_owned() })
+    }
+
+    /// The most output tokens that the hold still pays for, at the reservation's model and mode,
+    /// after the estimated input or what was reported since, whichever is more. `None` where
+    /// output tokens are not priced, and where the reservation is not open.
+    pub(super) fn max_output_tokens(
+        &self,
+        view: &ReservationView,
+    ) -> Result<Option<u64>, EnforceError> {
+        // None: a dry run, which would be open.
+        if view.state.is_some_and(|state| state != State::Open) {
+            return Ok(None);
+        }
+        let catalog = self.catalog_of(&view.rate_card_version)?;
+        let card = &catalog.rate_card;
+        if card.check_action(&view.action).is_err() {
+            // A late commit in credits may have named no action at all.
+            return Ok(None);
+        }
+        let reported = quantities(view.reported.as_ref());
+        let spent = reported.get(OUTPUT_TOKENS);
+        let mut base = quantities(Some(&view.asked)).max(&reported);
+        base.set(OUTPUT_TOKENS, 0);
+        let credits = view.held + view.charged;
+        let most = card.max_output_tokens(&view.action, &base, credits)?;
+        Ok(most.map(|most| most.saturating_sub(spent)))
+    }
+}
+
+fn quantities(amount: Option<&Amount>) -> Usage {
+    match amount {
+        Some(Amount::Usage(usage)) => usage.clone(),
+        Some(Amount::Credits(_)) | None => Usage::default(),
+    }
+}
+
+/// A price as credits; the rate card keeps it in range.
+pub(super) fn credits(price: u64) -> Result<Credits, EnforceError> {
+    Credits::new(price).map_err(|error| EnforceError::field("usage", error.to_string()))
+}

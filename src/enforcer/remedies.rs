@@ -1,0 +1,68 @@
+//! What the account's owner can do about a denial.
+
+use crate::domain::{
+    catalog::Catalog,
+    credits::Credits,
+    decision::{Balance, Denial, DenialReason},
+    ids::{PackId, PlanId},
+    timestamp::Timestamp,
+};
+
+/// One thing that can be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Buy a pack.
+    BuyPack {
+        /// Which.
+        pack_id: PackId,
+        /// What it gives.
+        credits: Credits,
+    },
+    /// Move to a larger plan.
+    UpgradePlan {
+        /// Which.
+        plan_id: PlanId,
+        /// What it gives each cycle.
+        allowance: Credits,
+    },
+    /// Wait.
+    WaitForRenewal {
+        /// Until when.
+        renews_at: Timestamp,
+    },
+}
+
+/// The smallest pack that is enough (or the largest there is), the smallest plan whose upgrade
+/// is enough, and the renewal if it brings enough. Nothing helps a suspended or closed account.
+pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Remedy> {
+    match denial.reason {
+        DenialReason::AccountSuspended | DenialReason::AccountClosed => return Vec::new(),
+        DenialReason::InsufficientCredits
+        | DenialReason::BalanceExhausted
+        | DenialReason::DebtOutstanding => {}
+    }
+    let wanted = denial.required + balance.debt;
+    let missing = wanted.saturating_sub(denial.available);
+    let mut remedies = Vec::new();
+    let enough = catalog.packs.iter().filter(|pack| pack.credits.get() >= missing);
+    let pack = enough
+        .min_by_key(|pack| pack.credits)
+        .or_else(|| catalog.packs.iter().max_by_key(|pack| pack.credits));
+    if let Some(pack) = pack {
+        remedies.push(Remedy::BuyPack { pack_id: pack.id.clone(), credits: pack.credits });
+    }
+    let plan = catalog
+        .plans
+        .iter()
+        .filter(|plan| plan.allowance.get().saturating_sub(balance.plan_allowance) >= missing)
+        .filter(|plan| plan.allowance.get() > balance.plan_allowance)
+        .min_by_key(|plan| plan.allowance);
+    if let Some(plan) = plan {
+        let (plan_id, allowance) = (plan.id.clone(), plan.allowance);
+        remedies.push(Remedy::UpgradePlan { plan_id, allowance });
+    }
+    if balance.plan_allowance + balance.pack_remaining >= wanted {
+        remedies.push(Remedy::WaitForRenewal { renews_at: balance.renews_at });
+    }
+    remedies
+}
