@@ -10,12 +10,13 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    credits::{Credits, MAX_CREDITS},
+    credits::MAX_CREDITS,
     usage::{Action, Outcome, Usage},
 };
 
 mod error;
 mod models;
+mod parts;
 mod rate;
 mod table;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod tests;
 
 pub use error::PriceError;
 pub use models::{PATTERN_BYTES_MAX, PATTERNS_MAX, Pattern, PatternError, Tie};
+pub use parts::{CardParts, ModeParts, OutcomeRule, Outcomes, TierParts};
 pub use rate::{DECIMALS_MAX, MULTIPLIER_MAX, Multiplier, NumberError, Rate};
 
 use models::Models;
@@ -68,91 +70,6 @@ pub struct Price {
     /// Subtotal times multiplier, before rounding, minimum and outcome.
     #[serde(with = "rust_decimal::serde::str")]
     pub exact: Decimal,
-}
-
-/// What an action that ended in some way is charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeRule {
-    /// The price, at least the mode's minimum.
-    Full,
-    /// The price of what was used, rounded up, without the mode's minimum.
-    Used,
-    /// Nothing.
-    Nothing,
-}
-
-impl OutcomeRule {
-    /// Every rule.
-    pub const ALL: [OutcomeRule; 3] =
-        [OutcomeRule::Full, OutcomeRule::Used, OutcomeRule::Nothing];
-
-    /// The name that the catalogue uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            OutcomeRule::Full => "full",
-            OutcomeRule::Used => "used",
-            OutcomeRule::Nothing => "nothing",
-        }
-    }
-}
-
-/// The rule of each outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcomes {
-    /// Of an action that gave its result.
-    pub succeeded: OutcomeRule,
-    /// Of an action that the platform failed.
-    pub failed: OutcomeRule,
-    /// Of an action that the caller stopped.
-    pub cancelled: OutcomeRule,
-}
-
-impl Default for Outcomes {
-    fn default() -> Self {
-        Outcomes {
-            succeeded: OutcomeRule::Full,
-            failed: OutcomeRule::Nothing,
-            cancelled: OutcomeRule::Used,
-        }
-    }
-}
-
-/// A tier as it is written down.
-#[derive(Clone, Debug)]
-pub struct TierParts {
-    /// Its name.
-    pub name: String,
-    /// The models that belong to it.
-    pub models: Vec<Pattern>,
-    /// Its rates by meter. They win over the common ones.
-    pub rates: Vec<(String, Rate)>,
-}
-
-/// A mode as it is written down.
-#[derive(Clone, Debug)]
-pub struct ModeParts {
-    /// Its name.
-    pub name: String,
-    /// What the sum of the items is multiplied with.
-    pub multiplier: Multiplier,
-    /// The least that an action in this mode costs.
-    pub minimum: Credits,
-}
-
-/// A rate card as it is written down.
-#[derive(Clone, Debug)]
-pub struct CardParts {
-    /// Its version.
-    pub version: Arc<str>,
-    /// The rates of every tier, and of an action without a model.
-    pub common: Vec<(String, Rate)>,
-    /// The tiers.
-    pub tiers: Vec<TierParts>,
-    /// The modes.
-    pub modes: Vec<ModeParts>,
-    /// What each outcome is charged.
-    pub outcomes: Outcomes,
 }
 
 #[derive(Clone, Debug)]
@@ -219,11 +136,7 @@ impl RateCard {
 
     /// What an action that ended so is charged.
     pub fn outcome_rule(&self, outcome: Outcome) -> OutcomeRule {
-        match outcome {
-            Outcome::Succeeded => self.outcomes.succeeded,
-            Outcome::Failed => self.outcomes.failed,
-            Outcome::Cancelled => self.outcomes.cancelled,
-        }
+        self.outcomes.rule(outcome)
     }
 
     /// Whether the card knows the action's mode and model.

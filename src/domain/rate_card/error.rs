@@ -34,7 +34,10 @@ pub enum PriceError {
         known: Arc<str>,
     },
     /// The quantities price above what one amount may be.
-    #[error("the quantities are too large: one action may price at up to {} credits", MAX_CREDITS)]
+    #[error(
+        "the quantities are too large: one action may price at up to {} credits",
+        MAX_CREDITS
+    )]
     TooMuch,
 }
 

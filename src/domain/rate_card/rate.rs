@@ -52,7 +52,7 @@ impl Rate {
             return Err(NumberError::ZeroPer);
         }
         let units = units_at(credits, DECIMALS_MAX);
-        if units % u128::from(per) != 0 {
+        if !units.is_multiple_of(u128::from(per)) {
             return Err(NumberError::Inexact(credits, per));
         }
         Ok(Rate(decimal(units / u128::from(per), DECIMALS_MAX)))

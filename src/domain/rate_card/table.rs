@@ -89,15 +89,13 @@ impl Table {
         let mut items = Vec::with_capacity(self.meters.len());
         let mut sum = 0;
         for (meter, quantity) in self.quantities(usage) {
-            let amount = meter.amount(quantity);
-            sum = amount
-                .and_then(|amount| add(sum, amount))
-                .ok_or(PriceError::TooMuch)?;
+            let amount = meter.amount(quantity).ok_or(PriceError::TooMuch)?;
+            sum = add(sum, amount).ok_or(PriceError::TooMuch)?;
             items.push(LineItem {
                 meter: meter.name.to_string(),
                 quantity,
                 rate: meter.rate,
-                amount: decimal(amount.unwrap_or(0), self.scale),
+                amount: decimal(amount, self.scale),
             });
         }
         Ok(Measured { items, units: sum })
