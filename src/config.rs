@@ -1,0 +1,192 @@
+//! The configuration: default < file < `TOLLGATE_…` variable < flag, whole and checked before
+//! anything is opened or bound.
+//!
+//! Every key stands in `config.default.toml`, with its default and one comment. Unknown keys are
+//! errors wherever they are given, and every wrong value is reported with what is accepted. It
+//! never logs, and no user or password of a URL reaches an error or `Debug`.
+
+mod defaults;
+mod error;
+mod flags;
+mod layers;
+mod nearest;
+mod reader;
+mod sections;
+mod stores;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+use std::path::PathBuf;
+
+pub use self::{
+    error::{ConfigError, Problem},
+    flags::Flags,
+    layers::Source,
+    sections::{
+        GrpcConfig, HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck,
+        SettleConfig, WorkerConfig,
+    },
+    stores::{HotUrl, LedgerUrl},
+};
+use self::{layers::Layers, reader::Reader};
+
+/// The name of the ledger's file in the data folder, where no other is configured.
+const LEDGER_FILE: &str = "ledger.db";
+/// The most shards: each has an outbox and a deadline queue of its own.
+const SHARDS_MAX: u32 = 4096;
+/// The longest drain, in milliseconds: ten minutes.
+const DRAIN_MS_MAX: u64 = 600_000;
+
+/// The whole configuration, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The gRPC services.
+    pub grpc: GrpcConfig,
+    /// Health, readiness and metrics.
+    pub http: HttpConfig,
+    /// Where the ledger, the open holds and the lock on them are kept.
+    pub data_dir: PathBuf,
+    /// The catalogue's file; `None` is the one that is built in.
+    pub catalog: Option<PathBuf>,
+    /// The store of hot balances.
+    pub hot: HotUrl,
+    /// The ledger; where none is configured, a file in `data_dir`.
+    pub ledger: LedgerUrl,
+    /// What this process does.
+    pub roles: Roles,
+    /// How long holds and answers are remembered.
+    pub reserve: ReserveConfig,
+    /// From the hot store to the ledger.
+    pub settle: SettleConfig,
+    /// The worker that returns holds past their deadline.
+    pub sweep: WorkerConfig,
+    /// The worker that renews idle accounts.
+    pub renew: WorkerConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// How long open calls may take to finish after SIGTERM, in milliseconds.
+    pub drain_timeout_ms: u64,
+    /// How many parts the accounts are divided into.
+    pub shards: u32,
+}
+
+impl Config {
+    /// Puts the layers together. `environment` is usually [`environment`]; of it only names that
+    /// start with `TOLLGATE_` are looked at.
+    pub fn load(
+        flags: &Flags,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let mut layers = Layers::collect(flags, environment)?;
+        let names = std::mem::take(&mut layers.problems);
+        let mut reader = Reader::new(&layers);
+        let config = Config::read(&mut reader);
+        let problems: Vec<Problem> = names.into_iter().chain(reader.problems).collect();
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            Some(_) | None => Err(ConfigError::Invalid(problems)),
+        }
+    }
+
+    /// All dotted keys, in the order of the defaults.
+    pub fn keys() -> Vec<String> {
+        defaults::keys()
+    }
+
+    /// The variable that sets a key.
+    pub fn variable(key: &str) -> String {
+        variables::name(key)
+    }
+
+    /// The defaults, with their comments, as a file that `--config` reads.
+    pub fn default_toml() -> &'static str {
+        defaults::TEXT
+    }
+
+    /// The defaults with what the layers changed, each such line saying where it comes from. The
+    /// text is a file that `--config` reads, but for what was taken out of URLs.
+    pub fn print(
+        flags: &Flags,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<String, ConfigError> {
+        let layers = Layers::collect(flags, environment)?;
+        let mut text = String::new();
+        for line in defaults::lines() {
+            match line {
+                defaults::Line::Other(line) => text.push_str(line),
+                defaults::Line::Key { dotted, name } => {
+                    if let Some(given) = layers.get(&dotted) {
+                        let value = error::redact(&given.value.to_string());
+                        text.push_str(&format!("{name} = {value}"));
+                        if given.source != Source::Default {
+                            text.push_str(&format!("  # {}", given.source));
+                        }
+                    }
+                }
+            }
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Config> {
+        let data_dir = reader.path("data_dir");
+        let catalog = reader.optional_path("catalog");
+        let hot = reader.text("hot", HotUrl::ACCEPTED, HotUrl::parse);
+        let ledger = reader.text("ledger", LedgerUrl::ACCEPTED, LedgerUrl::parse);
+        let roles = Roles::read(reader);
+        let shards = reader.small_int("shards", 1..=SHARDS_MAX);
+        let drain_timeout_ms = reader.int("drain_timeout_ms", 0..=DRAIN_MS_MAX);
+        let grpc = GrpcConfig::read(reader);
+        let http = HttpConfig::read(reader);
+        let reserve = ReserveConfig::read(reader);
+        let settle = SettleConfig::read(reader);
+        let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
+        let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let log = LogConfig::read(reader);
+
+        let data_dir = data_dir?;
+        let own_ledger = || LedgerUrl::Sqlite(data_dir.join(LEDGER_FILE));
+        let config = Config {
+            grpc: grpc?,
+            http: http?,
+            catalog: catalog?,
+            hot: hot?,
+            ledger: ledger?.unwrap_or_else(own_ledger),
+            data_dir,
+            roles: roles?,
+            reserve: reserve?,
+            settle: settle?,
+            sweep: sweep?,
+            renew: renew?,
+            log: log?,
+            drain_timeout_ms: drain_timeout_ms?,
+            shards: shards?,
+        };
+        config.check(reader);
+        Some(config)
+    }
+
+    /// What no section can check alone.
+    fn check(&self, reader: &mut Reader<'_>) {
+        if self.grpc.listen == self.http.listen && self.grpc.listen.port() != 0 {
+            reader.conflict(
+                format!("grpc.listen and http.listen = {}", self.grpc.listen),
+                "must be two addresses",
+            );
+        }
+        match self.hot {
+            HotUrl::Memory if !self.roles.has(Role::Settler) => reader.conflict(
+                "hot = \"memory:\" and roles".to_owned(),
+                "must include \"settler\": no other process can settle what this one holds",
+            ),
+            HotUrl::Memory => {}
+        }
+    }
+}
+
+/// The variables of this process that [`Config::load`] looks at.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    variables::of_process()
+}

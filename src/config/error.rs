@@ -1,0 +1,160 @@
+//! What can be wrong with a configuration, in words that say what to write instead.
+//!
+//! Values are shown as they were given, but for what [`redact`] takes out.
+
+use std::{fmt, io, path::PathBuf};
+
+use super::layers::Source;
+
+/// Why a configuration was refused. Nothing was opened or bound yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is larger than any configuration is.
+    #[error("the configuration file {} is larger than {max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// The file, or the defaults that are built in, are no TOML.
+    #[error("{origin} is not valid TOML:\n{}", message.trim_end())]
+    Syntax {
+        /// Which text.
+        origin: Source,
+        /// Line, caret and reason, from the parser.
+        message: String,
+    },
+    /// Keys or values are wrong: all that were found, not only the first.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// One thing that is wrong with one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// No such key.
+    UnknownKey {
+        /// The dotted key, as it was given.
+        name: String,
+        /// Where it stands.
+        origin: Source,
+        /// The known names that are nearest to it, at most a few.
+        nearest: Vec<String>,
+    },
+    /// No such variable.
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The known variables that are nearest to it, at most a few.
+        nearest: Vec<String>,
+    },
+    /// A section's name where a key is needed.
+    NotAValue {
+        /// The section.
+        section: String,
+        /// Where it stands.
+        origin: Source,
+    },
+    /// `--set` without an equals sign.
+    NotAPair {
+        /// What was given.
+        text: String,
+    },
+    /// The key exists, the value is not one of those accepted.
+    WrongValue {
+        /// The key.
+        key: &'static str,
+        /// The value, redacted.
+        value: String,
+        /// Where it stands.
+        origin: Source,
+        /// What is accepted, in words.
+        accepted: String,
+    },
+    /// Each value alone is fine, but not these together.
+    Conflict {
+        /// The keys and their values.
+        what: String,
+        /// Why not, and what is accepted.
+        accepted: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::UnknownKey {
+                name,
+                origin,
+                nearest,
+            } => {
+                write!(f, "{name}: no such key ({origin}){}", suggestion(nearest))
+            }
+            Problem::UnknownVariable { name, nearest } => {
+                write!(f, "{name}: no such variable{}", suggestion(nearest))
+            }
+            Problem::NotAValue { section, origin } => {
+                write!(
+                    f,
+                    "{section}: is a section, not a key ({origin}); write [{section}]"
+                )
+            }
+            Problem::NotAPair { text } => {
+                write!(
+                    f,
+                    "--set {text}: must be KEY=VALUE, e.g. --set grpc.listen=127.0.0.1:50051"
+                )
+            }
+            Problem::WrongValue {
+                key,
+                value,
+                origin,
+                accepted,
+            } => {
+                write!(f, "{key} = {value} ({origin}): must be {accepted}")
+            }
+            Problem::Conflict { what, accepted } => write!(f, "{what}: {accepted}"),
+        }
+    }
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    match nearest.is_empty() {
+        true => "; `tollgate serve --print-config` lists all keys".to_owned(),
+        false => format!("; did you mean {}?", nearest.join(" or ")),
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Takes user and password, and the parameters, out of a URL. Other texts stay as they are.
+pub(super) fn redact(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let (rest, parameters) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    // A password may itself hold an unescaped '@' or '/': the last '@' ends it.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{parameters}"),
+        None => format!("{scheme}://{rest}{parameters}"),
+    }
+}
