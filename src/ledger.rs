@@ -215,6 +215,15 @@ pub struct StoredCatalog {
     pub yaml: String,
 }
 
+/// What a new catalogue must still have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Present and next plans of accounts that are not closed.
+    pub plans: Vec<String>,
+    /// Modes of open reservations.
+    pub modes: Vec<String>,
+}
+
 /// The durable ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -295,6 +304,9 @@ pub trait Ledger: Send + Sync {
     ) -> Result<bool, LedgerFault>;
     /// Every catalogue that was ever put.
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault>;
+
+    /// What a new catalogue must still have, each name once.
+    async fn in_use(&self) -> Result<InUse, LedgerFault>;
 
     /// Checks DESIGN.md's invariants on everything that is stored, in one consistent view; at
     /// most `max` findings.

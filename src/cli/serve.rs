@@ -1,11 +1,16 @@
 //! `tollgate serve`: the sidecar itself.
 
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{
     exit::Exit,
     output::{Failure, Output},
 };
 use crate::{
-    app,
+    app::{self, Running, StartError},
+    clock::SystemClock,
     config::{self, Config, Flags},
     telemetry,
 };
@@ -34,5 +39,67 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     }
     telemetry::init_log(&config.log)
         .map_err(|error| Failure::new(Exit::Internal, format!("starting the log: {error}")))?;
-    app::serve(config, output).await
+    // Before anything is bound: a signal that comes early is not lost.
+    let internal = |error: std::io::Error| Failure::new(Exit::Internal, error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    let running = app::start(config.clone(), Arc::new(SystemClock::new())).await?;
+    output.progress(&greeting(&config, &running));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    output.progress("tollgate: stopping: no new calls, open calls finish, everything is flushed");
+    if running.stop().await {
+        Ok(Exit::Ok)
+    } else {
+        Err(Failure::new(
+            Exit::Internal,
+            format!(
+                "stopped after drain_timeout_ms, {} ms, with calls or entries left",
+                config.drain_timeout_ms
+            ),
+        ))
+    }
+}
+
+/// What it serves, where its data is, and what to try next.
+fn greeting(config: &Config, running: &Running) -> String {
+    let socket = match &running.unix_socket {
+        Some(path) => format!(" and unix:{}", path.display()),
+        None => String::new(),
+    };
+    let restored = running.restored;
+    let endpoint = format!("--endpoint {}", running.grpc_addr);
+    format!(
+        "tollgate {version}: gRPC on {grpc}{socket}, health and metrics on http://{http}\n\
+         ledger {ledger}: {accounts} accounts, {holds} open holds, restored in {took} ms\n\
+         try: tollgate account create acme --plan starter {endpoint}\n     \
+         tollgate reserve acme --credits 60 {endpoint}",
+        version = env!("CARGO_PKG_VERSION"),
+        grpc = running.grpc_addr,
+        http = running.http_addr,
+        ledger = config.ledger,
+        accounts = restored.accounts,
+        holds = restored.holds,
+        took = restored.took.as_millis(),
+    )
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Catalog(_) => Exit::Usage,
+            StartError::DataDir { .. }
+            | StartError::DataDirInUse { .. }
+            | StartError::OpenLedger(_)
+            | StartError::Bind(_)
+            | StartError::BindHttp { .. } => Exit::CantCreate,
+            StartError::Ledger(_)
+            | StartError::StoredCatalog { .. }
+            | StartError::BrokenInvariant { .. }
+            | StartError::Internal(_) => Exit::Internal,
+        };
+        Failure::new(exit, error.to_string())
+    }
 }
