@@ -1,1 +1,3 @@
-//! tests
+//! Everything that is tested from outside, in one binary: one suite per seam and per face.
+
+mod tidy;
