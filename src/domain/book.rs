@@ -326,6 +326,7 @@ impl Book {
     /// moves and its debt, so that entries always add up to the state.
     fn record(&mut self, draft: Draft, now: Timestamp, effects: &mut Effects) {
         self.account.sequence += 1;
+        self.account.version += 1;
         let moved: i64 = draft.moves.iter().map(GrantMove::worth).sum();
         let draws = if draft.draws.is_empty() { moved_draws(&draft.moves) } else { draft.draws };
         effects.entries.push(Entry {
