@@ -20,14 +20,15 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Applied, Refusal> {
         let next = self.account.head.applied_change + 1;
-        if change.number < next {
-            return Ok(Applied { now: false, balance: self.account.balance(now) });
-        }
         if change.number > next {
             return Err(Refusal::ChangeGap { next });
         }
-        if !matches!(change.body, ChangeBody::Create(_)) {
+        // An account that is not there yet has no cycle that could be over.
+        if next > 1 {
             self.advance(now, effects)?;
+        }
+        if change.number < next {
+            return Ok(Applied { now: false, balance: self.account.balance(now) });
         }
         self.account.head.applied_change = change.number;
         let mut draft = match &change.body {
