@@ -1,1 +1,5 @@
-//! tests
+//! Everything that is tested from outside, in one binary: one suite per seam and per face.
+
+mod hot_store;
+mod model;
+mod support;
