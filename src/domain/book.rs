@@ -101,9 +101,10 @@ impl Book {
         Ok(self.account.balance(now))
     }
 
-    /// Begins a new cycle where the one that the renewal names is still the account's.
+    /// Begins a new cycle where the one that the renewal names is still the account's. One that
+    /// was closed meanwhile gets none.
     pub fn renew(&mut self, renewal: &Renewal, now: Timestamp, effects: &mut Effects) {
-        if self.account.head.cycle != renewal.ended {
+        if self.account.head.cycle != renewal.ended || !self.renews() {
             return;
         }
         self.expire_grants(now, effects);
@@ -173,13 +174,16 @@ impl Book {
             .map(|(grant, credits)| format!("holds have {credits} of unknown grant {grant}"))
     }
 
-    fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
-        let head = &self.account.head;
-        let renews = match head.status {
+    fn renews(&self) -> bool {
+        match self.account.head.status {
             Status::Active | Status::Suspended => true,
             Status::Closed => false,
-        };
-        if !renews || now < head.cycle.end {
+        }
+    }
+
+    fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
+        let head = &self.account.head;
+        if !self.renews() || now < head.cycle.end {
             return Ok(());
         }
         let plan = head.next_plan.as_ref().unwrap_or(&head.plan);
@@ -326,6 +330,7 @@ impl Book {
     /// moves and its debt, so that entries always add up to the state.
     fn record(&mut self, draft: Draft, now: Timestamp, effects: &mut Effects) {
         self.account.sequence += 1;
+        self.account.version += 1;
         let moved: i64 = draft.moves.iter().map(GrantMove::worth).sum();
         let draws = if draft.draws.is_empty() { moved_draws(&draft.moves) } else { draft.draws };
         effects.entries.push(Entry {

@@ -1,4 +1,5 @@
 //! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
-mod ledger;
+mod model;
+mod support;
 mod tidy;
