@@ -101,10 +101,12 @@ impl Book {
         Ok(self.account.balance(now))
     }
 
-    /// Begins a new cycle where the one that the renewal names is still the account's. One that
-    /// was closed meanwhile gets none.
+    /// Begins a new cycle where the one that the renewal names is still the account's and over.
+    /// An account that was closed meanwhile gets none.
     pub fn renew(&mut self, renewal: &Renewal, now: Timestamp, effects: &mut Effects) {
-        if self.account.head.cycle != renewal.ended || !self.renews() {
+        let ended = self.account.head.cycle;
+        let is_next = renewal.cycle.start >= ended.end && now >= ended.end;
+        if ended != renewal.ended || !is_next || !self.renews() {
             return;
         }
         self.expire_grants(now, effects);
