@@ -91,7 +91,7 @@ fn say() -> impl Strategy<Value = Say> {
 fn report() -> impl Strategy<Value = Say> {
     prop_oneof![
         4 => say(),
-        2 => (-60..60i64).prop_map(Say::Charged),
+        4 => (-60..60i64).prop_map(Say::Charged),
         3 => (-60..60i64).prop_map(Say::Held),
     ]
 }
@@ -119,14 +119,14 @@ fn jump() -> impl Strategy<Value = Jump> {
 }
 
 fn hot_op() -> impl Strategy<Value = Op> {
-    let id = || 0..5u8;
+    let id = || prop_oneof![3 => 0..2u8, 2 => 2..5u8];
     let mode = || prop_oneof![5 => Just(0u8), 1 => Just(1u8)];
     prop_oneof![
-        10 => (id(), mode(), say(), option::weighted(0.25, 0..90u64), ttl(), prop::bool::weighted(0.1))
+        10 => (id(), mode(), say(), option::weighted(0.25, prop_oneof![1 => Just(0), 2 => 1..90u64]), ttl(), prop::bool::weighted(0.1))
             .prop_map(|(id, mode, amount, min, ttl_ms, dry_run)| {
                 Op::Reserve { id, mode, amount, min, ttl_ms, dry_run }
             }),
-        4 => (id(), 0..3u8, prop_oneof![1 => Just(0), 3 => amount()], ttl())
+        5 => (id(), 0..3u8, prop_oneof![1 => Just(0), 1 => amount()], ttl())
             .prop_map(|(id, extension, add, ttl_ms)| Op::Extend { id, extension, add, ttl_ms }),
         12 => (id(), report(), outcome(), any::<bool>(), prop_oneof![2 => Just(0), 1 => amount()],
             prop::bool::weighted(0.05))
