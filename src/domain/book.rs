@@ -11,6 +11,8 @@ mod extend;
 mod release;
 mod reserve;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
