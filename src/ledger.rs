@@ -344,6 +344,8 @@ pub trait Ledger: Send + Sync {
     /// Every catalogue that was ever put.
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault>;
 
+    /// Fixes the number of shards at the first start; answers what it was fixed at.
+    async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault>;
     /// What a new catalogue must still have, each name once.
     async fn in_use(&self) -> Result<InUse, LedgerFault>;
 

@@ -118,7 +118,7 @@ impl Greeting {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Catalog(_) => Exit::Usage,
+            StartError::Catalog(_) | StartError::Shards { .. } => Exit::Usage,
             StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::OpenLedger(_)

@@ -16,6 +16,7 @@ mod open;
 mod refunds;
 mod rows;
 mod settle;
+mod setup;
 mod state;
 mod submit;
 mod writer;
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, Ledger, LedgerFault, PageToken, Recorded,
+    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken, Recorded,
     Settled, StoredCatalog, Submitted,
 };
 use crate::{
@@ -108,6 +109,16 @@ async fn written<T>(
 
 #[async_trait]
 impl Ledger for SqliteLedger {
+    async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("fix_shards"))?;
+        let result = setup::fix_shards(&mut *writer.lock().await, wanted).await;
+        written(writer, "fix_shards", result).await
+    }
+
+    async fn in_use(&self) -> Result<InUse, LedgerFault> {
+        setup::in_use(&self.readers).await.map_err(|fault| fault.during("in_use"))
+    }
+
     async fn submit(
         &self,
         request: &ChangeRequest,

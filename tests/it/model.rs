@@ -24,9 +24,9 @@ use requests::{PLANS, Requests};
 use crate::support::{Backend, backends, block_on};
 
 /// How many cases a plain run has: about ten seconds of an unoptimised build.
-const CASES: u64 = 200;
+const CASES: u64 = 500;
 /// The most steps of one case.
-const STEPS_MAX: usize = 120;
+const STEPS_MAX: usize = 150;
 /// How often proptest tries to make a failing case smaller.
 const SHRINKS_MAX: u32 = 5_000;
 

@@ -31,12 +31,21 @@ impl Clerk {
         self.worth += entry.credits;
         for moved in &entry.moves {
             if let Some(made) = &moved.made {
-                let blank = Grant { amount: 0, ..made.as_ref().clone() };
+                let blank = Grant {
+                    amount: 0,
+                    ..made.as_ref().clone()
+                };
                 let again = self.grants.insert(moved.grant_id.clone(), blank);
-                check(again.is_none(), &format!("{} was made twice", moved.grant_id))?;
+                check(
+                    again.is_none(),
+                    &format!("{} was made twice", moved.grant_id),
+                )?;
             }
             let Some(grant) = self.grants.get_mut(&moved.grant_id) else {
-                return Err(TestCaseError::fail(format!("{} was never made", moved.grant_id)));
+                return Err(TestCaseError::fail(format!(
+                    "{} was never made",
+                    moved.grant_id
+                )));
             };
             let plus = |number: u64, delta: i64| number.checked_add_signed(delta);
             let sums = (
@@ -45,7 +54,9 @@ impl Clerk {
                 plus(grant.expired, moved.expired),
             );
             let (Some(amount), Some(used), Some(expired)) = sums else {
-                return Err(TestCaseError::fail(format!("{moved:?} takes {grant:?} below zero")));
+                return Err(TestCaseError::fail(format!(
+                    "{moved:?} takes {grant:?} below zero"
+                )));
             };
             (grant.amount, grant.used, grant.expired) = (amount, used, expired);
             grant.voided_at = grant.voided_at.or(moved.voided_at);
@@ -56,20 +67,32 @@ impl Clerk {
 
     /// The account as the store has it must be what its entries add up to.
     pub fn check_account(&self, account: &Account) -> Result<(), TestCaseError> {
-        check(account.sequence == self.entries.len() as u64, "the sequence")?;
+        check(
+            account.sequence == self.entries.len() as u64,
+            "the sequence",
+        )?;
         let worth = format!("worth {} and entries of {}", account.worth(), self.worth);
         check(account.worth() == self.worth, &worth)?;
         let head = self.entries.last().map(|entry| &entry.head);
         check(head == Some(&account.head), "the head of the last entry")?;
         for grant in &account.grants {
             let summed = self.grants.get(&grant.id);
-            let known = Grant { held: 0, ..grant.clone() };
-            check(summed == Some(&known), &format!("{grant:?} is {summed:?} by its entries"))?;
+            let known = Grant {
+                held: 0,
+                ..grant.clone()
+            };
+            check(
+                summed == Some(&known),
+                &format!("{grant:?} is {summed:?} by its entries"),
+            )?;
         }
         for (id, grant) in &self.grants {
             let is_live = account.grants.iter().any(|live| live.id == *id);
             let is_spent = grant.used + grant.expired == grant.amount;
-            check(is_live || is_spent, &format!("{grant:?} is gone with something left"))?;
+            check(
+                is_live || is_spent,
+                &format!("{grant:?} is gone with something left"),
+            )?;
         }
         Ok(())
     }
@@ -79,11 +102,19 @@ impl Clerk {
         let usage = self.entries.iter().filter(|entry| {
             entry.kind == EntryKind::Usage && entry.reservation_id.as_ref() == Some(id)
         });
-        let refunds = self.refunds.iter().filter(|(of, _)| of == id).map(|(_, spread)| spread);
+        let refunds = self
+            .refunds
+            .iter()
+            .filter(|(of, _)| of == id)
+            .map(|(_, spread)| spread);
         Cost::new(usage, refunds)
     }
 }
 
 fn check(holds: bool, what: &str) -> Result<(), TestCaseError> {
-    if holds { Ok(()) } else { Err(TestCaseError::fail(what.to_owned())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(TestCaseError::fail(what.to_owned()))
+    }
 }

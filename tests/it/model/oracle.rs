@@ -10,89 +10,25 @@
 
 mod admin;
 mod hot_path;
+mod records;
 mod settle;
 
-use std::{cmp::Reverse, sync::Arc};
+use std::cmp::Reverse;
 
 use tollgate::domain::{
     account::{OveragePolicy, PlanTerm, Status},
     change::Create,
     cycle::Cycle,
     decision::{Balance, CycleEnded, Denial, DenialReason, Refusal, ReservationView},
-    entry::{EntryKind, Receipt},
+    entry::EntryKind,
     grant::GrantKind,
     ids::{AccountId, ReservationId},
-    reservation::{CommitRequest, Extension, Origin, State},
+    reservation::State,
     timestamp::Timestamp,
     usage::{Action, Amount},
 };
 
-/// Credits of one lot, by the lot's id.
-pub type Part = (String, u64);
-
-/// A grant.
-#[derive(Clone, Debug)]
-pub struct Lot {
-    pub id: String,
-    pub kind: GrantKind,
-    pub priority: i32,
-    pub from: Timestamp,
-    pub until: Option<Timestamp>,
-    pub voided_at: Option<Timestamp>,
-    pub amount: u64,
-    pub used: u64,
-    pub lost: u64,
-    /// It was used up when a cycle ended: only a refund brings it back.
-    pub retired: bool,
-}
-
-/// A reservation, with everything that was ever reported of it.
-#[derive(Clone, Debug)]
-pub struct Deal {
-    pub id: ReservationId,
-    pub state: State,
-    pub action: Arc<Action>,
-    pub version: Arc<str>,
-    pub origin: Origin,
-    pub holds: Vec<Part>,
-    /// What lots paid, in the order of paying, less what went back.
-    pub paid: Vec<Part>,
-    /// Of what it cost: what became debt, less what went back.
-    pub owed: u64,
-    /// Of what it cost: what was written off, less what was corrected.
-    pub waived: u64,
-    pub reports: Vec<Report>,
-    pub extensions: Vec<Extension>,
-    /// What its end gave back.
-    pub returned: u64,
-    pub ttl_ms: u64,
-    pub deadline: Timestamp,
-    /// A refund came before its end.
-    pub refunded_early: bool,
-}
-
-/// One settlement and its answer.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub request: CommitRequest,
-    pub receipt: Receipt,
-    pub denial: Option<Denial>,
-}
-
-/// One line of the journal; its place in it is its sequence.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    pub kind: EntryKind,
-    pub credits: i64,
-    pub parts: Vec<Part>,
-    pub available_after: u64,
-    pub debt_after: u64,
-    pub deal: Option<ReservationId>,
-    /// For usage: the number of the commit, whether it was the last, what was held before it.
-    pub settlement: Option<(u32, bool, u64, Receipt)>,
-    pub change: Option<u64>,
-    pub reason: String,
-}
+pub use records::{Deal, Line, Lot, Part, Report, add, signed, sum};
 
 /// One account.
 #[derive(Clone, Debug)]
@@ -136,7 +72,10 @@ impl Oracle {
 
     pub fn held_of(&self, lot: &str) -> u64 {
         let holds = self.deals.iter().flat_map(|deal| &deal.holds);
-        holds.filter(|(id, _)| id == lot).map(|(_, credits)| credits).sum()
+        holds
+            .filter(|(id, _)| id == lot)
+            .map(|(_, credits)| credits)
+            .sum()
     }
 
     /// What is neither used nor held nor lost of a lot.
@@ -159,7 +98,13 @@ impl Oracle {
         lots.sort_by_key(|lot| {
             let promotion = lot.kind == GrantKind::Promo;
             let until = lot.until.unwrap_or(never);
-            (lot.priority, until, Reverse(promotion), lot.from, lot.id.clone())
+            (
+                lot.priority,
+                until,
+                Reverse(promotion),
+                lot.from,
+                lot.id.clone(),
+            )
         });
         lots
     }
@@ -202,7 +147,10 @@ impl Oracle {
     }
 
     fn deal_mut(&mut self, id: &ReservationId) -> &mut Deal {
-        self.deals.iter_mut().find(|deal| deal.id == *id).expect("a deal that was found before")
+        self.deals
+            .iter_mut()
+            .find(|deal| deal.id == *id)
+            .expect("a deal that was found before")
     }
 
     pub fn view(&self, deal: &Deal) -> ReservationView {
@@ -225,7 +173,10 @@ impl Oracle {
     }
 
     fn lot_mut(&mut self, id: &str) -> &mut Lot {
-        self.lots.iter_mut().find(|lot| lot.id == id).expect("lots are never dropped")
+        self.lots
+            .iter_mut()
+            .find(|lot| lot.id == id)
+            .expect("lots are never dropped")
     }
 
     fn is_of_this_cycle(&self, lot: &Lot) -> bool {
@@ -273,7 +224,10 @@ impl Oracle {
         self.use_parts(&parts);
         self.debt -= sum(&parts);
         // Worth moves from lots to debt: nothing is gained or lost.
-        self.note(Line { parts, ..self.line(EntryKind::DebtRepaid, 0) });
+        self.note(Line {
+            parts,
+            ..self.line(EntryKind::DebtRepaid, 0)
+        });
     }
 
     /// Ends the holds whose deadline has passed, earliest first, at most `max`.
@@ -317,7 +271,11 @@ impl Oracle {
     fn pick(&self, credits: u64) -> Vec<Part> {
         let mut missing = credits;
         let mut parts = Vec::new();
-        for lot in self.in_order().into_iter().filter(|lot| self.is_active(lot)) {
+        for lot in self
+            .in_order()
+            .into_iter()
+            .filter(|lot| self.is_active(lot))
+        {
             let part = self.left(&lot).min(missing);
             missing -= part;
             add(&mut parts, &lot.id, part);
@@ -336,7 +294,8 @@ impl Oracle {
     fn return_hold(&mut self, id: &ReservationId) -> (u64, Vec<Part>) {
         let mut lost = Vec::new();
         let mut returned = 0;
-        while let Some((lot_id, credits)) = self.deal(id).and_then(|deal| deal.holds.first().cloned())
+        while let Some((lot_id, credits)) =
+            self.deal(id).and_then(|deal| deal.holds.first().cloned())
         {
             self.deal_mut(id).holds.remove(0);
             returned += credits;
@@ -364,7 +323,9 @@ impl Oracle {
 
     /// Un-uses credits of a lot, where that leaves nothing unspendable.
     fn give_back(&mut self, lot_id: &str, credits: u64) -> bool {
-        let Some(lot) = self.lot(lot_id).cloned() else { return false };
+        let Some(lot) = self.lot(lot_id).cloned() else {
+            return false;
+        };
         if self.has_ended(&lot) || lot.retired || lot.used < credits {
             return false;
         }
@@ -380,7 +341,11 @@ impl Oracle {
     /// causes a denial.
     fn room(&mut self, asked: u64, least: u64) -> Result<u64, Denial> {
         if let Some(reason) = self.no_holds_at_all() {
-            return Err(Denial { reason, required: least, available: self.available() });
+            return Err(Denial {
+                reason,
+                required: least,
+                available: self.available(),
+            });
         }
         if asked == 0 {
             return Ok(0);
@@ -397,7 +362,11 @@ impl Oracle {
             (0, 0) => DenialReason::BalanceExhausted,
             (0, 1..) => DenialReason::InsufficientCredits,
         };
-        Err(Denial { reason, required: least, available })
+        Err(Denial {
+            reason,
+            required: least,
+            available,
+        })
     }
 
     fn no_holds_at_all(&self) -> Option<DenialReason> {
@@ -426,32 +395,21 @@ impl Oracle {
 
     fn note(&mut self, line: Line) {
         let (available_after, debt_after) = (self.available(), self.debt);
-        self.journal.push(Line { available_after, debt_after, ..line });
+        self.journal.push(Line {
+            available_after,
+            debt_after,
+            ..line
+        });
     }
 
     fn note_expiry(&mut self, lost: Vec<Part>) {
         if !lost.is_empty() {
             let credits = -signed(sum(&lost));
-            self.note(Line { parts: lost, ..self.line(EntryKind::Expiry, credits) });
+            self.note(Line {
+                parts: lost,
+                ..self.line(EntryKind::Expiry, credits)
+            });
         }
-    }
-}
-
-impl Deal {
-    pub fn held(&self) -> u64 {
-        sum(&self.holds)
-    }
-
-    /// What it has cost so far, by its receipts.
-    pub fn charged(&self) -> u64 {
-        let receipts = || self.reports.iter().map(|report| &report.receipt);
-        let charged: u64 = receipts().map(|receipt| receipt.credits).sum();
-        charged - receipts().map(|receipt| receipt.corrected).sum::<u64>()
-    }
-
-    /// What a refund can still give back.
-    pub fn refundable(&self) -> u64 {
-        sum(&self.paid) + self.owed
     }
 }
 
@@ -469,28 +427,18 @@ fn differing_action(known: &Action, given: &Action) -> Option<&'static str> {
     let fields = [
         ("action.mode", known.mode == given.mode),
         ("action.model", known.model == given.model),
-        ("action.conversation_id", known.conversation_id == given.conversation_id),
+        (
+            "action.conversation_id",
+            known.conversation_id == given.conversation_id,
+        ),
         ("action.labels", known.labels == given.labels),
     ];
-    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+    fields
+        .into_iter()
+        .find(|(_, same)| !same)
+        .map(|(field, _)| field)
 }
 
 fn conflict<T>(field: &'static str) -> Result<T, Refusal> {
     Err(Refusal::Conflict { field })
-}
-
-pub fn sum(parts: &[Part]) -> u64 {
-    parts.iter().map(|(_, credits)| credits).sum()
-}
-
-pub fn add(parts: &mut Vec<Part>, id: &str, credits: u64) {
-    match parts.iter_mut().find(|(known, _)| known == id) {
-        Some((_, sum)) => *sum += credits,
-        None if credits > 0 => parts.push((id.to_owned(), credits)),
-        None => {}
-    }
-}
-
-pub fn signed(credits: u64) -> i64 {
-    i64::try_from(credits).expect("credits are below 2^63")
 }

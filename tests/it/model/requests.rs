@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::{prop_assert_eq, test_runner::TestCaseError};
 use rust_decimal::Decimal;
 use tollgate::domain::{
+    account::Status,
     change::{Change, ChangeBody, Refund, RefundPart},
     command::{Charge, Commit, Extend, Reserve},
     credits::MAX_CREDITS,
@@ -21,7 +22,7 @@ use super::{
     clerk::Clerk,
     driver::Ask,
     ops::{Op, Say},
-    oracle::{Oracle, add},
+    oracle::{Deal, Oracle, add},
 };
 use crate::support::{
     account::{change, grant, granting, plan},
@@ -31,8 +32,13 @@ use crate::support::{
 };
 
 /// The plans of the catalogue.
-pub const PLANS: [(&str, u64); 5] =
-    [("none", 0), ("free", 50), ("starter", 500), ("pro", 5_000), ("whale", 1 << 52)];
+pub const PLANS: [(&str, u64); 5] = [
+    ("none", 0),
+    ("free", 50),
+    ("starter", 500),
+    ("pro", 5_000),
+    ("whale", 1 << 52),
+];
 
 /// What was asked for so far.
 #[derive(Debug, Default)]
@@ -64,10 +70,16 @@ impl Requests {
                 return Ok(self.changes.get(which % count).cloned().map(Ask::Apply));
             }
             Op::Gap => {
-                let body = set_status(tollgate::domain::account::Status::Active);
+                let body = set_status(Status::Active);
                 return Ok(Some(Ask::Apply(change(number + 1, body))));
             }
-            Op::Grant { kind, amount, priority, from_s, lasts_s } => {
+            Op::Grant {
+                kind,
+                amount,
+                priority,
+                from_s,
+                lasts_s,
+            } => {
                 let made = new_grant(oracle, number, *kind, *amount);
                 let from = Timestamp::from_millis(oracle.now.millis() + from_s * 1_000);
                 let expires_at = lasts_s
@@ -75,23 +87,39 @@ impl Requests {
                     .map(|seconds| from.plus_millis(seconds * 1_000));
                 made.map(|made| {
                     let effective_at = from;
-                    let made = Grant { priority: *priority, effective_at, expires_at, ..made };
+                    let made = Grant {
+                        priority: *priority,
+                        effective_at,
+                        expires_at,
+                        ..made
+                    };
                     granting(number, made)
                 })
             }
             Op::Void { which } => {
                 let lot = &oracle.lots[which % oracle.lots.len()];
                 let grant_id = GrantId::new(&lot.id).expect("an id");
-                Some(change(number, ChangeBody::Void { grant_id, reason: "taken back".into() }))
+                Some(change(
+                    number,
+                    ChangeBody::Void {
+                        grant_id,
+                        reason: "taken back".into(),
+                    },
+                ))
             }
             Op::Refund { id, credits } => refund(&rid(*id), *credits, oracle, clerk)?
                 .map(|refund| change(number, ChangeBody::Refund(refund))),
             Op::SetStatus(status) => Some(change(number, set_status(*status))),
-            Op::ChangePlan { plan: index, at_renewal } => {
+            Op::ChangePlan {
+                plan: index,
+                at_renewal,
+            } => {
                 let (id, allowance) = PLANS[*index];
                 let fits = worth(oracle) + allowance <= MAX_CREDITS;
-                let body =
-                    ChangeBody::ChangePlan { plan: plan(id, allowance), at_renewal: *at_renewal };
+                let body = ChangeBody::ChangePlan {
+                    plan: plan(id, allowance),
+                    at_renewal: *at_renewal,
+                };
                 fits.then(|| change(number, body))
             }
             Op::Reserve { .. }
@@ -109,7 +137,14 @@ impl Requests {
 
 fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
     let ask = match op {
-        Op::Reserve { id, mode: kind, amount, min, ttl_ms, dry_run } => {
+        Op::Reserve {
+            id,
+            mode: kind,
+            amount,
+            min,
+            ttl_ms,
+            dry_run,
+        } => {
             let (amount, cost, _) = said(*amount, None, Outcome::Succeeded);
             Ask::Reserve(Reserve {
                 action: mode(*kind),
@@ -122,11 +157,23 @@ fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
                 ..reserve(rid(*id).as_str(), 0)
             })
         }
-        Op::Extend { id, extension, add, ttl_ms } => Ask::Extend(Extend {
+        Op::Extend {
+            id,
+            extension,
+            add,
+            ttl_ms,
+        } => Ask::Extend(Extend {
             ttl_ms: *ttl_ms,
             ..extend(rid(*id).as_str(), &format!("x{extension}"), *add)
         }),
-        Op::Commit { id, amount, outcome, keep_open, next, mistaken } => {
+        Op::Commit {
+            id,
+            amount,
+            outcome,
+            keep_open,
+            next,
+            mistaken,
+        } => {
             let id = rid(*id);
             let (amount, cost, price) = said(*amount, Some((oracle, &id)), *outcome);
             let request = CommitRequest {
@@ -144,7 +191,12 @@ fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
             })
         }
         Op::Release { id } => Ask::Release(release(rid(*id).as_str())),
-        Op::Charge { id, mode: kind, amount, force } => {
+        Op::Charge {
+            id,
+            mode: kind,
+            amount,
+            force,
+        } => {
             let (amount, cost, price) = said(*amount, None, Outcome::Succeeded);
             Ask::Charge(Charge {
                 action: mode(*kind),
@@ -242,21 +294,37 @@ fn mode(kind: u8) -> Arc<Action> {
     action(if kind == 0 { "agent" } else { "build" })
 }
 
-fn set_status(status: tollgate::domain::account::Status) -> ChangeBody {
-    ChangeBody::SetStatus { status, reason: "because".into() }
+fn set_status(status: Status) -> ChangeBody {
+    ChangeBody::SetStatus {
+        status,
+        reason: "because".into(),
+    }
 }
 
 /// What an account could ever have: the ledger takes nothing above what stores keep exactly.
 fn worth(oracle: &Oracle) -> u64 {
     let next = oracle.next_plan.as_ref().map_or(0, |plan| plan.allowance);
-    let lots: u64 = oracle.lots.iter().map(|lot| lot.amount - lot.lost - lot.used).sum();
+    let lots: u64 = oracle
+        .lots
+        .iter()
+        .map(|lot| lot.amount - lot.lost - lot.used)
+        .sum();
     lots + oracle.plan.allowance.max(next)
 }
 
 fn new_grant(oracle: &Oracle, number: u64, kind: GrantKind, amount: u64) -> Option<Grant> {
-    let fits = worth(oracle).checked_add(amount).is_some_and(|sum| sum <= MAX_CREDITS);
+    let fits = worth(oracle)
+        .checked_add(amount)
+        .is_some_and(|sum| sum <= MAX_CREDITS);
     // Ids that sort otherwise than they were made.
-    fits.then(|| grant(&format!("g{}-{number}", 9 - number % 10), kind, amount, oracle.now))
+    fits.then(|| {
+        grant(
+            &format!("g{}-{number}", 9 - number % 10),
+            kind,
+            amount,
+            oracle.now,
+        )
+    })
 }
 
 /// A refund as the ledger works it out, and what the oracle makes of the same question.
@@ -267,15 +335,31 @@ fn refund(
     clerk: &mut Clerk,
 ) -> Result<Option<Refund>, TestCaseError> {
     let cost = clerk.cost(id);
-    let Some(deal) = oracle.deal(id) else { return Ok(None) };
-    prop_assert_eq!(cost.total(), deal.refundable(), "what can be refunded of {}", id);
-    let wanted = if wanted == 0 { cost.total() } else { wanted.min(cost.total()) };
+    let Some(deal) = oracle.deal(id) else {
+        return Ok(None);
+    };
+    prop_assert_eq!(
+        cost.total(),
+        deal.refundable(),
+        "what can be refunded of {}",
+        id
+    );
+    let wanted = if wanted == 0 {
+        cost.total()
+    } else {
+        wanted.min(cost.total())
+    };
     if wanted == 0 {
         return Ok(None);
     }
     let spread = cost.spread(wanted);
     if !deal.refunded_early {
-        prop_assert_eq!(&parts_of(&spread), &foreseen(deal, wanted), "how {} goes back", id);
+        prop_assert_eq!(
+            &parts_of(&spread),
+            &foreseen(deal, wanted),
+            "how {} goes back",
+            id
+        );
     }
     let parts = spread.draws.iter().map(|draw| RefundPart {
         grant: Box::new(clerk.grants[&draw.grant_id].clone()),
@@ -295,12 +379,15 @@ fn refund(
 type Parts = (u64, Vec<(String, u64)>);
 
 fn parts_of(spread: &Spread) -> Parts {
-    let draws = spread.draws.iter().map(|draw| (draw.grant_id.to_string(), draw.credits));
+    let draws = spread
+        .draws
+        .iter()
+        .map(|draw| (draw.grant_id.to_string(), draw.credits));
     (spread.of_debt, draws.collect())
 }
 
 /// Off the debt first, then to the lots, last paid first.
-fn foreseen(deal: &super::oracle::Deal, wanted: u64) -> Parts {
+fn foreseen(deal: &Deal, wanted: u64) -> Parts {
     let of_debt = deal.owed.min(wanted);
     let mut left = wanted - of_debt;
     let mut parts = Vec::new();
