@@ -1,14 +1,57 @@
-//! skeleton
-/// The generated contract.
-#[allow(missing_docs)]
+//! Tollgate, a quota-enforcement sidecar: callers reserve credits before an AI action, commit
+//! what was really used after it, and are blocked when nothing is left.
+//!
+//! # Bird's eye
+//!
+//! A request comes in over gRPC ([`grpc`]), is parsed into domain types there, is priced and put
+//! as one command to the hot store by the [`enforcer`], and is decided by one atomic step of
+//! [`hot`], which runs a transition of [`domain::book`]. What is settled leaves a ledger entry in
+//! the hot store's outbox; the settler ([`workers`]) writes the outbox to the [`ledger`], many
+//! entries in one transaction, and a commit is answered once that is done.
+//!
+//! # Where things are
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`domain`] | the rules, pure: no IO, no clock, no panic |
+//! | [`enforcer`] | prices, asks the hot store, shapes the answer; carries out changes |
+//! | [`hot`] | the seam to the hot balances, and the memory store |
+//! | [`ledger`] | the seam to the durable ledger, and SQLite |
+//! | [`grpc`] | the contract: conversion, services, statuses |
+//! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
+//! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
+//! | [`app`] | the composition root: opens, restores, serves, drains |
+//! | [`config`], [`cli`], [`telemetry`], [`http`], [`clock`] | what their names say |
+//!
+//! # What is absent
+//!
+//! Proto types appear under `grpc` only (and in the command line's client), `tonic::Status` is
+//! built in `grpc::status` only, SQL stands under `ledger` only, and only `clock` reads the time.
+//! `tests/it/tidy.rs` holds the imports to that.
+
+pub mod app;
+pub mod catalogs;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod enforcer;
+pub mod grpc;
+pub mod hot;
+pub mod http;
+pub mod ledger;
+pub mod telemetry;
+pub mod workers;
+
+/// The contract, as it is generated from `proto/`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    reason = "generated code; the contract is documented in proto/"
+)]
 pub mod pb {
     tonic::include_proto!("tollgate.v1");
+
     /// The descriptor set, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tollgate.bin"));
 }
-pub mod catalogs;
-pub mod clock;
-pub mod domain;
-pub mod enforcer;
-pub mod hot;
-pub mod ledger;

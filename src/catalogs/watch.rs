@@ -2,7 +2,8 @@
 //!
 //! The file's folder is watched, not the file: editors replace a file by renaming, and a
 //! Kubernetes ConfigMap swaps the symlink `..data` beside it. Only a change of the text that is
-//! found behind the path counts, so other files in the folder make no noise. Nothing is parsed
+//! found behind the path counts, so other files in the folder make no noise. A symlink into a
+//! folder elsewhere is followed, but a change over there is not seen. Nothing is parsed
 //! here, and nothing is said about a text that was there before the watch began: begin the watch
 //! first, then read the file.
 
@@ -53,7 +54,7 @@ pub enum WatchError {
     Thread(#[source] io::Error),
 }
 
-/// Watches until it is dropped.
+/// Watches until it is dropped; a change seen just before may still be told.
 #[must_use = "the watch ends when this is dropped"]
 #[derive(Debug)]
 pub struct WatchGuard {

@@ -1,11 +1,17 @@
 //! `tollgate serve`: the sidecar itself.
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{
     exit::Exit,
     output::{Failure, Output},
 };
 use crate::{
-    app,
+    app::{self, Running, StartError},
+    clock::SystemClock,
     config::{self, Config, Flags},
     telemetry,
 };
@@ -34,5 +40,95 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     }
     telemetry::init_log(&config.log)
         .map_err(|error| Failure::new(Exit::Internal, format!("starting the log: {error}")))?;
-    app::serve(config, output).await
+    // Before anything is bound: a signal that comes early is not lost.
+    let internal = |error: std::io::Error| Failure::new(Exit::Internal, error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    let running = app::start(config.clone(), Arc::new(SystemClock::new())).await?;
+    let greeting = Greeting::new(&config, &running);
+    output.result(&greeting, Greeting::text)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    output.progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
+    if running.stop().await {
+        Ok(Exit::Ok)
+    } else {
+        Err(Failure::new(
+            Exit::Internal,
+            format!(
+                "stopped after drain_timeout_ms, {} ms, with calls or entries left",
+                config.drain_timeout_ms
+            ),
+        ))
+    }
+}
+
+/// What it serves, where its data is, and what to try next.
+#[derive(Debug, Serialize)]
+struct Greeting {
+    version: &'static str,
+    grpc: String,
+    unix_socket: Option<String>,
+    http: String,
+    ledger: String,
+    accounts: usize,
+    open_holds: usize,
+    restored_ms: u128,
+}
+
+impl Greeting {
+    fn new(config: &Config, running: &Running) -> Self {
+        let socket = running.unix_socket.as_ref();
+        Greeting {
+            version: env!("CARGO_PKG_VERSION"),
+            grpc: running.grpc_addr.to_string(),
+            unix_socket: socket.map(|path| path.display().to_string()),
+            http: running.http_addr.to_string(),
+            ledger: config.ledger.to_string(),
+            accounts: running.restored.accounts,
+            open_holds: running.restored.holds,
+            restored_ms: running.restored.took.as_millis(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let socket = match &self.unix_socket {
+            Some(path) => format!(" and unix:{path}"),
+            None => String::new(),
+        };
+        let endpoint = format!("--endpoint {}", self.grpc);
+        format!(
+            "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}\n\
+             ledger {}: {} accounts, {} open holds, restored in {} ms\n\
+             try:  tollgate account create acme --plan starter {endpoint}\n      \
+             tollgate reserve acme --mode agent --credits 60 {endpoint}",
+            self.version,
+            self.grpc,
+            self.http,
+            self.ledger,
+            self.accounts,
+            self.open_holds,
+            self.restored_ms,
+        )
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Catalog(_) | StartError::Shards { .. } => Exit::Usage,
+            StartError::DataDir { .. }
+            | StartError::DataDirInUse { .. }
+            | StartError::OpenLedger(_)
+            | StartError::Bind(_)
+            | StartError::BindHttp { .. } => Exit::CantCreate,
+            StartError::Ledger(_)
+            | StartError::StoredCatalog { .. }
+            | StartError::BrokenInvariant { .. }
+            | StartError::Internal(_) => Exit::Internal,
+        };
+        Failure::new(exit, error.to_string())
+    }
 }

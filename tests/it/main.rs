@@ -1,3 +1,7 @@
-//! The integration tests, in one binary.
+//! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
 mod cli;
+mod model;
+mod process;
+mod support;
+mod tidy;

@@ -1,0 +1,293 @@
+//! The composition root: opens the stores, restores the state, starts the workers, serves, drains.
+//! It is the one place that knows every part; no part knows it.
+
+mod data_dir;
+mod error;
+mod restore;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::error::StartError;
+use self::data_dir::DataDir;
+use crate::{
+    catalogs::{self, Catalogs, watch::WatchGuard},
+    clock::Clock,
+    config::{Config, HotUrl, LedgerUrl, Role, SettleAck},
+    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
+    grpc,
+    hot::{
+        HotStore,
+        memory::{MemoryHot, MemoryOptions},
+    },
+    http::{self, Readiness},
+    ledger::{Ledger, sqlite::SqliteLedger},
+    telemetry::Metrics,
+    workers::{
+        self, Worker, applier::Applier,
+        reloader::{self, Reloader},
+        renewer::Renewer,
+        settler::Settler,
+        sweeper::Sweeper,
+    },
+};
+
+/// How often the applier looks for changes that nobody finished.
+const APPLY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the catalogue's file is looked at without a sign that it changed.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often what is left in the outbox is tried again while shutting down.
+const FLUSH_RETRY: Duration = Duration::from_millis(50);
+
+/// The name of the readiness check for the stores.
+const CHECK_STORES: &str = "stores";
+/// The name of the readiness check for serving.
+const CHECK_SERVING: &str = "serving";
+
+/// A sidecar that runs.
+pub struct Running {
+    /// Where gRPC listens.
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP listens.
+    pub http_addr: SocketAddr,
+    /// Where the Unix socket is.
+    pub unix_socket: Option<PathBuf>,
+    /// What was restored.
+    pub restored: restore::Restored,
+    /// The parts, for whoever runs in the same process.
+    pub enforcer: Arc<Enforcer>,
+    settler: Arc<Settler>,
+    readiness: Arc<Readiness>,
+    server: grpc::Server,
+    serving: CancellationToken,
+    working: CancellationToken,
+    tasks: TaskTracker,
+    drain_timeout: Duration,
+    _watch: Option<WatchGuard>,
+    _data_dir: DataDir,
+}
+
+/// Everything that is open before anything is served.
+struct Parts {
+    hot: Arc<dyn HotStore>,
+    ledger: Arc<dyn Ledger>,
+    catalogs: Arc<Catalogs>,
+    acks: Arc<Acks>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    enforcer: Arc<Enforcer>,
+}
+
+/// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let data_dir = DataDir::lock(&config.data_dir)?;
+    let sockets = grpc::Sockets::bind(&config.grpc).await.map_err(StartError::Bind)?;
+    let http_listener = bind_http(&config).await?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
+    let (parts, restored) = open(&config, clock, metrics).await?;
+    let changed = Arc::new(tokio::sync::Notify::new());
+    let watch = match &config.catalog {
+        Some(path) => Some(
+            catalogs::watch::watch(path, Arc::clone(&changed))
+                .map_err(|error| StartError::Internal(error.into()))?,
+        ),
+        None => None,
+    };
+    let working = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let settler = Arc::new(settler(&parts, &config));
+    if config.roles.has(Role::Settler) {
+        for (worker, interval) in roster(&parts, &config, &settler, changed) {
+            let metrics = Arc::clone(&parts.metrics);
+            tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
+        }
+    }
+    let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
+    let serving = CancellationToken::new();
+    let grpc_addr = sockets.tcp_addr();
+    let http_addr = http_listener.local_addr().map_err(|error| StartError::Internal(error.into()))?;
+    let unix_socket = config.grpc.unix_socket.clone();
+    let server = grpc::Server::start(
+        sockets,
+        grpc::Services {
+            enforcer: Arc::clone(&parts.enforcer),
+            metrics: Arc::clone(&parts.metrics),
+            clock: Arc::clone(&parts.clock),
+            reserve: config.reserve.clone(),
+            gateway: config.roles.has(Role::Gateway),
+            admin: config.roles.has(Role::Admin),
+        },
+        &config.grpc,
+        serving.clone(),
+    );
+    tasks.spawn(http::serve(
+        http_listener,
+        Arc::clone(&readiness),
+        Arc::clone(&parts.metrics),
+        working.clone(),
+    ));
+    readiness.set(CHECK_STORES, true, "open");
+    readiness.set(CHECK_SERVING, true, "yes");
+    Ok(Running {
+        grpc_addr,
+        http_addr,
+        unix_socket,
+        restored,
+        enforcer: parts.enforcer,
+        settler,
+        readiness,
+        server,
+        serving,
+        working,
+        tasks,
+        drain_timeout: Duration::from_millis(config.drain_timeout_ms),
+        _watch: watch,
+        _data_dir: data_dir,
+    })
+}
+
+async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
+    let address = config.http.listen;
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::BindHttp { address, source })
+}
+
+async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<(Parts, restore::Restored), StartError> {
+    let LedgerUrl::Sqlite(path) = &config.ledger;
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
+    let fixed = ledger.fix_shards(config.shards).await?;
+    if fixed != config.shards {
+        return Err(StartError::Shards { fixed, wanted: config.shards });
+    }
+    let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
+    metrics.set_catalog_version(&catalogs.current().version);
+    let HotUrl::Memory = config.hot;
+    let options = MemoryOptions {
+        shards: config.shards,
+        replay_window_ms: config.reserve.replay_window_ms,
+        ..MemoryOptions::default()
+    };
+    let memory = MemoryHot::new(options, Arc::clone(&clock));
+    let restored = restore::restore(&memory, ledger.as_ref(), clock.as_ref()).await?;
+    let hot: Arc<dyn HotStore> = Arc::new(memory);
+    let acks = Arc::new(Acks::new(hot.shards()));
+    let options = EnforcerOptions {
+        ack: match config.settle.ack {
+            SettleAck::Hot => Ack::Hot,
+            SettleAck::Ledger => Ack::Ledger,
+        },
+        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
+        default_ttl_ms: config.reserve.default_ttl_ms,
+    };
+    let enforcer = Arc::new(Enforcer::new(
+        Arc::clone(&hot),
+        Arc::clone(&ledger),
+        Arc::clone(&catalogs),
+        Arc::clone(&acks),
+        options,
+    ));
+    let parts = Parts { hot, ledger, catalogs, acks, clock, metrics, enforcer };
+    Ok((parts, restored))
+}
+
+/// The configured catalogue, and every version that ever priced anything.
+async fn open_catalogs(
+    config: &Config,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+) -> Result<Catalogs, StartError> {
+    let current = match &config.catalog {
+        Some(path) => reloader::load(path, ledger).await?,
+        None => catalogs::builtin(),
+    };
+    reloader::keep(&current, ledger, clock).await?;
+    let mut known = Vec::new();
+    for stored in ledger.catalogs().await? {
+        let version = stored.version;
+        let catalog = catalogs::parse(&stored.yaml)
+            .map_err(|problems| StartError::StoredCatalog { version, problems })?;
+        known.push(catalog);
+    }
+    let reused = |error: catalogs::VersionReused| StartError::Internal(error.into());
+    Catalogs::new(current, known).map_err(reused)
+}
+
+fn settler(parts: &Parts, config: &Config) -> Settler {
+    Settler {
+        hot: Arc::clone(&parts.hot),
+        ledger: Arc::clone(&parts.ledger),
+        enforcer: Arc::clone(&parts.enforcer),
+        acks: Arc::clone(&parts.acks),
+        clock: Arc::clone(&parts.clock),
+        metrics: Arc::clone(&parts.metrics),
+        batch_max: config.settle.batch_max,
+    }
+}
+
+fn roster(
+    parts: &Parts,
+    config: &Config,
+    settler: &Arc<Settler>,
+    changed: Arc<tokio::sync::Notify>,
+) -> Vec<(Arc<dyn Worker>, Duration)> {
+    let sweeper = Sweeper {
+        hot: Arc::clone(&parts.hot),
+        metrics: Arc::clone(&parts.metrics),
+        batch_max: config.sweep.batch_max,
+    };
+    let renewer = Renewer {
+        ledger: Arc::clone(&parts.ledger),
+        enforcer: Arc::clone(&parts.enforcer),
+        clock: Arc::clone(&parts.clock),
+        batch_max: config.renew.batch_max,
+    };
+    let applier = Applier {
+        ledger: Arc::clone(&parts.ledger),
+        enforcer: Arc::clone(&parts.enforcer),
+    };
+    let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
+        (Arc::clone(settler) as _, Duration::from_millis(config.settle.flush_interval_ms)),
+        (Arc::new(sweeper), Duration::from_millis(config.sweep.interval_ms)),
+        (Arc::new(renewer), Duration::from_millis(config.renew.interval_ms)),
+        (Arc::new(applier), APPLY_INTERVAL),
+    ];
+    if let Some(path) = &config.catalog {
+        let reloader = Reloader {
+            path: path.clone(),
+            changed,
+            catalogs: Arc::clone(&parts.catalogs),
+            ledger: Arc::clone(&parts.ledger),
+            clock: Arc::clone(&parts.clock),
+            metrics: Arc::clone(&parts.metrics),
+        };
+        roster.push((Arc::new(reloader), RELOAD_INTERVAL));
+    }
+    roster
+}
+
+impl Running {
+    /// Stops: not serving, no new calls, open calls finish, everything is flushed. `false`: the
+    /// drain took longer than it may.
+    pub async fn stop(self) -> bool {
+        self.readiness.set(CHECK_SERVING, false, "shutting down");
+        self.serving.cancel();
+        let drain = async {
+            self.server.stopped().await;
+            while !matches!(self.settler.step().await, Ok(workers::Progress::Done)) {
+                tokio::time::sleep(FLUSH_RETRY).await;
+            }
+        };
+        let drained = tokio::time::timeout(self.drain_timeout, drain).await.is_ok();
+        self.working.cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_ok();
+        drained && ended
+    }
+}

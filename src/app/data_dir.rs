@@ -1,0 +1,39 @@
+//! The data folder, which one process has at a time.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    path::Path,
+};
+
+use super::error::StartError;
+
+/// The file whose lock says that the folder is in use. It stays; only its lock goes with the
+/// process, however that ends.
+const LOCK_FILE: &str = "lock";
+
+/// A data folder that this process has until it drops this.
+#[derive(Debug)]
+pub struct DataDir {
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder where it is missing, and takes it.
+    pub fn lock(path: &Path) -> Result<Self, StartError> {
+        let refused = |source| StartError::DataDir { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(refused)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK_FILE))
+            .map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DataDir { _lock: file }),
+            Err(TryLockError::WouldBlock) => {
+                Err(StartError::DataDirInUse { path: path.to_owned() })
+            }
+            Err(TryLockError::Error(source)) => Err(refused(source)),
+        }
+    }
+}

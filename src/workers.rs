@@ -1,0 +1,85 @@
+//! The workers: each is one idempotent, bounded `step` that takes no input and looks for its own
+//! work, and one dull loop that runs it by timer and by signal.
+//!
+//! None of them is needed for a correct answer: they move what is settled to the ledger, give
+//! back what nobody came for, and let time pass on accounts that nobody asks about.
+
+pub mod applier;
+pub mod reloader;
+pub mod renewer;
+pub mod settler;
+pub mod sweeper;
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+
+/// The longest pause after steps that failed.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How often in a row a step is run again because it had its hands full.
+const BURST_MAX: usize = 64;
+
+/// What went wrong in a step. It will be tried again.
+pub type StepError = Box<dyn Error + Send + Sync>;
+
+/// What a step found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more to do at once.
+    More,
+    /// Nothing is left to do for now.
+    Done,
+}
+
+/// Something that is done again and again.
+#[async_trait]
+pub trait Worker: Send + Sync {
+    /// Its name in logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Does a bounded piece of work. Safe to repeat, whatever happened to the last one.
+    async fn step(&self) -> Result<Progress, StepError>;
+
+    /// Returns when there is reason to step before the timer says so.
+    async fn woken(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Steps by timer and by signal until it is told to stop.
+pub async fn run(
+    worker: Arc<dyn Worker>,
+    interval: Duration,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let mut failures: u32 = 0;
+    while !stop.is_cancelled() {
+        match burst(worker.as_ref()).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                metrics.worker_error(worker.name());
+                tracing::warn!(worker = worker.name(), failures, %error, "step failed, will retry");
+            }
+        }
+        let pause = interval.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX.max(interval));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = worker.woken(), if failures == 0 => {}
+        }
+    }
+}
+
+async fn burst(worker: &dyn Worker) -> Result<(), StepError> {
+    for _ in 0..BURST_MAX {
+        if worker.step().await? == Progress::Done {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The reloader takes a changed catalogue file into use. A file that can't be used changes
+//! nothing: the catalogue that was there stays, and the log and a metric say why.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::{Progress, StepError, Worker};
+use crate::{
+    catalogs::{self, Catalogs},
+    clock::Clock,
+    domain::catalog::Catalog,
+    ledger::{Ledger, StoredCatalog},
+    telemetry::{Metrics, Reload},
+};
+
+/// Takes a changed catalogue into use.
+pub struct Reloader {
+    /// The file.
+    pub path: PathBuf,
+    /// Says that it changed.
+    pub changed: Arc<Notify>,
+    /// Where catalogues are in use.
+    pub catalogs: Arc<Catalogs>,
+    /// Where every version is kept.
+    pub ledger: Arc<dyn Ledger>,
+    /// For when a version was first loaded.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a catalogue can't be taken into use.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error("{path} is no catalogue:\n{problems}")]
+    Parse {
+        /// Which.
+        path: String,
+        /// What is wrong, with line and caret.
+        problems: catalogs::CatalogProblems,
+    },
+    /// Live accounts need what the file lacks.
+    #[error("{path} lacks what is in use: {}", missing.join("; "))]
+    Missing {
+        /// Which.
+        path: String,
+        /// What it lacks.
+        missing: Vec<String>,
+    },
+    /// Its version was used before, with another text.
+    #[error("version {version} was loaded before with another text: give the changed file a new version")]
+    VersionReused {
+        /// Which version.
+        version: String,
+    },
+    /// The ledger could not keep it.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerFault),
+}
+
+/// Reads and checks a catalogue file, against itself and against what is in use.
+pub async fn load(path: &PathBuf, ledger: &dyn Ledger) -> Result<Catalog, ReloadError> {
+    let name = path.display().to_string();
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| ReloadError::Read { path: name.clone(), source })?;
+    let catalog = catalogs::parse(&text)
+        .map_err(|problems| ReloadError::Parse { path: name.clone(), problems })?;
+    check_in_use(&catalog, ledger, name).await?;
+    Ok(catalog)
+}
+
+async fn check_in_use(
+    catalog: &Catalog,
+    ledger: &dyn Ledger,
+    path: String,
+) -> Result<(), ReloadError> {
+    let in_use = ledger.in_use().await?;
+    let plans: BTreeSet<&str> = in_use.plans.iter().map(String::as_str).collect();
+    let modes: BTreeSet<&str> = in_use.modes.iter().map(String::as_str).collect();
+    let missing = catalog.missing(plans.into_iter(), modes.into_iter());
+    if missing.is_empty() { Ok(()) } else { Err(ReloadError::Missing { path, missing }) }
+}
+
+/// Keeps a catalogue in the ledger; refused where its version is there with another text.
+pub async fn keep(
+    catalog: &Catalog,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+) -> Result<(), ReloadError> {
+    let stored = StoredCatalog {
+        version: catalog.version.to_string(),
+        yaml: catalog.yaml.to_string(),
+    };
+    if ledger.put_catalog(&stored, clock.now()).await? {
+        Ok(())
+    } else {
+        Err(ReloadError::VersionReused { version: stored.version })
+    }
+}
+
+impl Reloader {
+    async fn reload(&self) -> Result<(), ReloadError> {
+        let catalog = load(&self.path, self.ledger.as_ref()).await?;
+        let version = catalog.version.to_string();
+        if version == self.catalogs.current().version.as_ref()
+            && catalog.yaml == self.catalogs.current().yaml
+        {
+            return Ok(());
+        }
+        // Into the ledger before anything is priced by it.
+        keep(&catalog, self.ledger.as_ref(), self.clock.as_ref()).await?;
+        self.catalogs
+            .install(catalog)
+            .map_err(|_| ReloadError::VersionReused { version: version.clone() })?;
+        self.metrics.catalog_reload(Reload::Loaded);
+        self.metrics.set_catalog_version(&version);
+        tracing::info!(version, "catalogue loaded");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Worker for Reloader {
+    fn name(&self) -> &'static str {
+        "reloader"
+    }
+
+    async fn woken(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        if let Err(error) = self.reload().await {
+            self.metrics.catalog_reload(Reload::Refused);
+            tracing::error!(%error, "the changed catalogue is not used; the old one stays");
+        }
+        Ok(Progress::Done)
+    }
+}

@@ -1,0 +1,96 @@
+//! The settler moves what is settled from the hot store's outbox to the ledger: everything that
+//! waits, in one transaction. While one is being written the next gathers, so a thousand
+//! concurrent commits share a few syncs to disk.
+//!
+//! A crash before the transaction loses nothing that the ledger acknowledged; a crash after it
+//! and before the trim repeats the batch, which the cursor refuses.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Progress, StepError, Worker};
+use crate::{
+    clock::Clock,
+    enforcer::{Enforcer, acks::Acks},
+    hot::{HotStore, Mark, OutboxBatch},
+    ledger::Ledger,
+    telemetry::Metrics,
+};
+
+/// Moves the outbox to the ledger.
+pub struct Settler {
+    /// Where the outbox is.
+    pub hot: Arc<dyn HotStore>,
+    /// Where it goes.
+    pub ledger: Arc<dyn Ledger>,
+    /// Applies what reverses a settlement that was there already.
+    pub enforcer: Arc<Enforcer>,
+    /// Who waits for it.
+    pub acks: Arc<Acks>,
+    /// For `recorded_at`.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How many entries one transaction takes before the next shard waits for another one.
+    pub batch_max: usize,
+}
+
+/// Somebody else settles the same shards.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger's cursor is not where this settler left it: is another one at work?")]
+struct CursorConflict;
+
+#[async_trait]
+impl Worker for Settler {
+    fn name(&self) -> &'static str {
+        "settler"
+    }
+
+    async fn woken(&self) {
+        self.acks.woken().await;
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        let (batches, more) = self.gather().await?;
+        if batches.is_empty() {
+            self.metrics.set_outbox_entries(0);
+            return Ok(Progress::Done);
+        }
+        let started = self.clock.monotonic();
+        let settled = self.ledger.settle(&batches, self.clock.now()).await?;
+        if settled.cursor_conflict {
+            return Err(Box::new(CursorConflict));
+        }
+        let took = self.clock.monotonic().saturating_sub(started);
+        for batch in &batches {
+            self.hot.trim(batch.shard, batch.to).await?;
+            self.acks.publish(Mark { shard: batch.shard, position: batch.to });
+        }
+        self.metrics.settled_batch(settled.entries as u64, took);
+        for change in &settled.reversals {
+            tracing::warn!(account = %change.account_id, "a settlement came twice: reversing it");
+            self.enforcer.catch_up(&change.account_id).await?;
+        }
+        Ok(if more { Progress::More } else { Progress::Done })
+    }
+}
+
+impl Settler {
+    /// What waits, shard by shard, and whether some of it was left for the next transaction.
+    async fn gather(&self) -> Result<(Vec<OutboxBatch>, bool), StepError> {
+        let mut batches: Vec<OutboxBatch> = Vec::new();
+        let mut entries = 0;
+        for shard in 0..self.hot.shards() {
+            if entries >= self.batch_max {
+                return Ok((batches, true));
+            }
+            let batch = self.hot.outbox(shard).await?;
+            if batch.to > batch.from {
+                entries += batch.entries.len();
+                batches.push(batch);
+            }
+        }
+        Ok((batches, false))
+    }
+}

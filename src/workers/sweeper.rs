@@ -1,0 +1,33 @@
+//! The sweeper gives back holds whose deadline has passed, and forgets settled reservations whose
+//! replay window is over.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Progress, StepError, Worker};
+use crate::{hot::HotStore, telemetry::Metrics};
+
+/// Gives back what nobody came for.
+pub struct Sweeper {
+    /// Where the holds are.
+    pub hot: Arc<dyn HotStore>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The most holds, and the most forgotten reservations, of one shard in one step.
+    pub batch_max: usize,
+}
+
+#[async_trait]
+impl Worker for Sweeper {
+    fn name(&self) -> &'static str {
+        "sweeper"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        let swept = self.hot.sweep(self.batch_max).await?;
+        self.metrics.reservations_expired(swept.expired as u64);
+        let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
+        Ok(if full { Progress::More } else { Progress::Done })
+    }
+}
