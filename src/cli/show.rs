@@ -18,7 +18,7 @@ pub(crate) use self::{
     denial::denial,
     entries::{entries, entry_line},
     price::{headline, price_table},
-    receipt::receipt,
+    receipt::{Settlement, receipt},
     reservation::{charged, committed, extended, released, reserved},
 };
 use crate::pb;
@@ -63,7 +63,8 @@ fn plural(number: u64, what: &str) -> String {
 pub(crate) fn instant(at: Option<&Timestamp>) -> String {
     let read = at.map(|at| jiff::Timestamp::new(at.seconds, at.nanos));
     match read {
-        Some(Ok(at)) => at.to_string(),
+        Some(Ok(at)) if at.subsec_nanosecond() == 0 => at.to_string(),
+        Some(Ok(at)) => format!("{at:.3}"),
         Some(Err(_)) => "beyond the calendar".to_owned(),
         None => "-".to_owned(),
     }
@@ -130,7 +131,7 @@ mod tests {
     fn instants_are_rfc_3339() {
         let at = |seconds, nanos| instant(Some(&Timestamp { seconds, nanos }));
         assert_eq!(at(1_769_853_600, 0), "2026-01-31T10:00:00Z");
-        assert_eq!(at(0, 5_000_000), "1970-01-01T00:00:00.005Z");
+        assert_eq!(at(0, 50_000_000), "1970-01-01T00:00:00.050Z");
         assert_eq!(at(i64::MAX, 0), "beyond the calendar");
         assert_eq!(instant(None), "-");
     }

@@ -1,21 +1,15 @@
-//! The commands as a script sees them: exit codes, standard output, standard error. Run with the
-//! real binary.
-//!
-//! What needs no server is here. What calls one belongs into `cli/`, one file for each group of
-//! commands, against a server that is started for the test.
+//! The commands as a script sees them: exit codes, standard output, standard error, of the real
+//! binary. What needs no server is here, what calls one is below `cli/`.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+mod admin;
+mod quota;
+mod session;
+
+use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
-fn tollgate(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.env_remove("TOLLGATE_ENDPOINT").args(words);
-    command.output().unwrap()
-}
+use crate::process::run;
 
 fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
@@ -30,10 +24,8 @@ fn json(text: &str) -> Value {
 }
 
 fn builtin() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/catalogs/default.yaml")
-        .display()
-        .to_string()
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("src/catalogs/default.yaml").display().to_string()
 }
 
 #[test]
@@ -61,13 +53,13 @@ fn a_server_that_is_not_there_is_69_with_what_to_do() {
         &["conversation", "conv-1"],
     ];
     for verb in verbs {
-        let output = tollgate(&[verb, &["--endpoint", &endpoint]].concat());
+        let output = run(&[verb, &["--endpoint", &endpoint]].concat());
         assert_eq!(output.status.code(), Some(69), "{verb:?}: {output:?}");
         assert_eq!(stdout(&output), "", "{verb:?}");
         let hint = format!("is `tollgate serve` running at {endpoint}?");
         assert!(stderr(&output).contains(&hint), "{verb:?}: {output:?}");
     }
-    let output = tollgate(&["balance", "acme", "--json", "--endpoint", &endpoint]);
+    let output = run(&["balance", "acme", "--json", "--endpoint", &endpoint]);
     let error = json(stderr(&output));
     assert_eq!(error["error"]["code"], 69);
     assert_eq!(error["error"]["reason"], "unavailable");
@@ -75,17 +67,18 @@ fn a_server_that_is_not_there_is_69_with_what_to_do() {
 
 #[test]
 fn a_wrong_command_line_is_64_before_a_server_is_called() {
-    let verbs: [&[&str]; 7] = [
+    let verbs: [&[&str]; 8] = [
         &["quote"],
         &["reserve", "acme", "--mode", "discuss"],
         &["commit", "acme", "r1"],
         &["commit", "acme", "r1", "--credits", "5", "--next-hold", "5"],
         &["account", "close", "acme"],
+        &["ledger"],
         &["balance", "acme", "--endpoint", "localhost"],
         &["balance", "acme", "--timeout", "5"],
     ];
     for verb in verbs {
-        let output = tollgate(verb);
+        let output = run(verb);
         assert_eq!(output.status.code(), Some(64), "{verb:?}: {output:?}");
         assert_ne!(stderr(&output), "", "{verb:?}");
     }
@@ -93,7 +86,7 @@ fn a_wrong_command_line_is_64_before_a_server_is_called() {
 
 #[test]
 fn check_says_whether_a_catalogue_can_be_put_in_use() {
-    let output = tollgate(&["check", &builtin()]);
+    let output = run(&["check", &builtin()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(stdout(&output).contains("can be put in use: version default-1"));
 
@@ -102,11 +95,11 @@ fn check_says_whether_a_catalogue_can_be_put_in_use() {
     let wrong = std::fs::read_to_string(builtin()).unwrap();
     let wrong = wrong.replacen("multiplier: 1.25", "multiplier: -1", 1);
     std::fs::write(&file, wrong).unwrap();
-    let output = tollgate(&["check", &file]);
+    let output = run(&["check", &file]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stdout(&output).trim_end().ends_with('^'), "{output:?}");
 
-    let output = tollgate(&["check", &file, "--json"]);
+    let output = run(&["check", &file, "--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let document = json(stdout(&output));
     assert_eq!(document["ok"], false);

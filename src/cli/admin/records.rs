@@ -17,7 +17,8 @@ use crate::{
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LedgerArgs {
-    /// The account [default: all]
+    /// The account; may be left out where --conversation or --reservation is given
+    #[arg(required_unless_present_any = ["conversation", "reservation"])]
     account: Option<String>,
 
     /// Of one conversation

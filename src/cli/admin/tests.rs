@@ -27,7 +27,8 @@ fn what_belongs_together_is_taken_together() {
         "grant acme --credits 5 --kind promo --expires-at 2026-06-01 --priority -1",
         "void acme pack-1 --reason mistake",
         "refund acme r1 --reason broken --actor ann",
-        "ledger",
+        "ledger --conversation conv-7f3",
+        "ledger --reservation r1",
         "ledger acme --kind usage,refund --from 2026-05-01 --until 2026-06-01 --limit 500",
         "conversation conv-7f3",
     ] {
@@ -51,9 +52,10 @@ fn what_contradicts_itself_is_refused() {
         "refund acme r1 --actor ann",
         "refund acme r1 --reason broken",
         "refund acme r1 --reason broken --actor ann --credits 0",
-        "ledger --kind lost",
-        "ledger --from yesterday",
-        "ledger --endpoint https://example.org:1",
+        "ledger",
+        "ledger acme --kind lost",
+        "ledger acme --from yesterday",
+        "ledger acme --endpoint https://example.org:1",
     ] {
         assert!(!parses(words), "{words}");
     }

@@ -6,6 +6,8 @@ use tonic_types::StatusExt;
 
 use crate::cli::{exit::Exit, output::Failure};
 
+/// The stable reason of a call for an account that is not there.
+const NO_ACCOUNT: &str = "ACCOUNT_NOT_FOUND";
 /// The most fields that are listed.
 const VIOLATIONS_MAX: usize = 32;
 
@@ -38,6 +40,12 @@ pub(crate) fn failure(status: &Status) -> Failure {
         lines.push(format!("reason: {}", info.reason));
     }
     let failure = Failure::new(exit(status.code()), lines.join("\n"));
+    let failure = match details.error_info() {
+        Some(info) if info.reason == NO_ACCOUNT => failure.hint(
+            "`tollgate account create ID --plan PLAN` makes one, `tollgate account list` shows all",
+        ),
+        Some(_) | None => failure,
+    };
     let wait = details.retry_info().and_then(|retry| retry.retry_delay);
     let failure = match wait {
         Some(wait) => failure.hint(format!("wait {wait:?} before the next try")),
@@ -58,19 +66,21 @@ fn headline(status: &Status) -> String {
     }
 }
 
-/// The client's own timer ends a call as cancelled: nobody else cancels it.
+/// The client's own timer ends a call as cancelled: nobody else cancels it. An aborted call, or one
+/// too many, can be sent again, as one that found the server out of reach.
 fn exit(code: Code) -> Exit {
     match code {
         Code::Ok => Exit::Ok,
-        Code::InvalidArgument => Exit::BadRequest,
+        Code::InvalidArgument | Code::OutOfRange => Exit::BadRequest,
         Code::NotFound => Exit::NotFound,
         Code::AlreadyExists | Code::FailedPrecondition => Exit::Conflict,
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Exit::Unavailable,
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Aborted
+        | Code::ResourceExhausted => Exit::Unavailable,
         Code::Unknown
         | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::Aborted
-        | Code::OutOfRange
         | Code::Unimplemented
         | Code::Internal
         | Code::DataLoss
@@ -80,9 +90,6 @@ fn exit(code: Code) -> Exit {
 
 fn hint(code: Code) -> Option<&'static str> {
     match code {
-        Code::AlreadyExists => {
-            Some("an id belongs to one request: repeat that one exactly, or give another id")
-        }
         Code::Unimplemented => Some(
             "this server does not have that service: see its --roles, or name another --endpoint",
         ),
@@ -90,6 +97,7 @@ fn hint(code: Code) -> Option<&'static str> {
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
+        | Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::Unavailable
         | Code::Unknown

@@ -31,10 +31,9 @@ pub(crate) fn balance(balance: &pb::Balance, account_id: &str) -> String {
         instant(balance.renews_at.as_ref()),
     );
     let as_of = format!(
-        "{}, entry {}, version {}",
+        "{}, entry {} of the ledger",
         instant(balance.as_of.as_ref()),
         count(balance.sequence),
-        count(balance.version),
     );
     let mut rows = vec![
         ("available", count(balance.available)),
@@ -265,7 +264,7 @@ account acme
   held       60
   plan       pro: 100 of 5,000 used in this cycle, 4,840 left, renews 2026-02-28T10:00:00Z
   packs      500 left, promotions included
-  as of      2026-01-31T10:01:00Z, entry 4, version 9";
+  as of      2026-01-31T10:01:00Z, entry 4 of the ledger";
         assert_eq!(balance(&shown, "acme"), expected);
         (shown.available, shown.debt) = (0, 12);
         let text = balance(&shown, "acme");

@@ -3,9 +3,23 @@
 use super::{count, credits, draws, price_table};
 use crate::pb;
 
+/// What a receipt is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Of a commit, which had a hold.
+    Commit,
+    /// Of a charge, which had none.
+    Charge,
+}
+
 /// The lines below `charged N credits`. `outcome` is named where it changed the price.
-pub(crate) fn receipt(receipt: &pb::Receipt, mode: &str, outcome: Option<&str>) -> String {
-    let mut lines = hold_lines(receipt);
+pub(crate) fn receipt(
+    receipt: &pb::Receipt,
+    of: Settlement,
+    mode: &str,
+    outcome: Option<&str>,
+) -> String {
+    let mut lines = hold_lines(receipt, of);
     if !receipt.draws.is_empty() {
         lines.push(format!("drawn from {}", draws(&receipt.draws)));
     }
@@ -23,18 +37,24 @@ pub(crate) fn receipt(receipt: &pb::Receipt, mode: &str, outcome: Option<&str>) 
 }
 
 /// The hold against what was used, and what became of usage above it.
-pub(super) fn hold_lines(receipt: &pb::Receipt) -> Vec<String> {
+fn hold_lines(receipt: &pb::Receipt, of: Settlement) -> Vec<String> {
     let mut lines = Vec::new();
+    if receipt.corrected > 0 {
+        let back = credits(receipt.corrected);
+        lines.push(format!("gave back {back} that earlier commits had charged"));
+    }
     let from_hold = receipt.credits.saturating_sub(receipt.overage);
     if receipt.late {
         lines.push("late: the reservation had expired or was not known".to_owned());
     }
-    if from_hold > 0 || receipt.returned > 0 {
+    let has_hold = of == Settlement::Commit;
+    if has_hold && (from_hold > 0 || receipt.returned > 0) {
         let (used, returned) = (count(from_hold), count(receipt.returned));
         lines.push(format!("of the hold {used} used, {returned} returned"));
     }
     if receipt.overage > 0 {
-        let mut line = format!("above the hold {}", count(receipt.overage));
+        let above = if has_hold { "the hold" } else { "the balance" };
+        let mut line = format!("above {above} {}", count(receipt.overage));
         let parts = [
             (receipt.debt_added, "became debt"),
             (receipt.written_off, "written off"),
@@ -71,7 +91,7 @@ mod tests {
             ..Default::default()
         };
         let expected = "of the hold 18 used, 7 returned\ndrawn from plan:0 15, pack-1 3";
-        assert_eq!(receipt(&shown, "agent", None), expected);
+        assert_eq!(receipt(&shown, Settlement::Commit, "agent", None), expected);
     }
 
     #[test]
@@ -89,7 +109,20 @@ late: the reservation had expired or was not known
 of the hold 18 used, 0 returned
 above the hold 1,000, of which 400 became debt
 drawn from plan:0 618";
-        assert_eq!(receipt(&shown, "agent", None), expected);
+        assert_eq!(receipt(&shown, Settlement::Commit, "agent", None), expected);
+    }
+
+    #[test]
+    fn a_charge_has_no_hold() {
+        let shown = pb::Receipt {
+            credits: 9,
+            overage: 4,
+            written_off: 4,
+            draws: vec![draw("plan:0", 5)],
+            ..Default::default()
+        };
+        let expected = "above the balance 4, of which 4 written off\ndrawn from plan:0 5";
+        assert_eq!(receipt(&shown, Settlement::Charge, "edit", None), expected);
     }
 
     #[test]
@@ -100,7 +133,7 @@ drawn from plan:0 618";
             price: Some(price),
             ..Default::default()
         };
-        let text = receipt(&shown, "agent", None);
+        let text = receipt(&shown, Settlement::Commit, "agent", None);
         let line = "the usage so far costs 18 credits, of which 11 were charged before";
         assert_eq!(text.lines().nth(1), Some(line), "{text}");
         assert!(text.ends_with("=      18"), "{text}");

@@ -1,6 +1,6 @@
 //! The answers of the hot path: holds, extensions, settlements, releases, charges.
 
-use super::{balance_line, count, credits, denial, indent, instant, names, receipt};
+use super::{Settlement, balance_line, count, credits, denial, indent, instant, names, receipt};
 use crate::pb::{
     self, charge_response::Result as ChargeResult, extend_response::Result as ExtendResult,
     reserve_response::Result as ReserveResult,
@@ -69,7 +69,10 @@ pub(crate) fn committed(
     if let Some(settled) = &answer.receipt {
         let mode = mode(hold.and_then(|hold| hold.action.as_ref()));
         lines.push(format!("charged {}", credits(settled.credits)));
-        lines.push(indent(&receipt(settled, mode, outcome), MARGIN));
+        lines.push(indent(
+            &receipt(settled, Settlement::Commit, mode, outcome),
+            MARGIN,
+        ));
     }
     if let Some(hold) = hold {
         lines.push(state(hold));
@@ -95,7 +98,10 @@ pub(crate) fn charged(answer: &pb::ChargeResponse, account_id: &str, mode: &str)
         Some(ChargeResult::Receipt(settled)) => {
             let (charged, id) = (credits(settled.credits), &settled.reservation_id);
             lines.push(format!("charged {charged}: charge {id}"));
-            lines.push(indent(&receipt(settled, mode, None), MARGIN));
+            lines.push(indent(
+                &receipt(settled, Settlement::Charge, mode, None),
+                MARGIN,
+            ));
         }
         Some(ChargeResult::Denial(denied)) => lines.push(denial(denied, account_id)),
         None => {}

@@ -39,7 +39,8 @@ impl<'a> ActionLines<'a> {
         &self.first.account_id
     }
 
-    /// `agent mode, gpt-4o (standard tier): 18 credits, 5 refunded`.
+    /// `agent mode, gpt-4o (standard tier): 18 credits, 5 refunded`. What was written off is not
+    /// among the credits: nobody paid for it.
     pub(super) fn headline(&self) -> String {
         let mut what = match self.action() {
             Some(action) => {
@@ -48,7 +49,11 @@ impl<'a> ActionLines<'a> {
             }
             None => "action".to_owned(),
         };
-        what.push_str(&format!(": {}", credits(self.charged())));
+        let (charged, written_off) = self.charged();
+        what.push_str(&format!(": {}", credits(charged)));
+        if written_off > 0 {
+            what.push_str(&format!(", {} written off", count(written_off)));
+        }
         match self.refunded() {
             0 => {}
             refunded => what.push_str(&format!(", {} refunded", count(refunded))),
@@ -106,9 +111,20 @@ impl<'a> ActionLines<'a> {
         receipts.flat_map(|receipt| receipt.price.as_ref()).next()
     }
 
-    fn charged(&self) -> u64 {
-        let charged = self.usage_entries().map(charged).sum::<i64>();
-        u64::try_from(charged).unwrap_or(0)
+    /// What the account had to pay for, and what was written off instead. A correction takes back
+    /// first what nobody paid for.
+    fn charged(&self) -> (u64, u64) {
+        let receipts = self
+            .usage_entries()
+            .filter_map(|entry| entry.receipt.as_ref());
+        receipts.fold((0, 0), |(charged, written_off), receipt| {
+            let absorbed = receipt.corrected.min(written_off);
+            let charged = charged + receipt.credits.saturating_sub(receipt.written_off);
+            (
+                charged.saturating_sub(receipt.corrected - absorbed),
+                written_off - absorbed + receipt.written_off,
+            )
+        })
     }
 
     fn refunded(&self) -> u64 {
@@ -150,22 +166,13 @@ fn labels(action: &pb::Action) -> Option<String> {
     (!labels.is_empty()).then(|| format!("labels {}", labels.join(", ")))
 }
 
-/// What one usage entry charged. A last report below what was charged before gives the rest back:
-/// then it is below zero.
-fn charged(entry: &pb::Entry) -> i64 {
-    let receipt = entry.receipt.as_ref().map_or(0, |receipt| receipt.credits);
-    if receipt == 0 && entry.credits > 0 {
-        return -entry.credits;
-    }
-    i64::try_from(receipt).unwrap_or(i64::MAX)
-}
-
 fn row(entry: &pb::Entry) -> Vec<String> {
     let is_usage = entry.kind() == pb::EntryKind::Usage;
     let receipt = entry.receipt.as_ref().filter(|_| is_usage);
-    let charged = match is_usage {
-        true => charged(entry),
-        false => -entry.credits,
+    let exact = |part: u64| i64::try_from(part).unwrap_or(i64::MAX);
+    let charged = match receipt {
+        Some(receipt) => exact(receipt.credits).saturating_sub(exact(receipt.corrected)),
+        None => -entry.credits,
     };
     let charged = match charged {
         0.. => count(charged.unsigned_abs()),

@@ -154,7 +154,7 @@ fn a_last_report_below_what_was_charged_gives_the_rest_back() {
     let mut back = usage_entry();
     back.credits = 4;
     if let Some(receipt) = &mut back.receipt {
-        receipt.credits = 0;
+        (receipt.credits, receipt.corrected) = (0, 4);
     }
     let answer = pb::GetConversationResponse {
         credits: 14,
@@ -164,6 +164,25 @@ fn a_last_report_below_what_was_charged_gives_the_rest_back() {
     let text = conversation(&answer, "conv-7f3");
     assert!(text.contains("(standard tier): 14 credits\n"), "{text}");
     assert!(text.contains("       -4  "), "{text}");
+}
+
+#[test]
+fn what_was_written_off_is_not_among_the_credits() {
+    let mut absorbed = given_entry();
+    if let Some(receipt) = &mut absorbed.receipt {
+        (receipt.debt_added, receipt.written_off) = (0, 4);
+    }
+    let answer = pb::GetConversationResponse {
+        credits: 8,
+        entries: vec![absorbed],
+        ..Default::default()
+    };
+    let text = conversation(&answer, "conv-7f3");
+    assert!(
+        text.contains("no model: 8 credits, 4 written off\n"),
+        "{text}"
+    );
+    assert!(text.contains("cancelled, 4 written off"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! The control plane's commands against a server, and `check` against its ledger.
+
+use super::{builtin, session::Session};
+use crate::process::run;
+
+#[test]
+fn accounts_are_made_changed_and_listed() {
+    let session = Session::start();
+    let create = "account create acme --plan starter --subscribed-at 2026-05-16T10:00:00Z";
+    let shown = session.done(create);
+    assert!(shown.starts_with("account acme: active, plan starter, overage becomes debt\n"));
+    assert!(shown.contains("subscribed 2026-05-16T10:00:00Z"), "{shown}");
+    session.done(create);
+    session.done("account create beta --plan free --overage absorb");
+    session.done("charge acme --id c1 --mode discuss --credits 100");
+    session.done("account plan acme pro --change-id up");
+    let account = session.json("account show acme", 0);
+    assert_eq!(account["account"]["balance"]["available"], 4_900);
+    session.done("account plan acme starter --change-id down");
+    assert_eq!(
+        session.json("account show acme", 0)["account"]["next_plan_id"],
+        "starter"
+    );
+
+    let listed = session.json("account list --limit 1", 0);
+    assert_eq!(
+        listed["accounts"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+    assert_ne!(listed["next_page_token"], "");
+    let listed = session.done("account list");
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+
+    session.done("account suspend beta --reason unpaid");
+    let (code, printed, _) = session.run("reserve beta --mode edit --credits 1");
+    assert_eq!(code, 3);
+    assert!(
+        printed.contains("tollgate account activate beta"),
+        "{printed}"
+    );
+    session.done("account activate beta");
+    assert_eq!(session.run("account close beta").0, 64);
+    let closed = session.json("account close beta --yes", 0);
+    assert_eq!(closed["account"]["status"], "closed");
+}
+
+#[test]
+fn grants_are_given_once_and_taken_back() {
+    let session = Session::start();
+    session.done("account create acme --plan free");
+    let grant = "grant acme --pack small --id pack-1";
+    for _ in 0..2 {
+        let shown = session.done(grant);
+        let expected = "grant pack-1 (pack): 500 credits, 500 left, never expires\n\
+            balance: 550 available, 0 held; plan free, ";
+        assert!(shown.starts_with(expected), "{shown}");
+    }
+    assert_eq!(session.run("grant acme --pack large --id pack-1").0, 5);
+    session.done("grant acme --credits 5 --kind promo --id promo-1 --expires-at 2999-01-01");
+    let void = session.json("void acme promo-1 --reason mistake", 0);
+    assert_eq!(void["balance"]["available"], 550);
+    let made = session.json("grant acme --credits 5 --kind adjustment --reason sorry", 0);
+    let id = made["grant"]["grant_id"].as_str().unwrap();
+    assert!(id.starts_with("grant-"), "{id}");
+    assert_eq!(session.run("void acme nothing --reason mistake").0, 4);
+}
+
+#[test]
+fn a_dispute_is_looked_up_and_refunded() {
+    let session = Session::start();
+    session.done("account create acme --plan starter");
+    let action = "--mode agent --model gpt-4o --conversation conv-1 --label team=core";
+    session.done(&format!("reserve acme --id r1 {action} --credits 25"));
+    session.done(
+        "commit acme r1 --input-tokens 12400 --cached-input-tokens 30000 --output-tokens 1850 \
+         --tool-calls 7 --file-operations 9",
+    );
+    session.done(&format!("charge acme --id c1 {action} --credits 3"));
+    let refund = "refund acme r1 --credits 5 --id dispute-9 --reason cut --actor ann";
+    for _ in 0..2 {
+        let shown = session.done(refund);
+        assert!(
+            shown.starts_with("refunded 5 credits\nentry 4 of acme: refund +5"),
+            "{shown}"
+        );
+    }
+    assert_eq!(session.json(refund, 0)["entry"]["kind"], "refund");
+
+    let receipt = session.done("conversation conv-1");
+    for line in [
+        "conversation conv-1 of acme",
+        "charged 21, refunded 5, in all 16 credits",
+        "1. agent mode, gpt-4o (standard tier): 18 credits, 5 refunded",
+        "   labels team=core",
+        "   cached_input_tokens    30,000  ×  0.00004  =     1.2",
+        "   agent mode                     ×      1.5  =  17.565",
+        "   rounded up                                 =      18",
+        "2. agent mode, gpt-4o: 3 credits",
+    ] {
+        assert!(
+            receipt.lines().any(|shown| shown == line),
+            "{line}\n{receipt}"
+        );
+    }
+    assert_eq!(session.json("conversation conv-1", 0)["refunded"], 5);
+    assert_eq!(session.run("conversation conv-2").0, 4);
+
+    let entries = session.json("ledger acme --kind usage,refund", 0);
+    let sequences: Vec<u64> = entries["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["sequence"].as_u64())
+        .collect();
+    assert_eq!(sequences, [4, 3, 2]);
+    let cut = session.done("ledger acme --limit 2");
+    assert!(
+        cut.contains("the first 2 are shown; --limit shows more"),
+        "{cut}"
+    );
+    assert_eq!(session.done("ledger --reservation r1").lines().count(), 3);
+}
+
+#[test]
+fn a_catalogue_that_lacks_what_live_accounts_need_is_refused() {
+    let session = Session::start();
+    session.done("account create acme --plan pro");
+    let yaml = std::fs::read_to_string(builtin()).unwrap();
+    let file = session.folder().join("catalogue.yaml");
+    std::fs::write(&file, yaml.replacen("  pro:", "  max:", 1)).unwrap();
+    let data_dir = session.data_dir();
+    let check = |more: &[&str]| {
+        let words = [&["check", file.to_str().unwrap()], more].concat();
+        let output = run(&words);
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    assert_eq!(check(&[]).0, Some(0));
+    let (code, printed) = check(&["--data-dir", data_dir.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("plans: \"pro\" is missing"), "{printed}");
+    let url = format!("sqlite://{}", data_dir.join("ledger.db").display());
+    assert_eq!(check(&["--ledger", &url, "--json"]).0, Some(1));
+}
