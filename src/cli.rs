@@ -4,6 +4,7 @@
 //! Whatever is wrong with the command line or the configuration exits 64 before anything is
 //! opened, bound or called.
 
+mod demo;
 pub mod exit;
 pub mod output;
 mod serve;
@@ -46,6 +47,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -79,6 +81,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve::run(args, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
     }
 }
 

@@ -1,3 +1,4 @@
 //! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
+mod demo;
 mod tidy;
