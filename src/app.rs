@@ -162,6 +162,10 @@ async fn open(
 ) -> Result<(Parts, restore::Restored), StartError> {
     let LedgerUrl::Sqlite(path) = &config.ledger;
     let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
+    let fixed = ledger.fix_shards(config.shards).await?;
+    if fixed != config.shards {
+        return Err(StartError::Shards { fixed, wanted: config.shards });
+    }
     let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
     metrics.set_catalog_version(&catalogs.current().version);
     let HotUrl::Memory = config.hot;

@@ -23,6 +23,9 @@ use crate::{
     hot::OutboxBatch,
 };
 
+/// What every page token of entries starts with, so that another list's token is told apart.
+const PAGE_TOKEN_PREFIX: char = 'e';
+
 /// The ledger failed: nothing of the operation counts, and it may be tried again.
 #[derive(Debug)]
 pub struct LedgerFault {
@@ -180,8 +183,44 @@ pub struct EntryFilter {
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<Recorded>,
-    /// Where the next page starts: opaque to callers; absent on the last page.
-    pub next: Option<String>,
+    /// Where the next page starts; absent on the last page.
+    pub next: Option<PageToken>,
+}
+
+/// A place in a list of entries. Its text is opaque to callers; any filter takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageToken(u64);
+
+/// A text that no list of entries has given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a page token that a list of entries gave out")]
+pub struct PageTokenError;
+
+impl PageToken {
+    /// Reads what [`fmt::Display`] wrote.
+    pub fn new(text: &str) -> Result<Self, PageTokenError> {
+        let digits = text.strip_prefix(PAGE_TOKEN_PREFIX).ok_or(PageTokenError)?;
+        let number = u64::from_str_radix(digits, 16).map_err(|_| PageTokenError)?;
+        let token = PageToken(number);
+        // One text for each place: no sign, no leading zeros, lower case.
+        if token.to_string() == text { Ok(token) } else { Err(PageTokenError) }
+    }
+
+    /// From a backend's own number of an entry.
+    pub(crate) fn from_number(number: u64) -> Self {
+        PageToken(number)
+    }
+
+    /// The backend's own number of the last entry before this place.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PAGE_TOKEN_PREFIX}{:x}", self.0)
+    }
 }
 
 /// What settling some batches did.
@@ -289,7 +328,7 @@ pub trait Ledger: Send + Sync {
     async fn entries(
         &self,
         filter: &EntryFilter,
-        page: Option<&str>,
+        page: Option<PageToken>,
         max: usize,
     ) -> Result<EntryPage, LedgerFault>;
     /// Every usage and refund entry of a conversation, oldest first; a refund belongs to the
@@ -305,6 +344,8 @@ pub trait Ledger: Send + Sync {
     /// Every catalogue that was ever put.
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault>;
 
+    /// Fixes the number of shards at the first start; answers what it was fixed at.
+    async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault>;
     /// What a new catalogue must still have, each name once.
     async fn in_use(&self) -> Result<InUse, LedgerFault>;
 

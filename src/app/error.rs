@@ -32,6 +32,14 @@ pub enum StartError {
     /// The ledger failed while the state was restored.
     #[error(transparent)]
     Ledger(#[from] LedgerFault),
+    /// The ledger was started with another number of shards.
+    #[error("shards = {wanted}: this ledger was started with {fixed}, and that can't change")]
+    Shards {
+        /// How many it has.
+        fixed: u32,
+        /// How many are configured.
+        wanted: u32,
+    },
     /// The catalogue can't be used.
     #[error(transparent)]
     Catalog(#[from] ReloadError),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -44,12 +45,13 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
     let running = app::start(config.clone(), Arc::new(SystemClock::new())).await?;
-    output.progress(&greeting(&config, &running));
+    let greeting = Greeting::new(&config, &running);
+    output.result(&greeting, Greeting::text)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    output.progress("tollgate: stopping: no new calls, open calls finish, everything is flushed");
+    output.progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
     if running.stop().await {
         Ok(Exit::Ok)
     } else {
@@ -64,32 +66,59 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
 }
 
 /// What it serves, where its data is, and what to try next.
-fn greeting(config: &Config, running: &Running) -> String {
-    let socket = match &running.unix_socket {
-        Some(path) => format!(" and unix:{}", path.display()),
-        None => String::new(),
-    };
-    let restored = running.restored;
-    let endpoint = format!("--endpoint {}", running.grpc_addr);
-    format!(
-        "tollgate {version}: gRPC on {grpc}{socket}, health and metrics on http://{http}\n\
-         ledger {ledger}: {accounts} accounts, {holds} open holds, restored in {took} ms\n\
-         try: tollgate account create acme --plan starter {endpoint}\n     \
-         tollgate reserve acme --credits 60 {endpoint}",
-        version = env!("CARGO_PKG_VERSION"),
-        grpc = running.grpc_addr,
-        http = running.http_addr,
-        ledger = config.ledger,
-        accounts = restored.accounts,
-        holds = restored.holds,
-        took = restored.took.as_millis(),
-    )
+#[derive(Debug, Serialize)]
+struct Greeting {
+    version: &'static str,
+    grpc: String,
+    unix_socket: Option<String>,
+    http: String,
+    ledger: String,
+    accounts: usize,
+    open_holds: usize,
+    restored_ms: u128,
+}
+
+impl Greeting {
+    fn new(config: &Config, running: &Running) -> Self {
+        let socket = running.unix_socket.as_ref();
+        Greeting {
+            version: env!("CARGO_PKG_VERSION"),
+            grpc: running.grpc_addr.to_string(),
+            unix_socket: socket.map(|path| path.display().to_string()),
+            http: running.http_addr.to_string(),
+            ledger: config.ledger.to_string(),
+            accounts: running.restored.accounts,
+            open_holds: running.restored.holds,
+            restored_ms: running.restored.took.as_millis(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let socket = match &self.unix_socket {
+            Some(path) => format!(" and unix:{path}"),
+            None => String::new(),
+        };
+        let endpoint = format!("--endpoint {}", self.grpc);
+        format!(
+            "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}\n\
+             ledger {}: {} accounts, {} open holds, restored in {} ms\n\
+             try:  tollgate account create acme --plan starter {endpoint}\n      \
+             tollgate reserve acme --mode agent --credits 60 {endpoint}",
+            self.version,
+            self.grpc,
+            self.http,
+            self.ledger,
+            self.accounts,
+            self.open_holds,
+            self.restored_ms,
+        )
+    }
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Catalog(_) => Exit::Usage,
+            StartError::Catalog(_) | StartError::Shards { .. } => Exit::Usage,
             StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::OpenLedger(_)

@@ -11,6 +11,8 @@ mod extend;
 mod release;
 mod reserve;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -37,6 +39,8 @@ pub struct Book {
     reservations: HashMap<ReservationId, Reservation>,
     /// The open reservations by deadline.
     due: BTreeSet<(Timestamp, ReservationId)>,
+    /// When time last acted on the account; the beginning of time where it never did.
+    seen: Timestamp,
 }
 
 /// What a transition leaves behind for the store to keep.
@@ -58,7 +62,7 @@ impl Book {
             .filter(|reservation| reservation.state == State::Open)
             .map(|reservation| (reservation.expires_at, reservation.id.clone()))
             .collect();
-        Book { account, reservations, due }
+        Book { account, reservations, due, seen: Timestamp::from_millis(i64::MIN) }
     }
 
     /// The account.
@@ -101,9 +105,12 @@ impl Book {
         Ok(self.account.balance(now))
     }
 
-    /// Begins a new cycle where the one that the renewal names is still the account's.
+    /// Begins a new cycle where the one that the renewal names is still the account's and over.
+    /// An account that was closed meanwhile gets none.
     pub fn renew(&mut self, renewal: &Renewal, now: Timestamp, effects: &mut Effects) {
-        if self.account.head.cycle != renewal.ended {
+        let ended = self.account.head.cycle;
+        let is_next = renewal.cycle.start >= ended.end && now >= ended.end;
+        if ended != renewal.ended || !is_next || !self.renews() {
             return;
         }
         self.expire_grants(now, effects);
@@ -150,9 +157,10 @@ impl Book {
         forget
     }
 
-    /// Says which of DESIGN.md's invariants 1 and 2 does not hold.
+    /// Says which of DESIGN.md's invariants 1 and 2 does not hold. What became spendable since
+    /// the last step pays debt in the next one, and breaks nothing until then.
     pub fn broken_invariant(&self, now: Timestamp) -> Option<String> {
-        if let Some(broken) = self.account.broken_invariant(now) {
+        if let Some(broken) = self.account.broken_invariant(now.min(self.seen)) {
             return Some(broken);
         }
         let mut held: HashMap<&str, u64> = HashMap::new();
@@ -173,13 +181,16 @@ impl Book {
             .map(|(grant, credits)| format!("holds have {credits} of unknown grant {grant}"))
     }
 
-    fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
-        let head = &self.account.head;
-        let renews = match head.status {
+    fn renews(&self) -> bool {
+        match self.account.head.status {
             Status::Active | Status::Suspended => true,
             Status::Closed => false,
-        };
-        if !renews || now < head.cycle.end {
+        }
+    }
+
+    fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
+        let head = &self.account.head;
+        if !self.renews() || now < head.cycle.end {
             return Ok(());
         }
         let plan = head.next_plan.as_ref().unwrap_or(&head.plan);
@@ -216,6 +227,7 @@ impl Book {
 
     /// Debt is the first thing that spendable credits pay.
     fn repay_debt(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.seen = now;
         if self.account.head.debt == 0 {
             return;
         }
@@ -326,6 +338,7 @@ impl Book {
     /// moves and its debt, so that entries always add up to the state.
     fn record(&mut self, draft: Draft, now: Timestamp, effects: &mut Effects) {
         self.account.sequence += 1;
+        self.account.version += 1;
         let moved: i64 = draft.moves.iter().map(GrantMove::worth).sum();
         let draws = if draft.draws.is_empty() { moved_draws(&draft.moves) } else { draft.draws };
         effects.entries.push(Entry {

@@ -11,6 +11,8 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const PLAN_GRANT_PREFIX: &str = "plan:";
 /// Prefix of the adjustment grants that refunds make. Callers may not use it.
 pub const REFUND_GRANT_PREFIX: &str = "refund:";
+/// Prefix of the adjustment grants that corrections make. Callers may not use it.
+pub const CORRECTION_GRANT_PREFIX: &str = "correction:";
 
 /// Why a text is no identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,8 +137,21 @@ impl GrantId {
         GrantId(Arc::from(format!("{REFUND_GRANT_PREFIX}{change}")))
     }
 
+    /// The adjustment grant that takes what a correction can't give back to its own grants, named
+    /// by the sequence of the entry that makes it.
+    pub fn correction(sequence: u64) -> Self {
+        GrantId(Arc::from(format!("{CORRECTION_GRANT_PREFIX}{sequence}")))
+    }
+
+    /// Whether the billing cycle made it.
+    pub fn is_plan(&self) -> bool {
+        self.0.starts_with(PLAN_GRANT_PREFIX)
+    }
+
     /// Whether only the system may make a grant of this name.
     pub fn is_system(&self) -> bool {
-        self.0.starts_with(PLAN_GRANT_PREFIX) || self.0.starts_with(REFUND_GRANT_PREFIX)
+        self.is_plan()
+            || self.0.starts_with(REFUND_GRANT_PREFIX)
+            || self.0.starts_with(CORRECTION_GRANT_PREFIX)
     }
 }

@@ -12,6 +12,8 @@ pub struct Cost {
     pub draws: Vec<Draw>,
     /// What became debt.
     pub debt: u64,
+    /// What was written off: it was never paid, so only a correction takes it back.
+    pub written_off: u64,
 }
 
 /// How a refund is spread.
@@ -25,7 +27,7 @@ pub struct Spread {
 
 impl Cost {
     /// From the reservation's usage entries, oldest first, and from what every earlier refund
-    /// gave back. What was written off was never paid and so does not count.
+    /// gave back.
     pub fn new<'a>(
         usage: impl IntoIterator<Item = &'a Entry>,
         refunds: impl IntoIterator<Item = &'a Spread>,
@@ -38,10 +40,14 @@ impl Cost {
         for settlement in settlements {
             let receipt = &settlement.receipt;
             if receipt.corrected > 0 {
-                // A correction goes back the way that a refund does.
-                let spread = cost.spread(receipt.corrected.min(cost.total()));
+                // A correction goes back the way that a refund does, but for what nobody paid.
+                let absorbed = cost.written_off.min(receipt.corrected);
+                cost.written_off -= absorbed;
+                let paid = receipt.corrected - absorbed;
+                let spread = cost.spread(paid.min(cost.total()));
                 cost.subtract(&spread);
             } else {
+                cost.written_off += receipt.written_off;
                 cost.draws.extend(receipt.draws.iter().cloned());
                 cost.debt += receipt.debt_added;
             }
@@ -71,15 +77,33 @@ impl Cost {
     }
 
     fn subtract(&mut self, spread: &Spread) {
-        self.debt = self.debt.saturating_sub(spread.of_debt);
-        for back in &spread.draws {
-            let mut left = back.credits;
-            for draw in self.draws.iter_mut().rev().filter(|draw| draw.grant_id == back.grant_id) {
-                let part = draw.credits.min(left);
-                draw.credits -= part;
-                left -= part;
-            }
-        }
-        self.draws.retain(|draw| draw.credits > 0);
+        take_off(&mut self.draws, &mut self.debt, spread);
     }
+}
+
+/// Takes what was given back off what was paid, so that no credit is given back twice. Where a
+/// correction and a refund crossed, one of them may name a grant that the other has used up
+/// already: then the rest comes off whatever was paid last.
+pub(super) fn take_off(paid: &mut Vec<Draw>, debt: &mut u64, spread: &Spread) {
+    let of_debt = spread.of_debt.min(*debt);
+    *debt -= of_debt;
+    let mut left = spread.of_debt - of_debt;
+    for back in &spread.draws {
+        let of_grant = |draw: &&mut Draw| draw.grant_id == back.grant_id;
+        left += take_last(paid.iter_mut().rev().filter(of_grant), back.credits);
+    }
+    left = take_last(paid.iter_mut().rev(), left);
+    *debt -= left.min(*debt);
+    paid.retain(|draw| draw.credits > 0);
+}
+
+/// Takes up to `credits` out of some draws; answers what they did not have.
+fn take_last<'a>(draws: impl Iterator<Item = &'a mut Draw>, credits: u64) -> u64 {
+    let mut left = credits;
+    for draw in draws {
+        let part = draw.credits.min(left);
+        draw.credits -= part;
+        left -= part;
+    }
+    left
 }

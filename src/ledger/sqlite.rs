@@ -1,1 +1,235 @@
-//! x
+//! The ledger in one SQLite file, for the embedded server. What each table holds and who writes it
+//! is in `migrations/sqlite`.
+//!
+//! One connection writes, in immediate transactions that are on disk before they are answered; a
+//! few others read, each in a snapshot of its own. Nothing here decides about credits: the domain
+//! has worked out what an entry moves, and this adds it up.
+
+mod accounts;
+mod audit;
+mod bulk;
+mod catalogs;
+mod changes;
+mod duplicates;
+mod entries;
+mod open;
+mod refunds;
+mod rows;
+mod settle;
+mod setup;
+mod state;
+mod submit;
+mod writer;
+
+use std::fs::File;
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+
+use super::{
+    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken, Recorded,
+    Settled, StoredCatalog, Submitted,
+};
+use crate::{
+    domain::{
+        account::Account,
+        change::Change,
+        grant::Grant,
+        ids::{AccountId, GrantId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+};
+
+pub use open::OpenError;
+
+use writer::Writer;
+
+/// A ledger in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    /// Absent where the ledger was opened for reading only.
+    writer: Option<Writer>,
+    readers: SqlitePool,
+    /// Keeps other processes from writing, for as long as this lives.
+    _lock: Option<File>,
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error("a record can't be written as JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+    #[error("a stored {what} can't be read: {source}")]
+    Decode { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("account {account_id}: {detail}")]
+    Broken { account_id: AccountId, detail: String },
+    #[error("shard {shard}: two batches do not follow each other")]
+    BatchGap { shard: u32 },
+    #[error("the ledger is open for reading only")]
+    ReadOnly,
+}
+
+impl Fault {
+    fn during(self, operation: &'static str) -> LedgerFault {
+        LedgerFault { operation, source: Box::new(self) }
+    }
+}
+
+impl SqliteLedger {
+    fn writer(&self) -> Result<&Writer, Fault> {
+        self.writer.as_ref().ok_or(Fault::ReadOnly)
+    }
+
+    /// Closes all connections, so that the write-ahead log is copied into the file. A ledger that
+    /// is dropped instead loses nothing: the log is read when it is opened again.
+    pub async fn close(self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer {
+            writer.close().await;
+        }
+    }
+}
+
+/// What remains of an operation on the writing connection: a connection that works, and a fault
+/// that says which operation it was.
+async fn written<T>(
+    writer: &Writer,
+    operation: &'static str,
+    result: Result<T, Fault>,
+) -> Result<T, LedgerFault> {
+    if let Err(Fault::Sql(_)) = &result {
+        writer.repair().await.map_err(|fault| fault.during(operation))?;
+    }
+    result.map_err(|fault| fault.during(operation))
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("fix_shards"))?;
+        let result = setup::fix_shards(&mut *writer.lock().await, wanted).await;
+        written(writer, "fix_shards", result).await
+    }
+
+    async fn in_use(&self) -> Result<InUse, LedgerFault> {
+        setup::in_use(&self.readers).await.map_err(|fault| fault.during("in_use"))
+    }
+
+    async fn submit(
+        &self,
+        request: &ChangeRequest,
+        now: Timestamp,
+    ) -> Result<Submitted, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("submit"))?;
+        let result = submit::submit(&mut *writer.lock().await, request, now).await;
+        written(writer, "submit", result).await
+    }
+
+    async fn changes(
+        &self,
+        account_id: &AccountId,
+        number: u64,
+        max: usize,
+    ) -> Result<Vec<Change>, LedgerFault> {
+        let found = changes::from_number(&self.readers, account_id, number, max).await;
+        found.map_err(|fault| fault.during("changes"))
+    }
+
+    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+        let found = changes::unapplied(&self.readers, max).await;
+        found.map_err(|fault| fault.during("unapplied"))
+    }
+
+    async fn settle(
+        &self,
+        batches: &[OutboxBatch],
+        now: Timestamp,
+    ) -> Result<Settled, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("settle"))?;
+        let prepared = settle::Prepared::new(batches).map_err(|fault| fault.during("settle"))?;
+        let result = settle::settle(&mut *writer.lock().await, &prepared, now).await;
+        written(writer, "settle", result).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
+        settle::cursors(&self.readers).await.map_err(|fault| fault.during("cursors"))
+    }
+
+    async fn account(
+        &self,
+        account_id: &AccountId,
+        _now: Timestamp,
+    ) -> Result<Option<Account>, LedgerFault> {
+        let found = accounts::one(&self.readers, account_id).await;
+        found.map_err(|fault| fault.during("account"))
+    }
+
+    async fn accounts(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+        _now: Timestamp,
+    ) -> Result<Vec<Account>, LedgerFault> {
+        let found = accounts::page(&self.readers, after, max).await;
+        found.map_err(|fault| fault.during("accounts"))
+    }
+
+    async fn grant(
+        &self,
+        account_id: &AccountId,
+        grant_id: &GrantId,
+    ) -> Result<Option<Grant>, LedgerFault> {
+        let found = accounts::grant(&self.readers, account_id, grant_id).await;
+        found.map_err(|fault| fault.during("grant"))
+    }
+
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+        accounts::due(&self.readers, now, max).await.map_err(|fault| fault.during("due"))
+    }
+
+    async fn reservations(
+        &self,
+        after: Option<&(AccountId, ReservationId)>,
+        max: usize,
+    ) -> Result<Vec<Reservation>, LedgerFault> {
+        let found = accounts::reservations(&self.readers, after, max).await;
+        found.map_err(|fault| fault.during("reservations"))
+    }
+
+    async fn entries(
+        &self,
+        filter: &EntryFilter,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault> {
+        let found = entries::page(&self.readers, filter, page, max).await;
+        found.map_err(|fault| fault.during("entries"))
+    }
+
+    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
+        let found = entries::conversation(&self.readers, conversation_id).await;
+        found.map_err(|fault| fault.during("conversation"))
+    }
+
+    async fn put_catalog(
+        &self,
+        catalog: &StoredCatalog,
+        now: Timestamp,
+    ) -> Result<bool, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("put_catalog"))?;
+        let result = catalogs::put(&mut *writer.lock().await, catalog, now).await;
+        written(writer, "put_catalog", result).await
+    }
+
+    async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
+        catalogs::all(&self.readers).await.map_err(|fault| fault.during("catalogs"))
+    }
+
+    async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
+        audit::audit(&self.readers, max).await.map_err(|fault| fault.during("audit"))
+    }
+}

@@ -6,8 +6,9 @@ use crate::domain::{
     change::{Applied, Change, ChangeBody, Refund, RefundPart},
     decision::Refusal,
     entry::{EntryKind, GrantMove},
-    grant::{Draw, GRANTS_MAX, Grant, GrantKind, add_draw},
+    grant::{DEFAULT_PRIORITY, Draw, GRANTS_MAX, Grant, GrantKind, add_draw},
     ids::GrantId,
+    refund::{Spread, take_off},
 };
 
 impl Book {
@@ -20,14 +21,15 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Applied, Refusal> {
         let next = self.account.head.applied_change + 1;
-        if change.number < next {
-            return Ok(Applied { now: false, balance: self.account.balance(now) });
-        }
         if change.number > next {
             return Err(Refusal::ChangeGap { next });
         }
-        if !matches!(change.body, ChangeBody::Create(_)) {
+        // An account that is not there yet has no cycle that could be over.
+        if next > 1 {
             self.advance(now, effects)?;
+        }
+        if change.number < next {
+            return Ok(Applied { now: false, balance: self.account.balance(now) });
         }
         self.account.head.applied_change = change.number;
         let mut draft = match &change.body {
@@ -42,7 +44,7 @@ impl Book {
             ChangeBody::Void { grant_id, reason } => {
                 with_reason(self.void_grant(grant_id, now), reason)
             }
-            ChangeBody::Refund(refund) => self.refund(refund, change.number, now),
+            ChangeBody::Refund(refund) => self.refund(refund, change.number, now, effects),
         };
         draft.change = Some(change.number);
         self.record(draft, now, effects);
@@ -105,7 +107,13 @@ impl Book {
 
     /// Back to the grants it came from; off the debt where it is still owed; and the rest, whose
     /// grants have ended, to an adjustment grant that never expires.
-    fn refund(&mut self, refund: &Refund, number: u64, now: Timestamp) -> Draft {
+    fn refund(
+        &mut self,
+        refund: &Refund,
+        number: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Draft {
         let mut moves = Vec::new();
         let mut draws: Vec<Draw> = Vec::new();
         let mut elsewhere = 0;
@@ -123,11 +131,12 @@ impl Book {
         self.account.head.debt -= off_debt;
         elsewhere += refund.of_debt - off_debt;
         if elsewhere > 0 {
-            let grant = adjustment(number, elsewhere, &refund.reason, now);
-            add_draw(&mut draws, &grant.id, elsewhere);
-            moves.push(made(&grant));
-            self.account.insert_grant(grant);
+            let id = GrantId::refund(number);
+            let source = if refund.reason.is_empty() { "refund" } else { &refund.reason };
+            add_draw(&mut draws, &id, elsewhere);
+            moves.push(self.add_adjustment(id, elsewhere, source, now));
         }
+        self.take_off_charges(refund, effects);
         Draft {
             debt_added: -(off_debt as i64),
             draws,
@@ -136,6 +145,46 @@ impl Book {
             reservation_id: Some(refund.reservation_id.clone()),
             ..Draft::new(EntryKind::Refund, moves)
         }
+    }
+
+    /// A reservation that is still remembered must not have a later correction give back again
+    /// what the refund did.
+    fn take_off_charges(&mut self, refund: &Refund, effects: &mut Effects) {
+        let Some(reservation) = self.reservations.get_mut(&refund.reservation_id) else { return };
+        let draw = |part: &RefundPart| Draw {
+            grant_id: part.grant.id.clone(),
+            credits: part.credits,
+        };
+        let spread =
+            Spread { draws: refund.parts.iter().map(draw).collect(), of_debt: refund.of_debt };
+        take_off(&mut reservation.charges, &mut reservation.debt, &spread);
+        effects.touched.push(refund.reservation_id.clone());
+    }
+
+    /// An adjustment grant that never expires, for credits that have no way back to their own.
+    pub(super) fn add_adjustment(
+        &mut self,
+        id: GrantId,
+        credits: u64,
+        source: &str,
+        now: Timestamp,
+    ) -> GrantMove {
+        let grant = Grant {
+            id,
+            kind: GrantKind::Adjustment,
+            amount: credits,
+            used: 0,
+            held: 0,
+            expired: 0,
+            priority: DEFAULT_PRIORITY,
+            effective_at: now,
+            expires_at: None,
+            voided_at: None,
+            source: source.to_owned(),
+        };
+        let moved = made(&grant);
+        self.account.insert_grant(grant);
+        moved
     }
 
     /// Puts back a grant that was dropped as used up, so that it can be refunded.
@@ -176,20 +225,4 @@ fn void(grant: &mut Grant, now: Timestamp) -> Option<GrantMove> {
         voided_at: Some(now),
         ..GrantMove::of(&grant.id)
     })
-}
-
-fn adjustment(number: u64, credits: u64, reason: &str, now: Timestamp) -> Grant {
-    Grant {
-        id: GrantId::refund(number),
-        kind: GrantKind::Adjustment,
-        amount: credits,
-        used: 0,
-        held: 0,
-        expired: 0,
-        priority: crate::domain::grant::DEFAULT_PRIORITY,
-        effective_at: now,
-        expires_at: None,
-        voided_at: None,
-        source: if reason.is_empty() { "refund".to_owned() } else { reason.to_owned() },
-    }
 }

@@ -151,7 +151,8 @@ impl Book {
         if command.request.keep_open {
             reservation.state = State::Open;
             reservation.ended_at = None;
-            reservation.expires_at = now.plus_millis(reservation.ttl_ms);
+            let prolonged = now.plus_millis(reservation.ttl_ms);
+            reservation.expires_at = reservation.expires_at.max(prolonged);
         } else {
             reservation.state = State::Committed;
             reservation.ended_at = Some(now);

@@ -30,7 +30,8 @@ impl Book {
             }
         }
         let asked = command.credits.get();
-        let least = command.min_credits.map_or(asked, |min| min.get().min(asked));
+        // Even who would take nothing is blocked at zero: an empty hold is for what costs nothing.
+        let least = command.min_credits.map_or(asked, |min| min.get().max(1).min(asked));
         let result = match self.cover(asked, least, now, effects) {
             Ok(granted) if command.dry_run => Ok(self.would_hold(command, granted, now)),
             Ok(granted) => Ok(self.hold(command, granted, now, effects)),

@@ -8,6 +8,7 @@ use crate::domain::{
     account::OveragePolicy,
     entry::{EntryKind, GrantMove, Receipt, Settlement},
     grant::{Draw, add_draw, sum_draws},
+    ids::GrantId,
     reservation::{CommitRequest, Reservation},
 };
 
@@ -45,9 +46,7 @@ impl Book {
             OveragePolicy::Absorb => (0, uncovered),
         };
         self.account.head.debt += debt;
-        for draw in &draws {
-            add_draw(&mut reservation.charges, &draw.grant_id, draw.credits);
-        }
+        append_charges(&mut reservation.charges, &draws);
         reservation.charged += credits;
         reservation.debt += debt;
         reservation.written_off += written_off;
@@ -55,8 +54,10 @@ impl Book {
     }
 
     /// Gives back what earlier commits of the reservation charged too much: first what was
-    /// written off or is still owed, then to the grants, last charged first. What a grant that
-    /// has ended can't take back expires with it.
+    /// written off, then debt, then to the grants, last charged first. Plan credits whose grant
+    /// can't take them back expire with it, since they do not roll over; anything else that has
+    /// no way back, and debt that was repaid meanwhile, goes to an adjustment grant. What a
+    /// refund gave back before is not given back again.
     pub(super) fn give_back(
         &mut self,
         reservation: &mut Reservation,
@@ -69,10 +70,12 @@ impl Book {
         let absorbed = reservation.written_off.min(left);
         reservation.written_off -= absorbed;
         left -= absorbed;
-        back.debt = reservation.debt.min(self.account.head.debt).min(left);
-        reservation.debt -= back.debt;
+        let owed = reservation.debt.min(left);
+        reservation.debt -= owed;
+        left -= owed;
+        back.debt = owed.min(self.account.head.debt);
         self.account.head.debt -= back.debt;
-        left -= back.debt;
+        let mut elsewhere = owed - back.debt;
         while left > 0 {
             let Some(mut charge) = reservation.charges.pop() else { break };
             let part = charge.credits.min(left);
@@ -81,10 +84,17 @@ impl Book {
             if let Ok(moved) = self.account.uncharge(&charge.grant_id, part, now) {
                 add_draw(&mut back.draws, &charge.grant_id, part);
                 back.moves.push(moved);
+            } else if !charge.grant_id.is_plan() {
+                elsewhere += part;
             }
             if charge.credits > 0 {
                 reservation.charges.push(charge);
             }
+        }
+        if elsewhere > 0 {
+            let id = GrantId::correction(self.account.sequence + 1);
+            add_draw(&mut back.draws, &id, elsewhere);
+            back.moves.push(self.add_adjustment(id, elsewhere, "correction", now));
         }
         back
     }
@@ -117,6 +127,16 @@ impl Book {
         };
         self.record(draft, now, effects);
         receipt
+    }
+}
+
+/// Keeps charges in the order of charging, as the receipts have them: only neighbours are merged.
+fn append_charges(charges: &mut Vec<Draw>, draws: &[Draw]) {
+    for draw in draws {
+        match charges.last_mut().filter(|last| last.grant_id == draw.grant_id) {
+            Some(last) => last.credits += draw.credits,
+            None => charges.push(draw.clone()),
+        }
     }
 }
 

@@ -1,0 +1,226 @@
+//! Checks what is stored against DESIGN.md's invariants. Each check is one statement that finds
+//! what is off and says so; all of them look at the same snapshot, while others go on writing.
+//!
+//! Nothing is repaired here.
+
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::{
+    Fault,
+    rows::{self, limit},
+};
+use crate::{domain::ids::AccountId, ledger::Finding};
+
+/// One check: its statement answers (account, detail), at most as many as its parameter says.
+struct Check {
+    /// The number in DESIGN.md, section 7.
+    invariant: u8,
+    sql: &'static str,
+}
+
+/// Every check, cheap ones first.
+const CHECKS: [Check; 12] = [
+    PARTS, HOLDS, CHANGES, GAPS, ORPHANS, HEADS, CARRIED, WORTH, MOVES, ENDS, CHARGED, REFUNDED,
+];
+
+const PARTS: Check = Check {
+    invariant: 1,
+    sql: "SELECT account_id,
+              format('grant %s: used %d + expired %d do not fit into its amount %d',
+                     grant_id, used, expired, amount)
+          FROM grants
+          WHERE amount < 0 OR used < 0 OR expired < 0 OR used + expired > amount LIMIT ?",
+};
+
+const HOLDS: Check = Check {
+    invariant: 1,
+    sql: "WITH held AS (
+              SELECT r.account_id, hold.value ->> '$.grant_id' AS grant_id,
+                     sum(hold.value ->> '$.credits') AS credits
+              FROM reservations AS r, json_each(r.body, '$.holds') AS hold
+              WHERE r.body ->> '$.state' = 'open' GROUP BY 1, 2)
+          SELECT account_id,
+                 format('grant %s: open holds have %d, and %d are left of it',
+                        grant_id, held.credits, coalesce(g.amount - g.used - g.expired, 0))
+          FROM held LEFT JOIN grants AS g USING (account_id, grant_id)
+          WHERE held.credits > coalesce(g.amount - g.used - g.expired, 0) LIMIT ?",
+};
+
+const CHANGES: Check = Check {
+    invariant: 6,
+    sql: "SELECT a.account_id,
+              format('has %d changes up to number %d; the last is said to be %d, applied are %d',
+                     count(c.number), coalesce(max(c.number), 0), a.last_change,
+                     a.applied_change)
+          FROM accounts AS a LEFT JOIN changes AS c USING (account_id)
+          GROUP BY a.account_id
+          HAVING count(c.number) <> a.last_change
+              OR coalesce(max(c.number), 0) <> a.last_change
+              OR coalesce(min(c.number), 1) <> 1
+              OR a.applied_change > a.last_change LIMIT ?",
+};
+
+const GAPS: Check = Check {
+    invariant: 4,
+    sql: "SELECT a.account_id,
+              format('is at entry %d and has %d, numbered %d to %d', a.sequence,
+                     count(e.sequence), coalesce(min(e.sequence), 0),
+                     coalesce(max(e.sequence), 0))
+          FROM accounts AS a LEFT JOIN entries AS e USING (account_id)
+          GROUP BY a.account_id
+          HAVING count(e.sequence) <> a.sequence
+              OR coalesce(max(e.sequence), 0) <> a.sequence
+              OR coalesce(min(e.sequence), 1) <> 1 LIMIT ?",
+};
+
+const ORPHANS: Check = Check {
+    invariant: 4,
+    sql: "SELECT account_id, 'has ' || count(*) || ' rows, but is no account'
+          FROM (SELECT account_id FROM entries UNION ALL SELECT account_id FROM reservations)
+          WHERE account_id NOT IN (SELECT account_id FROM accounts)
+          GROUP BY account_id LIMIT ?",
+};
+
+const HEADS: Check = Check {
+    invariant: 4,
+    sql: "SELECT a.account_id, format('differs from what entry %d left it as', a.sequence)
+          FROM accounts AS a JOIN entries AS e USING (account_id, sequence)
+          WHERE e.body ->> '$.head.debt' IS NOT a.debt
+             OR e.body ->> '$.head.applied_change' IS NOT a.applied_change
+             OR e.body ->> '$.head.status' IS NOT a.status
+             OR e.body ->> '$.head.overage' IS NOT a.overage
+             OR e.body ->> '$.head.plan.id' IS NOT a.plan_id
+             OR e.body ->> '$.head.plan.allowance' IS NOT a.allowance
+             OR e.body ->> '$.head.next_plan.id' IS NOT a.next_plan_id
+             OR e.body ->> '$.head.next_plan.allowance' IS NOT a.next_allowance
+             OR e.body ->> '$.head.anchor' IS NOT a.anchor
+             OR e.body ->> '$.head.cycle.index' IS NOT a.cycle_index
+             OR e.body ->> '$.head.cycle.start' IS NOT a.cycle_start
+             OR e.body ->> '$.head.cycle.end' IS NOT a.cycle_end LIMIT ?",
+};
+
+const CARRIED: Check = Check {
+    invariant: 4,
+    sql: "WITH carried AS (
+              SELECT account_id, count(*) AS entries FROM entries
+              WHERE kind NOT IN ('usage', 'expiry', 'debt_repaid', 'renewal')
+                AND body ->> '$.change' IS NOT NULL
+              GROUP BY account_id)
+          SELECT account_id,
+                 format('%d changes are applied, and %d entries carry one', applied_change,
+                        coalesce(entries, 0))
+          FROM accounts LEFT JOIN carried USING (account_id)
+          WHERE applied_change <> coalesce(entries, 0) LIMIT ?",
+};
+
+const WORTH: Check = Check {
+    invariant: 4,
+    sql: "WITH settled AS (
+              SELECT account_id, sum(credits) AS credits FROM entries GROUP BY account_id),
+          present AS (
+              SELECT account_id, sum(amount - used - expired) AS credits
+              FROM grants GROUP BY account_id)
+          SELECT a.account_id,
+                 format('entries add up to %d; grants have %d left and %d is owed',
+                        coalesce(settled.credits, 0), coalesce(present.credits, 0), a.debt)
+          FROM accounts AS a
+          LEFT JOIN settled USING (account_id) LEFT JOIN present USING (account_id)
+          WHERE coalesce(settled.credits, 0) <> coalesce(present.credits, 0) - a.debt LIMIT ?",
+};
+
+const MOVES: Check = Check {
+    invariant: 4,
+    sql: "WITH moved AS (
+              SELECT e.account_id, move.value ->> '$.grant_id' AS grant_id,
+                     sum(coalesce(move.value ->> '$.amount', 0)) AS amount,
+                     sum(coalesce(move.value ->> '$.used', 0)) AS used,
+                     sum(coalesce(move.value ->> '$.expired', 0)) AS expired
+              FROM entries AS e, json_each(e.body, '$.moves') AS move GROUP BY 1, 2)
+          SELECT account_id,
+                 format('grant %s has amount %d, used %d, expired %d; its entries say %d, %d, %d',
+                        grant_id, g.amount, g.used, g.expired,
+                        m.amount, m.used, m.expired)
+          FROM grants AS g FULL JOIN moved AS m USING (account_id, grant_id)
+          WHERE g.amount IS NOT m.amount OR g.used IS NOT m.used
+             OR g.expired IS NOT m.expired LIMIT ?",
+};
+
+const ENDS: Check = Check {
+    invariant: 5,
+    sql: "SELECT account_id,
+              format('reservation %s was settled to the end %d times', reservation_id, count(*))
+          FROM entries WHERE ends AND slot > 0
+          GROUP BY reservation_id, account_id HAVING count(*) > 1 LIMIT ?",
+};
+
+/// Where the hot store had forgotten a reservation, the two do not know the same settlements.
+const CHARGED: Check = Check {
+    invariant: 5,
+    sql: "SELECT r.account_id,
+              format('reservation %s charged %d, and its entries %d', r.reservation_id,
+                     r.body ->> '$.charged',
+                     coalesce(sum((e.body ->> '$.settlement.receipt.credits')
+                                - (e.body ->> '$.settlement.receipt.corrected')), 0))
+          FROM reservations AS r LEFT JOIN entries AS e
+              ON e.reservation_id = r.reservation_id AND e.account_id = r.account_id
+                 AND e.slot IS NOT NULL
+          GROUP BY r.account_id, r.reservation_id
+          HAVING coalesce(min(e.slot), 1) > 0
+             AND r.body ->> '$.charged'
+                 <> coalesce(sum((e.body ->> '$.settlement.receipt.credits')
+                               - (e.body ->> '$.settlement.receipt.corrected')), 0) LIMIT ?",
+};
+
+const REFUNDED: Check = Check {
+    invariant: 5,
+    sql: "WITH refunded AS (
+              SELECT c.account_id, c.reservation_id,
+                     sum((c.body ->> '$.refund.of_debt') + coalesce(
+                         (SELECT sum(part.value ->> '$.credits')
+                          FROM json_each(c.body, '$.refund.parts') AS part), 0)) AS credits
+              FROM changes AS c WHERE c.reservation_id IS NOT NULL GROUP BY 1, 2),
+          charged AS (
+              SELECT r.account_id, r.reservation_id, r.credits AS refunded,
+                     (SELECT sum((e.body ->> '$.settlement.receipt.credits')
+                               - (e.body ->> '$.settlement.receipt.corrected'))
+                      FROM entries AS e
+                      WHERE e.reservation_id = r.reservation_id AND e.account_id = r.account_id
+                        AND e.slot IS NOT NULL) AS credits
+              FROM refunded AS r)
+          SELECT account_id,
+                 format('reservation %s charged %d, and %d were refunded', reservation_id,
+                        coalesce(credits, 0), refunded)
+          FROM charged WHERE refunded > coalesce(credits, 0) LIMIT ?",
+};
+
+/// Runs every check on one snapshot, until there are `max` findings.
+pub(super) async fn audit(readers: &SqlitePool, max: usize) -> Result<Vec<Finding>, Fault> {
+    let mut snapshot = readers.begin().await?;
+    let mut findings = Vec::new();
+    for check in &CHECKS {
+        let left = max.saturating_sub(findings.len());
+        if left == 0 {
+            break;
+        }
+        run(&mut snapshot, check, left, &mut findings).await?;
+    }
+    snapshot.commit().await?;
+    Ok(findings)
+}
+
+async fn run(
+    connection: &mut SqliteConnection,
+    check: &Check,
+    max: usize,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let found = sqlx::query(check.sql).bind(limit(max)).fetch_all(connection).await?;
+    for row in &found {
+        findings.push(Finding {
+            account_id: Some(rows::id(row, 0, "account id", AccountId::new)?),
+            invariant: check.invariant,
+            detail: row.try_get(1)?,
+        });
+    }
+    Ok(())
+}

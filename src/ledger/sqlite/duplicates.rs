@@ -1,0 +1,197 @@
+//! Settlements that the ledger has already: found by their key, written all the same, since
+//! sequences have no gaps, and reversed by a change of their own.
+//!
+//! A hot store that has forgotten a reservation numbers its commits from 1 again. Such a run of
+//! commits (an "era" of the reservation) charges anew what earlier eras have charged. Where one of
+//! those had ended the reservation, the whole entry is reversed; otherwise what the earlier eras
+//! charged and nobody has given back yet, at most what the entry charged.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use sqlx::{Row, SqliteConnection};
+
+use super::{
+    Fault,
+    bulk::{Bulk, bind_all},
+    changes::{self, Submission},
+    refunds, rows,
+};
+use crate::domain::{
+    change::{Change, ChangeBody, Refund},
+    entry::{Entry, Settlement},
+    ids::{AccountId, ReservationId},
+    refund::Cost,
+    timestamp::Timestamp,
+};
+
+/// Who reverses.
+const ACTOR: &str = "tollgate";
+
+/// The newest settlement of each reservation that has any, and its lowest slot, which is negative
+/// where it has duplicates already.
+static NEWEST: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        2,
+        "SELECT e.account_id, e.reservation_id, e.slot, e.ends,
+                (SELECT min(o.slot) FROM entries AS o
+                 WHERE o.reservation_id = e.reservation_id AND o.account_id = e.account_id) < 0
+         FROM",
+        "AS asked JOIN entries AS e ON e.id =
+             (SELECT n.id FROM entries AS n
+              WHERE n.reservation_id = asked.column2 AND n.account_id = asked.column1
+                AND n.slot > 0
+              ORDER BY n.slot DESC LIMIT 1)",
+    )
+});
+
+/// The settlement key of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The commit number, or the negated sequence of a duplicate; absent for all but usage.
+    pub slot: Option<i64>,
+}
+
+impl Mark {
+    fn is_duplicate(self) -> bool {
+        self.slot.is_some_and(|slot| slot < 0)
+    }
+}
+
+/// What the ledger knows of a reservation.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// The highest commit number.
+    slot: i64,
+    /// Whether that commit ended the reservation.
+    ended: bool,
+    /// Whether a later era began.
+    forgotten: bool,
+}
+
+type Key<'a> = (&'a str, &'a str);
+
+/// What of an entry makes it a settlement.
+fn settled(entry: &Entry) -> Option<(&AccountId, &ReservationId, &Settlement)> {
+    let settlement = entry.settlement.as_deref()?;
+    Some((&entry.account_id, entry.reservation_id.as_ref()?, settlement))
+}
+
+/// Marks each entry: a settlement is a duplicate where its key is taken, where its reservation
+/// has ended, or where it continues an era of duplicates.
+pub(super) async fn mark(
+    connection: &mut SqliteConnection,
+    entries: &[&Entry],
+) -> Result<Vec<Mark>, Fault> {
+    let mut asked: Vec<Key<'_>> = entries
+        .iter()
+        .filter_map(|entry| settled(entry))
+        .map(|(account_id, reservation_id, _)| (account_id.as_str(), reservation_id.as_str()))
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let rows = NEWEST
+        .fetch(connection, &asked, |(account_id, reservation_id), arguments| {
+            bind_all!(arguments, *account_id, *reservation_id)
+        })
+        .await?;
+    let mut known: HashMap<Key<'_>, Known> = HashMap::with_capacity(asked.len());
+    for row in &rows {
+        let state = Known {
+            slot: row.try_get(2)?,
+            ended: row.try_get(3)?,
+            forgotten: row.try_get(4)?,
+        };
+        known.insert((row.try_get(0)?, row.try_get(1)?), state);
+    }
+    let marks = entries.iter().map(|entry| match settled(entry) {
+        Some((account_id, reservation_id, settlement)) => {
+            let key = (account_id.as_str(), reservation_id.as_str());
+            known.entry(key).or_default().mark(settlement, rows::int(entry.sequence))
+        }
+        None => Mark::default(),
+    });
+    Ok(marks.collect())
+}
+
+impl Known {
+    fn mark(&mut self, settlement: &Settlement, sequence: i64) -> Mark {
+        let commit = i64::from(settlement.commit);
+        if self.ended || self.forgotten || commit <= self.slot {
+            self.forgotten = true;
+            return Mark { slot: Some(-sequence) };
+        }
+        self.slot = commit;
+        self.ended = settlement.last;
+        Mark { slot: Some(commit) }
+    }
+}
+
+/// Adds a change for each duplicate that charged what was charged before. The entries must be in
+/// the ledger.
+pub(super) async fn reverse(
+    connection: &mut SqliteConnection,
+    entries: &[&Entry],
+    marks: &[Mark],
+    now: Timestamp,
+) -> Result<Vec<Change>, Fault> {
+    let mut reversals = Vec::new();
+    let duplicates = entries.iter().zip(marks).filter(|(_, mark)| mark.is_duplicate());
+    for (entry, _) in duplicates {
+        let Some((account_id, reservation_id, _)) = settled(entry) else { continue };
+        let credits = to_reverse(connection, entry, reservation_id).await?;
+        if credits == 0 {
+            continue;
+        }
+        let spread = Cost::new([*entry], []).spread(credits);
+        let refund = Refund {
+            reservation_id: reservation_id.clone(),
+            parts: refunds::parts(connection, account_id, &spread).await?,
+            of_debt: spread.of_debt,
+            reason: format!("duplicate settlement of {reservation_id}"),
+            actor: ACTOR.to_owned(),
+        };
+        let key = format!("duplicate:{}", entry.sequence);
+        let submission = Submission { key: Some(&key), payload: &[], at: now };
+        let body = ChangeBody::Refund(refund);
+        reversals.push(changes::add(connection, account_id, body, &submission).await?);
+    }
+    Ok(reversals)
+}
+
+/// How many of a duplicate's credits had been charged before.
+async fn to_reverse(
+    connection: &mut SqliteConnection,
+    entry: &Entry,
+    reservation_id: &ReservationId,
+) -> Result<u64, Fault> {
+    let charged = Cost::new([entry], []).total();
+    if charged == 0 {
+        return Ok(0);
+    }
+    let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
+    let up_to = usage.partition_point(|known| known.sequence <= entry.sequence);
+    let earlier = before_era(&usage[..up_to]);
+    if earlier.iter().any(ended) {
+        return Ok(charged);
+    }
+    let given_back: u64 = changes::refunds(connection, &entry.account_id, reservation_id)
+        .await?
+        .iter()
+        .map(Refund::credits)
+        .sum();
+    let before = Cost::new(earlier, []).total();
+    Ok(charged.min(before.saturating_sub(given_back)))
+}
+
+fn ended(entry: &Entry) -> bool {
+    entry.settlement.as_deref().is_some_and(|settlement| settlement.last)
+}
+
+/// The entries before the era that the last one belongs to: an era starts with commit 1.
+fn before_era(usage: &[Entry]) -> &[Entry] {
+    let starts = |entry: &Entry| {
+        entry.settlement.as_deref().is_some_and(|settlement| settlement.commit == 1)
+    };
+    let start = usage.iter().rposition(starts).unwrap_or(0);
+    &usage[..start]
+}

@@ -1,0 +1,91 @@
+//! Reads entries, newest first or by conversation.
+
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
+
+use super::{
+    Fault,
+    rows::{self, int, limit},
+};
+use crate::ledger::{EntryFilter, EntryPage, PageToken, Recorded};
+
+/// Entries that meet every condition of the filter, newest first: an account's by sequence,
+/// others by the time at which they occurred.
+pub(super) async fn page(
+    readers: &SqlitePool,
+    filter: &EntryFilter,
+    page: Option<PageToken>,
+    max: usize,
+) -> Result<EntryPage, Fault> {
+    let mut query = select(filter, page, max.saturating_add(1));
+    let found = query.build().fetch_all(readers).await?;
+    let mut entries = Vec::with_capacity(found.len().min(max));
+    let mut last = 0;
+    for row in found.iter().take(max) {
+        last = row.try_get::<i64, _>(0)?;
+        entries.push(rows::recorded(row, 1, 2)?);
+    }
+    let more = found.len() > max && !entries.is_empty();
+    let next = u64::try_from(last).ok().filter(|_| more).map(PageToken::from_number);
+    Ok(EntryPage { entries, next })
+}
+
+fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new("SELECT id, body, recorded_at FROM entries WHERE TRUE");
+    if let Some(account_id) = &filter.account_id {
+        query.push(" AND account_id = ").push_bind(account_id.as_str());
+    }
+    if let Some(reservation_id) = &filter.reservation_id {
+        query.push(" AND reservation_id = ").push_bind(reservation_id.as_str());
+    }
+    if let Some(conversation_id) = &filter.conversation_id {
+        query.push(" AND conversation_id = ").push_bind(conversation_id.as_str());
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND occurred_at >= ").push_bind(from.millis());
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND occurred_at < ").push_bind(until.millis());
+    }
+    if !filter.kinds.is_empty() {
+        query.push(" AND kind IN (");
+        let mut kinds = query.separated(", ");
+        for kind in &filter.kinds {
+            kinds.push_bind(kind.name());
+        }
+        query.push(")");
+    }
+    let place = if filter.account_id.is_some() { "sequence" } else { "occurred_at, id" };
+    if let Some(page) = page {
+        query.push(format_args!(" AND ({place}) < (SELECT {place} FROM entries WHERE id = "));
+        query.push_bind(int(page.number())).push(")");
+    }
+    query.push(" ORDER BY ").push(order(filter)).push(" LIMIT ").push_bind(limit(rows));
+    query
+}
+
+/// A plus keeps SQLite from walking an index for the order's sake, where the conversation or the
+/// reservation leaves few entries to sort.
+fn order(filter: &EntryFilter) -> &'static str {
+    let few = filter.conversation_id.is_some() || filter.reservation_id.is_some();
+    match (filter.account_id.is_some(), few) {
+        (true, true) => "+sequence DESC",
+        (true, false) => "sequence DESC",
+        (false, true) => "+occurred_at DESC, id DESC",
+        (false, false) => "occurred_at DESC, id DESC",
+    }
+}
+
+/// Usage and refunds of one conversation, oldest first.
+pub(super) async fn conversation(
+    readers: &SqlitePool,
+    conversation_id: &str,
+) -> Result<Vec<Recorded>, Fault> {
+    let found = sqlx::query(
+        "SELECT body, recorded_at FROM entries WHERE conversation_id = ?
+         ORDER BY +occurred_at, id",
+    )
+    .bind(conversation_id)
+    .fetch_all(readers)
+    .await?;
+    found.iter().map(|row| rows::recorded(row, 0, 1)).collect()
+}

@@ -1,0 +1,274 @@
+//! Settles outbox batches: cursors, entries, state and reservations in one transaction, in a
+//! handful of statements whatever the number of entries.
+//!
+//! The cursors go first: where one is not where its batch starts, another settler was here, and
+//! nothing is written.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
+
+use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+
+use super::{
+    Fault,
+    bulk::{Bulk, bind_all},
+    duplicates::{self, Mark},
+    rows::{self, int},
+    state::Moves,
+};
+use crate::{
+    domain::{
+        entry::{Entry, EntryKind},
+        ids::{AccountId, ReservationId},
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+    ledger::Settled,
+};
+
+static START_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        1,
+        "INSERT INTO cursors (shard, position) SELECT column1, 0 FROM",
+        "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING",
+    )
+});
+static MOVE_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        3,
+        "UPDATE cursors SET position = moved.column3 FROM",
+        "AS moved WHERE shard = moved.column1 AND position = moved.column2",
+    )
+});
+static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        11,
+        "INSERT INTO entries
+             (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+              occurred_at, recorded_at, body)
+         SELECT * FROM",
+        "WHERE column1 IS NOT NULL",
+    )
+});
+static PUT_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        3,
+        "INSERT INTO reservations (account_id, reservation_id, body) SELECT * FROM",
+        "WHERE column1 IS NOT NULL
+         ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
+    )
+});
+static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        2,
+        "DELETE FROM reservations WHERE (account_id, reservation_id) IN",
+        "",
+    )
+});
+
+/// A reservation's key.
+type Key<'a> = (&'a AccountId, &'a ReservationId);
+
+/// Batches, made ready before the writing connection is waited for.
+pub(super) struct Prepared<'a> {
+    /// From where to where each shard's cursor moves.
+    cursors: BTreeMap<u32, (u64, u64)>,
+    entries: Vec<&'a Entry>,
+    /// The entries as they are kept.
+    bodies: Vec<String>,
+    moves: Moves<'a>,
+    put: Vec<(Key<'a>, String)>,
+    dropped: Vec<Key<'a>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Adds up what the batches move and writes out what is kept of them.
+    pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Fault> {
+        let entries: Vec<&Entry> = batches.iter().flat_map(|batch| &batch.entries).collect();
+        let bodies = entries.iter().map(rows::to_json).collect::<Result<_, _>>()?;
+        let moves = Moves::new(&entries)?;
+        let latest: BTreeMap<Key<'_>, _> = batches
+            .iter()
+            .flat_map(|batch| &batch.reservations)
+            .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
+            .collect();
+        let mut put = Vec::with_capacity(latest.len());
+        let mut dropped = Vec::new();
+        for (key, kept) in latest {
+            match kept {
+                Some(reservation) => put.push((key, rows::to_json(reservation)?)),
+                None => dropped.push(key),
+            }
+        }
+        Ok(Prepared { cursors: cursor_moves(batches)?, entries, bodies, moves, put, dropped })
+    }
+}
+
+/// Several batches of one shard must follow each other.
+fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fault> {
+    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for batch in batches {
+        let (_, to) = cursors.entry(batch.shard).or_insert((batch.from, batch.from));
+        if *to != batch.from {
+            return Err(Fault::BatchGap { shard: batch.shard });
+        }
+        *to = batch.to;
+    }
+    Ok(cursors)
+}
+
+/// Writes everything, or nothing where a cursor is elsewhere.
+pub(super) async fn settle(
+    connection: &mut SqliteConnection,
+    prepared: &Prepared<'_>,
+    now: Timestamp,
+) -> Result<Settled, Fault> {
+    if prepared.cursors.is_empty() {
+        return Ok(Settled::default());
+    }
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if !move_cursors(&mut transaction, &prepared.cursors).await? {
+        transaction.rollback().await?;
+        return Ok(Settled { cursor_conflict: true, ..Settled::default() });
+    }
+    let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
+    add_entries(&mut transaction, prepared, &marks, now).await?;
+    prepared.moves.write(&mut transaction).await?;
+    write_reservations(&mut transaction, prepared).await?;
+    let reversals =
+        duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
+    transaction.commit().await?;
+    Ok(Settled { entries: prepared.entries.len(), cursor_conflict: false, reversals })
+}
+
+/// Moves every cursor by compare-and-set; `false` where one of them is elsewhere. A shard that
+/// the ledger has never seen stands at zero.
+async fn move_cursors(
+    connection: &mut SqliteConnection,
+    cursors: &BTreeMap<u32, (u64, u64)>,
+) -> Result<bool, Fault> {
+    let steps: Vec<(u32, u64, u64)> =
+        cursors.iter().map(|(shard, (from, to))| (*shard, *from, *to)).collect();
+    let first: Vec<u32> =
+        steps.iter().filter(|(_, from, _)| *from == 0).map(|(shard, ..)| *shard).collect();
+    START_CURSORS
+        .execute(connection, &first, |shard, arguments| bind_all!(arguments, i64::from(*shard)))
+        .await?;
+    let moved = MOVE_CURSORS
+        .execute(connection, &steps, |(shard, from, to), arguments| {
+            bind_all!(arguments, i64::from(*shard), int(*from), int(*to))
+        })
+        .await?;
+    Ok(moved == steps.len() as u64)
+}
+
+async fn add_entries(
+    connection: &mut SqliteConnection,
+    prepared: &Prepared<'_>,
+    marks: &[Mark],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let conversations = refunded_conversations(connection, &prepared.entries).await?;
+    let lines: Vec<(&Entry, &String, &Mark)> = prepared
+        .entries
+        .iter()
+        .zip(&prepared.bodies)
+        .zip(marks)
+        .map(|((entry, body), mark)| (*entry, body, mark))
+        .collect();
+    ADD_ENTRIES
+        .execute(connection, &lines, |(entry, body, mark), arguments| {
+            bind_all!(
+                arguments,
+                entry.account_id.as_str(),
+                int(entry.sequence),
+                entry.kind.name(),
+                entry.credits,
+                entry.reservation_id.as_ref().map(ReservationId::as_str),
+                mark.slot,
+                entry.settlement.as_ref().map(|settlement| settlement.last),
+                conversation(entry, &conversations),
+                entry.occurred_at.millis(),
+                now.millis(),
+                body.as_str(),
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+/// The conversation of each reservation that is refunded here.
+type Conversations<'a> = HashMap<Key<'a>, String>;
+
+fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
+    let found = match (&entry.settlement, &entry.reservation_id) {
+        (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
+        (None, Some(id)) => refunded.get(&(&entry.account_id, id)).map(String::as_str),
+        (None, None) => None,
+    };
+    found.filter(|id| !id.is_empty())
+}
+
+/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
+async fn refunded_conversations<'a>(
+    connection: &mut SqliteConnection,
+    entries: &[&'a Entry],
+) -> Result<Conversations<'a>, Fault> {
+    let mut found = Conversations::new();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Refund) {
+        let Some(reservation_id) = &entry.reservation_id else { continue };
+        let settled = entries.iter().find(|settled| {
+            settled.account_id == entry.account_id
+                && settled.reservation_id.as_ref() == Some(reservation_id)
+                && settled.settlement.is_some()
+        });
+        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
+            Some(settlement) => Some(settlement.action.conversation_id.clone()),
+            None => sqlx::query_scalar(
+                "SELECT conversation_id FROM entries
+                 WHERE reservation_id = ? AND account_id = ? AND conversation_id IS NOT NULL
+                 LIMIT 1",
+            )
+            .bind(reservation_id.as_str())
+            .bind(entry.account_id.as_str())
+            .fetch_optional(&mut *connection)
+            .await?,
+        };
+        found.insert((&entry.account_id, reservation_id), conversation.unwrap_or_default());
+    }
+    Ok(found)
+}
+
+async fn write_reservations(
+    connection: &mut SqliteConnection,
+    prepared: &Prepared<'_>,
+) -> Result<(), Fault> {
+    PUT_RESERVATIONS
+        .execute(connection, &prepared.put, |((account_id, id), body), arguments| {
+            bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
+        })
+        .await?;
+    DROP_RESERVATIONS
+        .execute(connection, &prepared.dropped, |(account_id, id), arguments| {
+            bind_all!(arguments, account_id.as_str(), id.as_str())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Every shard's cursor.
+pub(super) async fn cursors(readers: &SqlitePool) -> Result<Vec<(u32, u64)>, Fault> {
+    let found = sqlx::query("SELECT shard, position FROM cursors ORDER BY shard")
+        .fetch_all(readers)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let shard: u32 = row.try_get(0)?;
+            let position: i64 = row.try_get(1)?;
+            Ok((shard, position.unsigned_abs()))
+        })
+        .collect()
+}

@@ -1,0 +1,342 @@
+//! The state that entries add up to: each account after its last entry, each grant moved by the
+//! sum of its moves.
+//!
+//! An account moves only from the sequence before its first new entry. Where the ledger has
+//! another one, an entry is missing or comes twice, and nothing is written.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use sqlx::{SqliteConnection, sqlite::SqliteArguments};
+
+use super::{
+    Fault,
+    bulk::{Binding, Bulk, bind_all},
+    rows::{int, kind_name},
+};
+use crate::domain::{
+    entry::{Entry, EntryKind, GrantMove},
+    grant::Grant,
+    ids::{AccountId, GrantId},
+    timestamp::Timestamp,
+};
+
+static MOVE_DEBTS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        4,
+        "UPDATE accounts SET sequence = moved.column3, debt = moved.column4 FROM",
+        "AS moved WHERE account_id = moved.column1 AND sequence = moved.column2",
+    )
+});
+static MOVE_HEADS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        15,
+        "UPDATE accounts SET
+             sequence = moved.column3, debt = moved.column4, applied_change = moved.column5,
+             status = moved.column6, overage = moved.column7, plan_id = moved.column8,
+             allowance = moved.column9, next_plan_id = moved.column10,
+             next_allowance = moved.column11, anchor = moved.column12,
+             cycle_index = moved.column13, cycle_start = moved.column14,
+             cycle_end = moved.column15
+         FROM",
+        "AS moved WHERE account_id = moved.column1 AND sequence = moved.column2",
+    )
+});
+static ADD_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        11,
+        "INSERT INTO grants
+             (account_id, grant_id, kind, amount, used, expired, priority, effective_at,
+              expires_at, due_at, voided_at, source)
+         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9,
+                column9, column10, column11
+         FROM",
+        "WHERE column1 IS NOT NULL",
+    )
+});
+static USE_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        3,
+        "UPDATE grants SET used = used + moved.column3 FROM",
+        "AS moved WHERE account_id = moved.column1 AND grant_id = moved.column2",
+    )
+});
+static MOVE_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        6,
+        "UPDATE grants SET
+             amount = amount + moved.column3,
+             used = used + moved.column4,
+             expired = expired + moved.column5,
+             voided_at = coalesce(moved.column6, voided_at)
+         FROM",
+        "AS moved WHERE account_id = moved.column1 AND grant_id = moved.column2",
+    )
+});
+/// What has ended with nothing left is never due again.
+static FORGET_DUE: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        2,
+        "UPDATE grants SET due_at = NULL FROM",
+        "AS ended WHERE account_id = ended.column1 AND +due_at <= ended.column2
+         AND amount - used - expired = 0",
+    )
+});
+
+/// What some entries add up to.
+pub(super) struct Moves<'a> {
+    accounts: BTreeMap<&'a AccountId, AccountMove<'a>>,
+    grants: BTreeMap<(&'a AccountId, &'a GrantId), GrantSum<'a>>,
+}
+
+struct AccountMove<'a> {
+    first: &'a Entry,
+    last: &'a Entry,
+    /// Whether more than sequence and debt may have changed.
+    whole: bool,
+    /// When a grant of it may have come to its end.
+    ended_at: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct GrantSum<'a> {
+    made: Option<&'a Grant>,
+    amount: i64,
+    used: i64,
+    expired: i64,
+    voided_at: Option<Timestamp>,
+}
+
+type GrantLine<'a> = (&'a AccountId, &'a GrantId, &'a GrantSum<'a>);
+
+impl<'a> Moves<'a> {
+    /// Adds up entries; those of each account must be in sequence.
+    pub(super) fn new(entries: &[&'a Entry]) -> Result<Self, Fault> {
+        let mut moves = Moves { accounts: BTreeMap::new(), grants: BTreeMap::new() };
+        for entry in entries {
+            moves.add_account(entry)?;
+            for moved in &entry.moves {
+                moves.grants.entry((&entry.account_id, &moved.grant_id)).or_default().add(moved);
+            }
+        }
+        Ok(moves)
+    }
+
+    fn add_account(&mut self, entry: &'a Entry) -> Result<(), Fault> {
+        let account = self.accounts.entry(&entry.account_id).or_insert(AccountMove {
+            first: entry,
+            last: entry,
+            whole: false,
+            ended_at: None,
+        });
+        let follows = std::ptr::eq(account.first, entry)
+            || entry.sequence == account.last.sequence + 1;
+        if !follows {
+            let detail = format!(
+                "entry {} comes after entry {}",
+                entry.sequence, account.last.sequence
+            );
+            return Err(Fault::Broken { account_id: entry.account_id.clone(), detail });
+        }
+        account.last = entry;
+        account.whole |= changes_head(entry.kind);
+        if ends_grants(entry.kind) {
+            account.ended_at = Some(entry.occurred_at);
+        }
+        Ok(())
+    }
+
+    /// Writes the new state.
+    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
+        self.write_accounts(connection).await?;
+        self.write_grants(connection).await?;
+        let ended: Vec<(&AccountId, Timestamp)> = self
+            .accounts
+            .iter()
+            .filter_map(|(id, account)| account.ended_at.map(|at| (*id, at)))
+            .collect();
+        FORGET_DUE
+            .execute(connection, &ended, |(id, at), arguments| {
+                bind_all!(arguments, id.as_str(), at.millis())
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_accounts(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
+        let (whole, slim): (Vec<&AccountMove<'_>>, Vec<_>) =
+            self.accounts.values().partition(|account| account.whole);
+        let mut moved = MOVE_DEBTS
+            .execute(connection, &slim, |account, arguments| bind_debt(account, arguments))
+            .await?;
+        moved += MOVE_HEADS
+            .execute(connection, &whole, |account, arguments| bind_head(account, arguments))
+            .await?;
+        if moved == self.accounts.len() as u64 {
+            return Ok(());
+        }
+        Err(self.find_gap(connection).await?)
+    }
+
+    /// Which account did not move, and why. Those that did are one behind their last entry no
+    /// more, so the first that is not at its last entry is the one.
+    async fn find_gap(&self, connection: &mut SqliteConnection) -> Result<Fault, Fault> {
+        for (id, account) in &self.accounts {
+            let stored: Option<i64> =
+                sqlx::query_scalar("SELECT sequence FROM accounts WHERE account_id = ?")
+                    .bind(id.as_str())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+            let detail = match stored {
+                Some(stored) if stored == int(account.last.sequence) => continue,
+                Some(stored) => format!(
+                    "the ledger is at entry {stored}, so entry {} can't be the next",
+                    account.first.sequence
+                ),
+                None => "the ledger does not know it".to_owned(),
+            };
+            return Ok(Fault::Broken { account_id: (*id).clone(), detail });
+        }
+        Err(Fault::Sql(sqlx::Error::RowNotFound))
+    }
+
+    async fn write_grants(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
+        let lines = self.grants.iter().map(|((account_id, id), sum)| (*account_id, *id, sum));
+        let (made, known): (Vec<GrantLine<'_>>, Vec<_>) =
+            lines.partition(|(_, _, sum)| sum.made.is_some());
+        ADD_GRANTS.execute(connection, &made, bind_new_grant).await?;
+        let (used, moved): (Vec<GrantLine<'_>>, Vec<_>) =
+            known.into_iter().partition(|(_, _, sum)| sum.is_use());
+        let mut found = USE_GRANTS
+            .execute(connection, &used, |(account_id, id, sum), arguments| {
+                bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
+            })
+            .await?;
+        found += MOVE_GRANTS.execute(connection, &moved, bind_moved_grant).await?;
+        if found == (used.len() + moved.len()) as u64 {
+            return Ok(());
+        }
+        Err(find_unknown(connection, used.iter().chain(&moved)).await?)
+    }
+}
+
+/// Usage, expiry and the payment of debt change nothing of the head but the debt. The audit
+/// compares every head with the last entry's.
+fn changes_head(kind: EntryKind) -> bool {
+    match kind {
+        EntryKind::Usage | EntryKind::Expiry | EntryKind::DebtRepaid => false,
+        EntryKind::Grant
+        | EntryKind::Refund
+        | EntryKind::Void
+        | EntryKind::Renewal
+        | EntryKind::PlanChange
+        | EntryKind::Status => true,
+    }
+}
+
+fn ends_grants(kind: EntryKind) -> bool {
+    match kind {
+        EntryKind::Expiry | EntryKind::Renewal => true,
+        EntryKind::Usage
+        | EntryKind::DebtRepaid
+        | EntryKind::Grant
+        | EntryKind::Refund
+        | EntryKind::Void
+        | EntryKind::PlanChange
+        | EntryKind::Status => false,
+    }
+}
+
+impl<'a> GrantSum<'a> {
+    fn add(&mut self, moved: &'a GrantMove) {
+        self.made = self.made.or(moved.made.as_deref());
+        self.amount += moved.amount;
+        self.used += moved.used;
+        self.expired += moved.expired;
+        self.voided_at = moved.voided_at.or(self.voided_at);
+    }
+
+    /// Whether nothing but `used` moves: the common case, which touches no index.
+    fn is_use(&self) -> bool {
+        self.amount == 0 && self.expired == 0 && self.voided_at.is_none()
+    }
+}
+
+fn bind_debt(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
+    let AccountMove { first, last, .. } = account;
+    bind_all!(
+        arguments,
+        first.account_id.as_str(),
+        int(first.sequence) - 1,
+        int(last.sequence),
+        int(last.head.debt),
+    )
+}
+
+fn bind_head(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
+    bind_debt(account, arguments)?;
+    let head = &account.last.head;
+    bind_all!(
+        arguments,
+        int(head.applied_change),
+        head.status.name(),
+        head.overage.name(),
+        head.plan.id.as_str(),
+        int(head.plan.allowance),
+        head.next_plan.as_ref().map(|plan| plan.id.as_str()),
+        head.next_plan.as_ref().map(|plan| int(plan.allowance)),
+        head.anchor.millis(),
+        i64::from(head.cycle.index),
+        head.cycle.start.millis(),
+        head.cycle.end.millis(),
+    )
+}
+
+fn bind_new_grant(
+    (account_id, id, sum): &GrantLine<'_>,
+    arguments: &mut SqliteArguments,
+) -> Binding {
+    let Some(made) = sum.made else { return Err("a grant that is not new".into()) };
+    bind_all!(
+        arguments,
+        account_id.as_str(),
+        id.as_str(),
+        kind_name(made.kind),
+        sum.amount,
+        sum.used,
+        sum.expired,
+        i64::from(made.priority),
+        made.effective_at.millis(),
+        made.expires_at.map(Timestamp::millis),
+        sum.voided_at.map(Timestamp::millis),
+        made.source.as_str(),
+    )
+}
+
+fn bind_moved_grant(
+    (account_id, id, sum): &GrantLine<'_>,
+    arguments: &mut SqliteArguments,
+) -> Binding {
+    bind_all!(
+        arguments,
+        account_id.as_str(),
+        id.as_str(),
+        sum.amount,
+        sum.used,
+        sum.expired,
+        sum.voided_at.map(Timestamp::millis),
+    )
+}
+
+/// Which grant is moved that was never made.
+async fn find_unknown<'a>(
+    connection: &mut SqliteConnection,
+    lines: impl Iterator<Item = &'a GrantLine<'a>>,
+) -> Result<Fault, Fault> {
+    for (account_id, id, _) in lines {
+        if super::accounts::grant_of(connection, account_id, id).await?.is_none() {
+            let detail = format!("grant {id} is moved, but the ledger does not know it");
+            return Ok(Fault::Broken { account_id: (*account_id).clone(), detail });
+        }
+    }
+    Err(Fault::Sql(sqlx::Error::RowNotFound))
+}

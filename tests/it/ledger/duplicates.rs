@@ -1,0 +1,140 @@
+//! Settlements that come again, after the hot store has forgotten the reservation.
+
+use tollgate::{
+    domain::{
+        change::{Change, ChangeBody, Refund},
+        entry::EntryKind,
+    },
+    ledger::EntryFilter,
+};
+
+use super::{
+    Backend,
+    world::{World, account_id, reservation_id},
+};
+
+fn as_refund(change: &Change) -> &Refund {
+    match &change.body {
+        ChangeBody::Refund(refund) => refund,
+        other => panic!("not a refund: {other:?}"),
+    }
+}
+
+/// What a reservation costs in the end: its usage less its refunds.
+async fn cost(world: &World, reservation: &str) -> i64 {
+    let filter = EntryFilter {
+        reservation_id: Some(reservation_id(reservation)),
+        ..EntryFilter::default()
+    };
+    let page = world.ledger.entries(&filter, None, 100).await.unwrap();
+    -page.entries.iter().map(|recorded| recorded.entry.credits).sum::<i64>()
+}
+
+pub async fn a_duplicate_of_an_ended_settlement_is_reversed_whole(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 45, false);
+    world.flush().await;
+    world.forget("acme", "r1");
+    world.commit("acme", "r1", 45, false);
+    let settled = world.flush().await;
+    let refund = as_refund(&settled.reversals[0]);
+    assert_eq!(settled.reversals[0].number, 2);
+    assert_eq!(refund.credits(), 45);
+    assert_eq!(refund.reason, "duplicate settlement of r1");
+    assert_eq!(refund.actor, "tollgate");
+    world.check().await;
+    assert_eq!(world.available("acme"), 455);
+    assert_eq!(cost(&world, "r1").await, 45);
+    // The same once more: the earlier reversal does not count as one of this.
+    world.forget("acme", "r1");
+    world.commit("acme", "r1", 45, false);
+    assert_eq!(world.flush().await.reversals.len(), 1);
+    world.check().await;
+    assert_eq!(world.available("acme"), 455);
+}
+
+pub async fn a_duplicate_within_one_batch_is_reversed(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.charge("acme", "c1", 10);
+    world.forget("acme", "c1");
+    world.charge("acme", "c1", 10);
+    world.charge("acme", "c2", 5);
+    let settled = world.flush().await;
+    assert_eq!(settled.entries, 3);
+    assert_eq!(settled.reversals.len(), 1);
+    assert_eq!(as_refund(&settled.reversals[0]).credits(), 10);
+    world.check().await;
+    assert_eq!(world.available("acme"), 485);
+}
+
+pub async fn a_forgotten_open_reservation_is_charged_its_last_price(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 45, true);
+    world.flush().await;
+    world.forget("acme", "r1");
+    world.commit("acme", "r1", 60, false);
+    let settled = world.flush().await;
+    assert_eq!(as_refund(&settled.reversals[0]).credits(), 45);
+    world.check().await;
+    assert_eq!(cost(&world, "r1").await, 60);
+    assert_eq!(world.available("acme"), 440);
+}
+
+pub async fn a_forgotten_reservation_that_is_charged_in_steps(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 20, true);
+    world.commit("acme", "r1", 45, true);
+    world.flush().await;
+    world.forget("acme", "r1");
+    // 20 and 10 were charged before; of the next 30 it is 15.
+    let mut reversed = Vec::new();
+    for (used, keep_open) in [(20, true), (30, true), (60, true), (80, false)] {
+        world.commit("acme", "r1", used, keep_open);
+        let settled = world.flush().await;
+        reversed.push(settled.reversals.first().map_or(0, |change| as_refund(change).credits()));
+    }
+    assert_eq!(reversed, [20, 10, 15, 0]);
+    world.check().await;
+    assert_eq!(cost(&world, "r1").await, 80);
+}
+
+pub async fn a_duplicate_that_charged_nothing_needs_no_reversal(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.charge("acme", "c1", 0);
+    world.flush().await;
+    world.forget("acme", "c1");
+    world.charge("acme", "c1", 0);
+    assert_eq!(world.flush().await.reversals, []);
+    world.check().await;
+    // Debt is taken back as debt.
+    world.charge("acme", "c2", 600);
+    world.flush().await;
+    world.forget("acme", "c2");
+    world.charge("acme", "c2", 600);
+    assert_eq!(world.books[&account_id("acme")].account().head.debt, 700);
+    let settled = world.flush().await;
+    assert_eq!(as_refund(&settled.reversals[0]).of_debt, 600);
+    world.check().await;
+    assert_eq!(world.books[&account_id("acme")].account().head.debt, 100);
+}
+
+pub async fn a_settlement_after_the_end_is_a_duplicate(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.charge("acme", "r1", 45);
+    world.flush().await;
+    world.forget("acme", "r1");
+    world.commit("acme", "r1", 30, true);
+    world.commit("acme", "r1", 70, false);
+    let settled = world.flush().await;
+    let credits: Vec<u64> =
+        settled.reversals.iter().map(|change| as_refund(change).credits()).collect();
+    assert_eq!(credits, [30, 40]);
+    world.check().await;
+    assert_eq!(world.available("acme"), 455);
+    let filter = EntryFilter { kinds: vec![EntryKind::Refund], ..EntryFilter::default() };
+    let refunds = world.ledger.entries(&filter, None, 10).await.unwrap().entries;
+    assert_eq!(refunds.len(), 2);
+}
