@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
 mod cli;
+mod demo;
 mod faults;
 mod hot_store;
 mod ledger;
