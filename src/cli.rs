@@ -8,10 +8,13 @@ mod admin;
 mod amounts;
 mod check;
 pub(crate) mod client;
+mod demo;
 mod document;
 pub mod exit;
+mod offline;
 pub mod output;
 mod quota;
+mod reconcile;
 mod serve;
 mod show;
 mod values;
@@ -59,6 +62,8 @@ enum Command {
     Quota(quota::QuotaCommand),
     #[command(flatten)]
     Admin(admin::AdminCommand),
+    Demo(demo::DemoArgs),
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -95,6 +100,8 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Reconcile(args) => reconcile::run(args, output).await,
     }
 }
 
