@@ -2,6 +2,7 @@
 
 mod cli;
 mod faults;
+mod grpc;
 mod hot_store;
 mod ledger;
 mod model;
