@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod faults;
+mod grpc;
 mod hot_store;
 mod ledger;
 mod model;
