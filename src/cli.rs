@@ -11,8 +11,10 @@ pub(crate) mod client;
 mod demo;
 mod document;
 pub mod exit;
+mod offline;
 pub mod output;
 mod quota;
+mod reconcile;
 mod serve;
 mod show;
 mod values;
@@ -61,6 +63,7 @@ enum Command {
     #[command(flatten)]
     Admin(admin::AdminCommand),
     Demo(demo::DemoArgs),
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -98,6 +101,7 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
         Command::Demo(args) => demo::run(args, output).await,
+        Command::Reconcile(args) => reconcile::run(args, output).await,
     }
 }
 

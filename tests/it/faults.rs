@@ -335,10 +335,12 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
         "--http-listen",
         "127.0.0.1:0",
     ];
+    let folders = ["data", "b", "c", "d"].map(|name| path(name));
+    let [data, b, c, d] = &folders;
     let cases: &[(&str, Vec<&str>, i32, &str)] = &[
         (
             "a second process",
-            vec!["--data-dir", &path("data")],
+            vec!["--data-dir", data],
             73,
             "in use by another",
         ),
@@ -350,19 +352,19 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
         ),
         (
             "a port in use",
-            vec!["--data-dir", &path("b"), "--grpc-listen", &sidecar.grpc],
+            vec!["--data-dir", b, "--grpc-listen", &sidecar.grpc],
             73,
             "grpc.listen",
         ),
         (
             "an http port in use",
-            vec!["--data-dir", &path("c"), "--http-listen", &sidecar.http],
+            vec!["--data-dir", c, "--http-listen", &sidecar.http],
             73,
             "http.listen",
         ),
         (
             "no catalogue",
-            vec!["--data-dir", &path("d"), "--catalog", "/nowhere.yaml"],
+            vec!["--data-dir", d, "--catalog", "/nowhere.yaml"],
             64,
             "/nowhere.yaml",
         ),
