@@ -4,9 +4,17 @@
 //! Whatever is wrong with the command line or the configuration exits 64 before anything is
 //! opened, bound or called.
 
+mod admin;
+mod amounts;
+mod check;
+pub(crate) mod client;
+mod document;
 pub mod exit;
 pub mod output;
+mod quota;
 mod serve;
+mod show;
+mod values;
 
 use std::ffi::OsString;
 
@@ -46,6 +54,11 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    #[command(flatten)]
+    Quota(quota::QuotaCommand),
+    #[command(flatten)]
+    Admin(admin::AdminCommand),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -79,6 +92,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve::run(args, output).await,
+        Command::Check(args) => check::run(args, output).await,
+        Command::Quota(command) => quota::run(command, output).await,
+        Command::Admin(command) => admin::run(command, output).await,
     }
 }
 

@@ -134,6 +134,12 @@ impl RateCard {
         self.modes.iter().map(|mode| &*mode.name)
     }
 
+    /// The tiers, as written, each with the patterns of its models, sorted.
+    pub fn tiers(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        let tiers = self.tiers.iter().enumerate();
+        tiers.map(|(place, tier)| (tier.tier(), self.models.of_tier(place)))
+    }
+
     /// What an action that ended so is charged.
     pub fn outcome_rule(&self, outcome: Outcome) -> OutcomeRule {
         self.outcomes.rule(outcome)

@@ -8,7 +8,12 @@
     reason = "a test that can't go on stops at once, in its helpers too, and says what it ran on"
 )]
 
+mod cli;
+mod faults;
 mod hot_store;
+mod ledger;
 mod model;
+mod process;
+mod python;
 mod support;
 mod tidy;

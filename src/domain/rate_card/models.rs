@@ -157,6 +157,19 @@ impl Models {
         models
     }
 
+    /// The patterns of one tier, sorted.
+    pub(super) fn of_tier(&self, place: usize) -> Vec<&str> {
+        let whole = self.whole.iter().map(|(text, tier)| (&**text, *tier));
+        let globs = self.globs.iter().map(|(glob, tier)| (glob.as_str(), *tier));
+        let mut patterns: Vec<&str> = whole
+            .chain(globs)
+            .filter(|(_, tier)| *tier == place)
+            .map(|(text, _)| text)
+            .collect();
+        patterns.sort_unstable();
+        patterns
+    }
+
     /// The place of the model's tier. A whole name has every character of the model, and no
     /// glob has more.
     pub(super) fn tier(&self, model: &str) -> Option<usize> {

@@ -79,7 +79,7 @@ def main(proto_dir, stubs_dir, target, account):
         expect_error(
             quota.Reserve,
             quota_pb2.ReserveRequest(account_id="no spaces", action=wrong, credits=1),
-            grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", {"account_id"})
+            grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", {"account_id", "action.mode"})
         expect_error(
             quota.Quote,
             quota_pb2.QuoteRequest(action=wrong, estimate=estimate),

@@ -1,0 +1,140 @@
+//! What support reads: the ledger's entries, and the receipt of a conversation.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::{LIST_ROWS_MAX, PAGES_MAX, more, page_size};
+use crate::{
+    cli::{
+        client::{Call, failure},
+        document::write,
+        exit::Exit,
+        output::{Failure, Output},
+        show, values,
+    },
+    domain::entry::EntryKind,
+    pb,
+};
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LedgerArgs {
+    /// The account [default: all]
+    account: Option<String>,
+
+    /// Of one conversation
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+
+    /// Of one reservation or charge
+    #[arg(long, value_name = "ID")]
+    reservation: Option<String>,
+
+    /// Of these kinds, by commas
+    #[arg(long = "kind", value_delimiter = ',', value_parser = kinds())]
+    kinds: Vec<EntryKind>,
+
+    /// Not before
+    #[arg(long, value_name = "INSTANT", value_parser = values::instant)]
+    from: Option<prost_types::Timestamp>,
+
+    /// Before
+    #[arg(long, value_name = "INSTANT", value_parser = values::instant)]
+    until: Option<prost_types::Timestamp>,
+
+    /// The most entries to show
+    #[arg(long, value_name = "N", default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ROWS_MAX)))]
+    limit: u32,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConversationArgs {
+    /// The conversation
+    id: String,
+}
+
+fn kinds() -> impl TypedValueParser<Value = EntryKind> {
+    PossibleValuesParser::new(EntryKind::ALL.map(EntryKind::name)).try_map(|name| {
+        let mut all = EntryKind::ALL.into_iter();
+        all.find(|kind| kind.name() == name).ok_or("no such kind")
+    })
+}
+
+fn to_proto(kind: EntryKind) -> pb::EntryKind {
+    match kind {
+        EntryKind::Grant => pb::EntryKind::Grant,
+        EntryKind::Usage => pb::EntryKind::Usage,
+        EntryKind::Refund => pb::EntryKind::Refund,
+        EntryKind::Expiry => pb::EntryKind::Expiry,
+        EntryKind::Void => pb::EntryKind::Void,
+        EntryKind::Renewal => pb::EntryKind::Renewal,
+        EntryKind::PlanChange => pb::EntryKind::PlanChange,
+        EntryKind::DebtRepaid => pb::EntryKind::DebtRepaid,
+        EntryKind::Status => pb::EntryKind::Status,
+    }
+}
+
+impl LedgerArgs {
+    fn message(&self, have: usize, page_token: String) -> pb::ListEntriesRequest {
+        pb::ListEntriesRequest {
+            account_id: self.account.clone().unwrap_or_default(),
+            conversation_id: self.conversation.clone().unwrap_or_default(),
+            reservation_id: self.reservation.clone().unwrap_or_default(),
+            kinds: self
+                .kinds
+                .iter()
+                .map(|kind| to_proto(*kind).into())
+                .collect(),
+            from: self.from,
+            until: self.until,
+            page_size: page_size(self.limit, have),
+            page_token,
+        }
+    }
+}
+
+/// Lists entries.
+pub(super) async fn ledger(call: Call<LedgerArgs>, output: Output) -> Result<Exit, Failure> {
+    let args = call.args;
+    let client = call.server.connect().await?;
+    let mut listed = pb::ListEntriesResponse::default();
+    for _ in 0..PAGES_MAX {
+        let message = args.message(listed.entries.len(), listed.next_page_token);
+        let page = client.admin().list_entries(client.request(message)).await;
+        let page = page.map_err(|status| failure(&status))?.into_inner();
+        listed.entries.extend(page.entries);
+        listed.next_page_token = page.next_page_token;
+        if listed.next_page_token.is_empty() || page_size(args.limit, listed.entries.len()) == 0 {
+            break;
+        }
+    }
+    write(output, &listed, |listed| match listed.entries.is_empty() {
+        true => "no entries".to_owned(),
+        false => {
+            let text = show::entries(&listed.entries);
+            more(text, listed.entries.len(), &listed.next_page_token)
+        }
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Shows the receipt of a conversation. One that nothing was charged to is not found.
+pub(super) async fn conversation(
+    call: Call<ConversationArgs>,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let id = call.args.id;
+    let message = pb::GetConversationRequest {
+        conversation_id: id.clone(),
+    };
+    let client = call.server.connect().await?;
+    let answer = client
+        .admin()
+        .get_conversation(client.request(message))
+        .await;
+    let answer = answer.map_err(|status| failure(&status))?.into_inner();
+    write(output, &answer, |answer| show::conversation(answer, &id))?;
+    match answer.entries.is_empty() {
+        true => Ok(Exit::NotFound),
+        false => Ok(Exit::Ok),
+    }
+}

@@ -1,0 +1,160 @@
+//! What a server's error means on the command line: the exit code, the fields that are wrong,
+//! the stable reason, and what to do. No error is made up here.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::cli::{exit::Exit, output::Failure};
+
+/// The most fields that are listed.
+const VIOLATIONS_MAX: usize = 32;
+
+/// The failure that an error of a call is.
+pub(crate) fn failure(status: &Status) -> Failure {
+    let details = status.get_error_details();
+    let mut lines = Vec::new();
+    let violations = details
+        .bad_request()
+        .map(|bad| bad.field_violations.as_slice());
+    let violations = violations.unwrap_or_default();
+    let said = |text: &str| status.message().contains(text);
+    let repeats = !violations.is_empty() && violations.iter().all(|one| said(&one.description));
+    if !repeats {
+        lines.push(headline(status));
+    }
+    let listed = violations.iter().take(VIOLATIONS_MAX);
+    lines.extend(listed.map(|one| match one.field.is_empty() {
+        true => one.description.clone(),
+        false => format!("{}: {}", one.field, one.description),
+    }));
+    if let Some(more) = violations
+        .len()
+        .checked_sub(VIOLATIONS_MAX)
+        .filter(|more| *more > 0)
+    {
+        lines.push(format!("and {more} more fields"));
+    }
+    if let Some(info) = details.error_info().filter(|info| !info.reason.is_empty()) {
+        lines.push(format!("reason: {}", info.reason));
+    }
+    let failure = Failure::new(exit(status.code()), lines.join("\n"));
+    let wait = details.retry_info().and_then(|retry| retry.retry_delay);
+    let failure = match wait {
+        Some(wait) => failure.hint(format!("wait {wait:?} before the next try")),
+        None => failure,
+    };
+    match hint(status.code()) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn headline(status: &Status) -> String {
+    match status.message() {
+        "" => format!("the server answered {:?} and no more", status.code()),
+        // What the client's own timer says.
+        "Timeout expired" => "no answer in time: it may have happened all the same".to_owned(),
+        message => message.to_owned(),
+    }
+}
+
+/// The client's own timer ends a call as cancelled: nobody else cancels it.
+fn exit(code: Code) -> Exit {
+    match code {
+        Code::Ok => Exit::Ok,
+        Code::InvalidArgument => Exit::BadRequest,
+        Code::NotFound => Exit::NotFound,
+        Code::AlreadyExists | Code::FailedPrecondition => Exit::Conflict,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Exit::Unavailable,
+        Code::Unknown
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => Exit::Internal,
+    }
+}
+
+fn hint(code: Code) -> Option<&'static str> {
+    match code {
+        Code::AlreadyExists => {
+            Some("an id belongs to one request: repeat that one exactly, or give another id")
+        }
+        Code::Unimplemented => Some(
+            "this server does not have that service: see its --roles, or name another --endpoint",
+        ),
+        Code::DeadlineExceeded | Code::Cancelled => Some("--timeout gives it longer"),
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::FailedPrecondition
+        | Code::Unavailable
+        | Code::Unknown
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refused(code: Code, message: &str, details: ErrorDetails) -> Failure {
+        failure(&Status::with_error_details(code, message, details))
+    }
+
+    #[test]
+    fn fields_are_listed_one_per_line_with_the_reason() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("account_id", "must not be empty");
+        details.add_bad_request_violation("action.mode", "unknown mode \"chat\": discuss, edit");
+        details.set_error_info("BAD_REQUEST", "tollgate", std::collections::HashMap::new());
+        let message =
+            "account_id: must not be empty; action.mode: unknown mode \"chat\": discuss, edit";
+        let expected = "account_id: must not be empty\n\
+            action.mode: unknown mode \"chat\": discuss, edit\n\
+            reason: BAD_REQUEST";
+        let failure = refused(Code::InvalidArgument, message, details.clone());
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::BadRequest, expected)
+        );
+
+        let failure = refused(Code::InvalidArgument, "the request is wrong", details);
+        assert_eq!(failure.message, format!("the request is wrong\n{expected}"));
+    }
+
+    #[test]
+    fn codes_become_exits_that_scripts_can_use() {
+        for (code, expected) in [
+            (Code::NotFound, Exit::NotFound),
+            (Code::AlreadyExists, Exit::Conflict),
+            (Code::FailedPrecondition, Exit::Conflict),
+            (Code::Unavailable, Exit::Unavailable),
+            (Code::DeadlineExceeded, Exit::Unavailable),
+            (Code::Internal, Exit::Internal),
+        ] {
+            let failure = refused(code, "so it is", ErrorDetails::new());
+            assert_eq!(failure.exit, expected, "{code:?}");
+            assert_eq!(failure.message, "so it is", "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_own_timer_is_told_apart() {
+        let failure = failure(&Status::cancelled("Timeout expired"));
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.message.starts_with("no answer in time"));
+        assert_eq!(failure.hints, ["--timeout gives it longer"]);
+    }
+}

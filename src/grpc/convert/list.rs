@@ -1,0 +1,202 @@
+//! Lists: how many a page has, where it starts, and which entries are asked for.
+//!
+//! A token for entries carries a check of the list that it came from, so that one that was
+//! mistyped, or given to another list, is refused instead of answering something else.
+
+use std::fmt::Write;
+
+use super::{entry::KINDS, fields::Problems};
+use crate::{
+    domain::{
+        entry::EntryKind,
+        ids::{AccountId, ReservationId},
+    },
+    enforcer::error::EnforceError,
+    ledger::{EntryFilter, PageToken},
+    pb,
+};
+
+/// How many a page has where the caller does not say.
+const PAGE_DEFAULT: usize = 100;
+/// The most that a page has, however many were asked for.
+pub const PAGE_MAX: usize = 1000;
+/// The longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 512;
+/// What a list of entries answers to a token that is not its own.
+const NOT_A_TOKEN: &str = "is not from this list: leave it out to start anew, or give the \
+                           next_page_token of a list with the same fields";
+
+/// A page of accounts: after which one it starts, and how many it has.
+pub fn accounts(
+    request: &pb::ListAccountsRequest,
+) -> Result<(Option<AccountId>, usize), EnforceError> {
+    let mut problems = Problems::default();
+    let size = page_size(request.page_size, &mut problems);
+    let after = match request.page_token.as_str() {
+        "" => Some(None),
+        token => match AccountId::new(token) {
+            Ok(after) => Some(Some(after)),
+            Err(_) => {
+                problems.add("page_token", NOT_A_TOKEN);
+                None
+            }
+        },
+    };
+    problems.finish(after.zip(size))
+}
+
+/// A page of entries.
+#[derive(Debug)]
+pub struct EntryQuery {
+    /// Which entries.
+    pub filter: EntryFilter,
+    /// Where the page starts.
+    pub page: Option<PageToken>,
+    /// How many it has.
+    pub size: usize,
+    /// Stands for the filter.
+    check: u64,
+}
+
+impl EntryQuery {
+    /// The token for the page that follows.
+    pub fn token(&self, next: PageToken) -> String {
+        let next = next.to_string();
+        format!("{}.{next}", written(check(self.check, &next)))
+    }
+}
+
+/// Which entries to list.
+pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceError> {
+    let mut problems = Problems::default();
+    let account_id = problems.optional_id("account_id", &request.account_id, AccountId::new);
+    let reservation_id = problems.optional_id(
+        "reservation_id",
+        &request.reservation_id,
+        ReservationId::new,
+    );
+    let conversation_id = problems.text("conversation_id", request.conversation_id.clone());
+    let given = [
+        &request.account_id,
+        &request.conversation_id,
+        &request.reservation_id,
+    ];
+    if given.iter().all(|id| id.is_empty()) {
+        let why = "is missing: give account_id, conversation_id or reservation_id, or several";
+        problems.add("account_id", why);
+    }
+    let kinds = kinds(&request.kinds, &mut problems);
+    let from = problems.instant("from", request.from);
+    let until = problems.instant("until", request.until);
+    if let (Some(Some(from)), Some(Some(until))) = (from, until)
+        && from >= until
+    {
+        problems.add(
+            "until",
+            format!("{until} is not after from, {from}: nothing is in between"),
+        );
+    }
+    let size = page_size(request.page_size, &mut problems);
+    let check = check_of(request);
+    let page = match request.page_token.as_str() {
+        "" => Some(None),
+        token => match read_token(token, check) {
+            Some(page) => Some(Some(page)),
+            None => {
+                problems.add("page_token", NOT_A_TOKEN);
+                None
+            }
+        },
+    };
+    let parsed = || {
+        let filter = EntryFilter {
+            account_id: account_id?,
+            conversation_id: conversation_id.filter(|id| !id.is_empty()),
+            reservation_id: reservation_id?,
+            kinds: kinds?,
+            from: from?,
+            until: until?,
+        };
+        Some(EntryQuery {
+            filter,
+            page: page?,
+            size: size?,
+            check,
+        })
+    };
+    problems.finish(parsed())
+}
+
+/// One conversation.
+pub fn conversation(request: pb::GetConversationRequest) -> Result<String, EnforceError> {
+    let mut problems = Problems::default();
+    if request.conversation_id.is_empty() {
+        problems.add(
+            "conversation_id",
+            "must not be empty: the one that the actions were given",
+        );
+    }
+    let conversation_id = problems.text("conversation_id", request.conversation_id);
+    problems.finish(conversation_id)
+}
+
+fn kinds(numbers: &[i32], problems: &mut Problems) -> Option<Vec<EntryKind>> {
+    let mut kinds: Vec<EntryKind> = Vec::new();
+    for number in numbers {
+        let kind = problems.choice("kinds", *number, pb::EntryKind::as_str_name, &KINDS)?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Some(kinds)
+}
+
+fn page_size(size: i32, problems: &mut Problems) -> Option<usize> {
+    match usize::try_from(size) {
+        Ok(0) => Some(PAGE_DEFAULT),
+        Ok(size) => Some(size.min(PAGE_MAX)),
+        Err(_) => {
+            let accepted = format!("1 to {PAGE_MAX}, or 0 for {PAGE_DEFAULT}");
+            problems.add("page_size", format!("{size} is out of range: {accepted}"));
+            None
+        }
+    }
+}
+
+fn read_token(token: &str, filter: u64) -> Option<PageToken> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let (given, next) = token.split_once('.')?;
+    PageToken::new(next)
+        .ok()
+        .filter(|_| given == written(check(filter, next)))
+}
+
+fn written(check: u64) -> String {
+    format!("{check:016x}")
+}
+
+/// Stands for everything that decides what a list has.
+fn check_of(request: &pb::ListEntriesRequest) -> u64 {
+    let pb::ListEntriesRequest {
+        account_id,
+        conversation_id,
+        reservation_id,
+        ..
+    } = request;
+    let mut text = format!("{account_id}\n{conversation_id}\n{reservation_id}");
+    // Writing to a string can't fail.
+    let _ = write!(
+        text,
+        "\n{:?}\n{:?}\n{:?}",
+        request.kinds, request.from, request.until
+    );
+    check(0, &text)
+}
+
+/// FNV-1a: tells mistakes apart, and keeps nothing secret.
+fn check(start: u64, text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.bytes().fold(start ^ 0xcbf2_9ce4_8422_2325, step)
+}

@@ -1,0 +1,149 @@
+//! Which service a call goes to. It is hyper's own service trait, with no layer in between.
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::{body::Body, codegen::Service, server::NamedService};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder as ReflectionBuilder;
+use tower::util::BoxCloneSyncService;
+
+use super::{
+    call::{Answer, Call, Traffic},
+    health::{Health, HealthApi},
+    methods::{self, Method, OTHER, Route},
+    status,
+};
+use crate::pb::{
+    self,
+    admin_service_server::{AdminService, AdminServiceServer},
+    quota_service_server::{QuotaService, QuotaServiceServer},
+};
+
+type Reflection = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+
+/// The services, by path.
+pub(super) struct Router<Q, A> {
+    quota: Option<QuotaServiceServer<Q>>,
+    admin: Option<AdminServiceServer<A>>,
+    health: HealthServer<HealthApi>,
+    reflection_v1: Option<Reflection>,
+    reflection_v1alpha: Option<Reflection>,
+    names: Vec<&'static str>,
+    traffic: Arc<Traffic>,
+}
+
+impl<Q: QuotaService, A: AdminService> Router<Q, A> {
+    pub(super) fn new(
+        quota: Option<Q>,
+        admin: Option<A>,
+        health: Health,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        let bytes_max = traffic.message_bytes_max;
+        let quota = quota.map(QuotaServiceServer::new);
+        let quota = quota.map(|quota| quota.max_decoding_message_size(bytes_max));
+        let admin = admin.map(AdminServiceServer::new);
+        let admin = admin.map(|admin| admin.max_decoding_message_size(bytes_max));
+        let names = [
+            quota.as_ref().map(|_| QuotaServiceServer::<Q>::NAME),
+            admin.as_ref().map(|_| AdminServiceServer::<A>::NAME),
+        ];
+        let names: Vec<&'static str> = names.into_iter().flatten().collect();
+        let health = HealthServer::new(HealthApi::new(health, names.clone()))
+            .max_decoding_message_size(bytes_max);
+        Router {
+            quota,
+            admin,
+            health,
+            reflection_v1: built(reflection(&names).build_v1().map(Reflection::new)),
+            reflection_v1alpha: built(reflection(&names).build_v1alpha().map(Reflection::new)),
+            names,
+            traffic,
+        }
+    }
+
+    fn not_served(&self, path: &str) -> Call {
+        self.traffic
+            .refused(OTHER, status::not_served(path, &self.names))
+    }
+
+    fn call(&self, request: Request<Incoming>) -> Call {
+        let Some(method) = methods::find(request.uri().path()) else {
+            return self.not_served(request.uri().path());
+        };
+        match method.route {
+            Route::Quota => self.bounded(method, self.quota.as_ref(), request),
+            Route::Admin => self.bounded(method, self.admin.as_ref(), request),
+            Route::Health => self.unbounded(method, Some(&self.health), request),
+            Route::ReflectionV1 => self.unbounded(method, self.reflection_v1.as_ref(), request),
+            Route::ReflectionV1Alpha => {
+                self.unbounded(method, self.reflection_v1alpha.as_ref(), request)
+            }
+        }
+    }
+
+    /// A call to a service of the contract, where this process has it.
+    fn bounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
+    where
+        S: Service<Request<Incoming>, Future = Answer> + Clone,
+    {
+        let Some(service) = service else {
+            return self.not_served(request.uri().path());
+        };
+        let limit = self.traffic.limit(request.headers());
+        self.traffic
+            .bounded(method.name(), limit, || service.clone().call(request))
+    }
+
+    fn unbounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
+    where
+        S: Service<Request<Incoming>> + Clone,
+        S::Future: Into<Answer>,
+    {
+        let Some(service) = service else {
+            return self.not_served(request.uri().path());
+        };
+        self.traffic
+            .unbounded(method.name(), service.clone().call(request).into())
+    }
+}
+
+/// The descriptors are compiled in, so reflection can only fail to start by a mistake of the
+/// build; it is then not served, and everything else is.
+fn built(reflection: Result<Reflection, tonic_reflection::server::Error>) -> Option<Reflection> {
+    match reflection {
+        Ok(reflection) => Some(reflection),
+        Err(error) => {
+            tracing::error!(%error, "reflection is not served");
+            None
+        }
+    }
+}
+
+fn reflection(names: &[&'static str]) -> ReflectionBuilder<'static> {
+    let builder = ReflectionBuilder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(<HealthServer<HealthApi> as NamedService>::NAME);
+    names
+        .iter()
+        .fold(builder, |builder, name| builder.with_service_name(*name))
+}
+
+/// The router as a connection has it.
+pub(super) struct Endpoint<Q, A>(pub(super) Arc<Router<Q, A>>);
+
+impl<Q: QuotaService, A: AdminService> hyper::service::Service<Request<Incoming>>
+    for Endpoint<Q, A>
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call;
+
+    fn call(&self, request: Request<Incoming>) -> Call {
+        self.0.call(request)
+    }
+}

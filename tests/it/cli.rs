@@ -1,0 +1,117 @@
+//! The commands as a script sees them: exit codes, standard output, standard error. Run with the
+//! real binary.
+//!
+//! What needs no server is here. What calls one belongs into `cli/`, one file for each group of
+//! commands, against a server that is started for the test.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn tollgate(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.env_remove("TOLLGATE_ENDPOINT").args(words);
+    command.output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn builtin() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/catalogs/default.yaml")
+        .display()
+        .to_string()
+}
+
+#[test]
+fn a_server_that_is_not_there_is_69_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    let verbs: [&[&str]; 16] = [
+        &["quote", "--mode", "discuss"],
+        &["reserve", "acme", "--mode", "discuss", "--credits", "5"],
+        &["extend", "acme", "r1", "--add", "5"],
+        &["commit", "acme", "r1", "--credits", "5"],
+        &["release", "acme", "r1"],
+        &["charge", "acme", "--mode", "discuss", "--credits", "5"],
+        &["balance", "acme"],
+        &["account", "create", "acme", "--plan", "free"],
+        &["account", "show", "acme"],
+        &["account", "list"],
+        &["account", "close", "acme", "--yes"],
+        &["grant", "acme", "--pack", "small"],
+        &["void", "acme", "g1", "--reason", "mistake"],
+        &[
+            "refund", "acme", "r1", "--reason", "broken", "--actor", "ann",
+        ],
+        &["ledger", "acme"],
+        &["conversation", "conv-1"],
+    ];
+    for verb in verbs {
+        let output = tollgate(&[verb, &["--endpoint", &endpoint]].concat());
+        assert_eq!(output.status.code(), Some(69), "{verb:?}: {output:?}");
+        assert_eq!(stdout(&output), "", "{verb:?}");
+        let hint = format!("is `tollgate serve` running at {endpoint}?");
+        assert!(stderr(&output).contains(&hint), "{verb:?}: {output:?}");
+    }
+    let output = tollgate(&["balance", "acme", "--json", "--endpoint", &endpoint]);
+    let error = json(stderr(&output));
+    assert_eq!(error["error"]["code"], 69);
+    assert_eq!(error["error"]["reason"], "unavailable");
+}
+
+#[test]
+fn a_wrong_command_line_is_64_before_a_server_is_called() {
+    let verbs: [&[&str]; 7] = [
+        &["quote"],
+        &["reserve", "acme", "--mode", "discuss"],
+        &["commit", "acme", "r1"],
+        &["commit", "acme", "r1", "--credits", "5", "--next-hold", "5"],
+        &["account", "close", "acme"],
+        &["balance", "acme", "--endpoint", "localhost"],
+        &["balance", "acme", "--timeout", "5"],
+    ];
+    for verb in verbs {
+        let output = tollgate(verb);
+        assert_eq!(output.status.code(), Some(64), "{verb:?}: {output:?}");
+        assert_ne!(stderr(&output), "", "{verb:?}");
+    }
+}
+
+#[test]
+fn check_says_whether_a_catalogue_can_be_put_in_use() {
+    let output = tollgate(&["check", &builtin()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("can be put in use: version default-1"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml").display().to_string();
+    let wrong = std::fs::read_to_string(builtin()).unwrap();
+    let wrong = wrong.replacen("multiplier: 1.25", "multiplier: -1", 1);
+    std::fs::write(&file, wrong).unwrap();
+    let output = tollgate(&["check", &file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).trim_end().ends_with('^'), "{output:?}");
+
+    let output = tollgate(&["check", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let document = json(stdout(&output));
+    assert_eq!(document["ok"], false);
+    assert!(
+        document["problems"][0]["line"].as_u64().unwrap() > 1,
+        "{document}"
+    );
+}
