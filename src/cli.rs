@@ -8,6 +8,7 @@ mod admin;
 mod amounts;
 mod check;
 pub(crate) mod client;
+mod demo;
 mod document;
 pub mod exit;
 pub mod output;
@@ -59,6 +60,7 @@ enum Command {
     Quota(quota::QuotaCommand),
     #[command(flatten)]
     Admin(admin::AdminCommand),
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -95,6 +97,7 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
     }
 }
 

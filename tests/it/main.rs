@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod demo;
 mod faults;
 mod hot_store;
 mod ledger;
