@@ -6,6 +6,7 @@
 
 mod admin;
 mod amounts;
+mod bench;
 mod check;
 pub(crate) mod client;
 mod document;
@@ -59,6 +60,9 @@ enum Command {
     Quota(quota::QuotaCommand),
     #[command(flatten)]
     Admin(admin::AdminCommand),
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BenchConstant(bench::constant::ConstantArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -95,6 +99,8 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
+        Command::Bench(args) => bench::run(args, output).await,
+        Command::BenchConstant(args) => bench::constant::run(args).await,
     }
 }
 

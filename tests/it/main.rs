@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
+mod bench;
 mod cli;
 mod faults;
 mod hot_store;
