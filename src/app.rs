@@ -10,8 +10,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::error::StartError;
 use self::data_dir::DataDir;
+pub use self::error::StartError;
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
@@ -26,7 +26,8 @@ use crate::{
     ledger::{Ledger, sqlite::SqliteLedger},
     telemetry::Metrics,
     workers::{
-        self, Worker, applier::Applier,
+        self, Worker,
+        applier::Applier,
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
@@ -83,7 +84,9 @@ struct Parts {
 /// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let data_dir = DataDir::lock(&config.data_dir)?;
-    let sockets = grpc::Sockets::bind(&config.grpc).await.map_err(StartError::Bind)?;
+    let sockets = grpc::Sockets::bind(&config.grpc)
+        .await
+        .map_err(StartError::Bind)?;
     let http_listener = bind_http(&config).await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
     let (parts, restored) = open(&config, clock, metrics).await?;
@@ -107,7 +110,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
     let serving = CancellationToken::new();
     let grpc_addr = sockets.tcp_addr();
-    let http_addr = http_listener.local_addr().map_err(|error| StartError::Internal(error.into()))?;
+    let http_addr = http_listener
+        .local_addr()
+        .map_err(|error| StartError::Internal(error.into()))?;
     let unix_socket = config.grpc.unix_socket.clone();
     let server = grpc::Server::start(
         sockets,
@@ -164,7 +169,10 @@ async fn open(
     let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
     let fixed = ledger.fix_shards(config.shards).await?;
     if fixed != config.shards {
-        return Err(StartError::Shards { fixed, wanted: config.shards });
+        return Err(StartError::Shards {
+            fixed,
+            wanted: config.shards,
+        });
     }
     let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
     metrics.set_catalog_version(&catalogs.current().version);
@@ -193,7 +201,15 @@ async fn open(
         Arc::clone(&acks),
         options,
     ));
-    let parts = Parts { hot, ledger, catalogs, acks, clock, metrics, enforcer };
+    let parts = Parts {
+        hot,
+        ledger,
+        catalogs,
+        acks,
+        clock,
+        metrics,
+        enforcer,
+    };
     Ok((parts, restored))
 }
 
@@ -253,9 +269,18 @@ fn roster(
         enforcer: Arc::clone(&parts.enforcer),
     };
     let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
-        (Arc::clone(settler) as _, Duration::from_millis(config.settle.flush_interval_ms)),
-        (Arc::new(sweeper), Duration::from_millis(config.sweep.interval_ms)),
-        (Arc::new(renewer), Duration::from_millis(config.renew.interval_ms)),
+        (
+            Arc::clone(settler) as _,
+            Duration::from_millis(config.settle.flush_interval_ms),
+        ),
+        (
+            Arc::new(sweeper),
+            Duration::from_millis(config.sweep.interval_ms),
+        ),
+        (
+            Arc::new(renewer),
+            Duration::from_millis(config.renew.interval_ms),
+        ),
         (Arc::new(applier), APPLY_INTERVAL),
     ];
     if let Some(path) = &config.catalog {
@@ -284,10 +309,14 @@ impl Running {
                 tokio::time::sleep(FLUSH_RETRY).await;
             }
         };
-        let drained = tokio::time::timeout(self.drain_timeout, drain).await.is_ok();
+        let drained = tokio::time::timeout(self.drain_timeout, drain)
+            .await
+            .is_ok();
         self.working.cancel();
         self.tasks.close();
-        let ended = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_ok();
+        let ended = tokio::time::timeout(self.drain_timeout, self.tasks.wait())
+            .await
+            .is_ok();
         drained && ended
     }
 }

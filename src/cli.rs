@@ -9,10 +9,13 @@ mod amounts;
 mod bench;
 mod check;
 pub(crate) mod client;
+mod demo;
 mod document;
 pub mod exit;
+mod offline;
 pub mod output;
 mod quota;
+mod reconcile;
 mod serve;
 mod show;
 mod values;
@@ -63,6 +66,8 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchConstant(bench::constant::ConstantArgs),
+    Demo(demo::DemoArgs),
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -101,6 +106,8 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Admin(command) => admin::run(command, output).await,
         Command::Bench(args) => bench::run(args, output).await,
         Command::BenchConstant(args) => bench::constant::run(args).await,
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Reconcile(args) => reconcile::run(args, output).await,
     }
 }
 

@@ -118,7 +118,13 @@ impl Enforcer {
         acks: Arc<Acks>,
         options: EnforcerOptions,
     ) -> Self {
-        Enforcer { hot, ledger, catalogs, acks, options }
+        Enforcer {
+            hot,
+            ledger,
+            catalogs,
+            acks,
+            options,
+        }
     }
 
     /// The catalogues that it prices by.
@@ -139,7 +145,9 @@ impl Enforcer {
     /// Prices an action by the present rate card.
     pub fn quote(&self, action: &Action, estimate: &Usage) -> Result<Price, EnforceError> {
         let catalog = self.catalogs.current();
-        Ok(catalog.rate_card.price(action, estimate, Outcome::Succeeded)?)
+        Ok(catalog
+            .rate_card
+            .price(action, estimate, Outcome::Succeeded)?)
     }
 
     /// Sets credits aside, or denies it.
@@ -166,7 +174,9 @@ impl Enforcer {
             rate_card_version: Arc::clone(card.version()),
             dry_run: request.dry_run,
         };
-        let done = self.on(&command.account_id, || self.hot.reserve(&command)).await?;
+        let done = self
+            .on(&command.account_id, || self.hot.reserve(&command))
+            .await?;
         self.reserve_answer(done.value)
     }
 
@@ -179,7 +189,9 @@ impl Enforcer {
             add: request.add,
             ttl_ms: request.ttl_ms,
         };
-        let done = self.on(&command.account_id, || self.hot.extend(&command)).await?;
+        let done = self
+            .on(&command.account_id, || self.hot.extend(&command))
+            .await?;
         self.reserve_answer(done.value)
     }
 
@@ -188,14 +200,20 @@ impl Enforcer {
             Ok(view) => (self.max_output_tokens(view)?, Vec::new()),
             Err(denial) => (None, self.remedies(denial, &reserved.balance)),
         };
-        Ok(ReserveAnswer { reserved, max_output_tokens, remedies })
+        Ok(ReserveAnswer {
+            reserved,
+            max_output_tokens,
+            remedies,
+        })
     }
 
     /// Settles usage; never refused for want of credits.
     pub async fn commit(&self, request: CommitRequest) -> Result<CommitAnswer, EnforceError> {
         for _ in 0..PRICE_ATTEMPTS {
             let command = self.price_commit(&request).await?;
-            let step = self.on(&command.account_id, || self.hot.commit(&command)).await;
+            let step = self
+                .on(&command.account_id, || self.hot.commit(&command))
+                .await;
             let done = match step {
                 Err(EnforceError::Refused(Refusal::Reprice)) => continue,
                 other => other?,
@@ -204,9 +222,14 @@ impl Enforcer {
             let committed = done.value;
             let max_output_tokens = self.max_output_tokens(&committed.reservation)?;
             let denial = committed.next_hold_denial.as_ref();
-            let remedies =
-                denial.map(|denial| self.remedies(denial, &committed.balance)).unwrap_or_default();
-            return Ok(CommitAnswer { committed, max_output_tokens, remedies });
+            let remedies = denial
+                .map(|denial| self.remedies(denial, &committed.balance))
+                .unwrap_or_default();
+            return Ok(CommitAnswer {
+                committed,
+                max_output_tokens,
+                remedies,
+            });
         }
         Err(EnforceError::Refused(Refusal::Reprice))
     }
@@ -215,7 +238,9 @@ impl Enforcer {
     async fn price_commit(&self, request: &CommitRequest) -> Result<Commit, EnforceError> {
         let (account_id, reservation_id) = (&request.account_id, &request.reservation_id);
         let known = self
-            .on(account_id, || self.hot.reservation(account_id, reservation_id))
+            .on(account_id, || {
+                self.hot.reservation(account_id, reservation_id)
+            })
             .await?
             .value;
         let catalog = match &known {
@@ -262,8 +287,13 @@ impl Enforcer {
         account_id: AccountId,
         reservation_id: ReservationId,
     ) -> Result<Released, EnforceError> {
-        let command = Release { account_id, reservation_id };
-        let done = self.on(&command.account_id, || self.hot.release(&command)).await?;
+        let command = Release {
+            account_id,
+            reservation_id,
+        };
+        let done = self
+            .on(&command.account_id, || self.hot.release(&command))
+            .await?;
         Ok(done.value)
     }
 
@@ -289,7 +319,9 @@ impl Enforcer {
             rate_card_version: Arc::clone(card.version()),
             force: request.force,
         };
-        let done = self.on(&command.account_id, || self.hot.charge(&command)).await?;
+        let done = self
+            .on(&command.account_id, || self.hot.charge(&command))
+            .await?;
         let charged = done.value;
         let remedies = match &charged.result {
             Ok(_) => {
@@ -303,7 +335,10 @@ impl Enforcer {
 
     /// What an account has.
     pub async fn balance(&self, account_id: &AccountId) -> Result<Balance, EnforceError> {
-        Ok(self.on(account_id, || self.hot.balance(account_id)).await?.value)
+        Ok(self
+            .on(account_id, || self.hot.balance(account_id))
+            .await?
+            .value)
     }
 
     /// An account with its live grants.
@@ -311,7 +346,10 @@ impl Enforcer {
         &self,
         account_id: &AccountId,
     ) -> Result<(Account, Balance), EnforceError> {
-        Ok(self.on(account_id, || self.hot.account(account_id)).await?.value)
+        Ok(self
+            .on(account_id, || self.hot.account(account_id))
+            .await?
+            .value)
     }
 
     /// A reservation, and how many output tokens it still pays for where it is open.
@@ -320,8 +358,14 @@ impl Enforcer {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Result<(ReservationView, Option<u64>), EnforceError> {
-        let done = self.on(account_id, || self.hot.reservation(account_id, reservation_id)).await?;
-        let view = done.value.ok_or(EnforceError::Refused(Refusal::ReservationNotFound))?;
+        let done = self
+            .on(account_id, || {
+                self.hot.reservation(account_id, reservation_id)
+            })
+            .await?;
+        let view = done
+            .value
+            .ok_or(EnforceError::Refused(Refusal::ReservationNotFound))?;
         let max_output_tokens = self.max_output_tokens(&view)?;
         Ok((view, max_output_tokens))
     }
@@ -345,14 +389,17 @@ impl Enforcer {
                 Err(refusal) => return Err(EnforceError::Refused(refusal)),
             }
         }
-        Err(EnforceError::Busy { account_id: account_id.clone() })
+        Err(EnforceError::Busy {
+            account_id: account_id.clone(),
+        })
     }
 
     async fn load(&self, account_id: &AccountId) -> Result<(), EnforceError> {
         let now = self.hot.now().await?;
         let stored = self.ledger.account(account_id, now).await?;
-        let account = stored
-            .ok_or_else(|| EnforceError::AccountNotFound { account_id: account_id.clone() })?;
+        let account = stored.ok_or_else(|| EnforceError::AccountNotFound {
+            account_id: account_id.clone(),
+        })?;
         let next = account.head.applied_change + 1;
         self.hot.load(account).await?;
         self.apply_from(account_id, next).await?;
@@ -368,7 +415,10 @@ impl Enforcer {
             account_id: account_id.clone(),
             ended: ended.ended,
             cycle: Cycle::at(ended.anchor, ended.now),
-            plan: PlanTerm { id: ended.plan_id, allowance },
+            plan: PlanTerm {
+                id: ended.plan_id,
+                allowance,
+            },
         };
         match self.hot.renew(&renewal).await? {
             Ok(_) | Err(Refusal::NotLoaded) => Ok(()),

@@ -74,7 +74,11 @@ impl fmt::Display for HotFault {
             Certainty::Determinate => "did not happen",
             Certainty::Indeterminate => "may have happened",
         };
-        write!(f, "hot store: {} failed and {certainty}: {}", self.operation, self.source)
+        write!(
+            f,
+            "hot store: {} failed and {certainty}: {}",
+            self.operation, self.source
+        )
     }
 }
 

@@ -203,7 +203,11 @@ impl PageToken {
         let number = u64::from_str_radix(digits, 16).map_err(|_| PageTokenError)?;
         let token = PageToken(number);
         // One text for each place: no sign, no leading zeros, lower case.
-        if token.to_string() == text { Ok(token) } else { Err(PageTokenError) }
+        if token.to_string() == text {
+            Ok(token)
+        } else {
+            Err(PageTokenError)
+        }
     }
 
     /// From a backend's own number of an entry.
@@ -287,11 +291,8 @@ pub trait Ledger: Send + Sync {
     ///
     /// A settlement whose key (account, reservation, commit) the ledger has already is written
     /// too, since sequences have no gaps, and is reversed by a change of its own.
-    async fn settle(
-        &self,
-        batches: &[OutboxBatch],
-        now: Timestamp,
-    ) -> Result<Settled, LedgerFault>;
+    async fn settle(&self, batches: &[OutboxBatch], now: Timestamp)
+    -> Result<Settled, LedgerFault>;
     /// Every shard's cursor.
     async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault>;
 

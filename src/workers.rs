@@ -66,7 +66,9 @@ pub async fn run(
                 tracing::warn!(worker = worker.name(), failures, %error, "step failed, will retry");
             }
         }
-        let pause = interval.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX.max(interval));
+        let pause = interval
+            .saturating_mul(1 << failures.min(10))
+            .min(BACKOFF_MAX.max(interval));
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}

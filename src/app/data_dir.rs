@@ -20,7 +20,10 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the folder where it is missing, and takes it.
     pub fn lock(path: &Path) -> Result<Self, StartError> {
-        let refused = |source| StartError::DataDir { path: path.to_owned(), source };
+        let refused = |source| StartError::DataDir {
+            path: path.to_owned(),
+            source,
+        };
         fs::create_dir_all(path).map_err(refused)?;
         let file = OpenOptions::new()
             .create(true)
@@ -30,9 +33,9 @@ impl DataDir {
             .map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(DataDir { _lock: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(StartError::DataDirInUse { path: path.to_owned() })
-            }
+            Err(TryLockError::WouldBlock) => Err(StartError::DataDirInUse {
+                path: path.to_owned(),
+            }),
             Err(TryLockError::Error(source)) => Err(refused(source)),
         }
     }

@@ -52,7 +52,9 @@ pub enum StartError {
         problems: CatalogProblems,
     },
     /// What was restored does not add up.
-    #[error("account {account} does not add up: {broken}; run `tollgate reconcile` on this data folder")]
+    #[error(
+        "account {account} does not add up: {broken}; run `tollgate reconcile` on this data folder"
+    )]
     BrokenInvariant {
         /// The first account.
         account: String,

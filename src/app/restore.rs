@@ -44,8 +44,11 @@ pub async fn restore(
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         restored.accounts += page.len();
-        let of_page =
-            page.iter().filter_map(|account| reservations.remove(&account.id)).flatten().collect();
+        let of_page = page
+            .iter()
+            .filter_map(|account| reservations.remove(&account.id))
+            .flatten()
+            .collect();
         memory.restore(page, of_page);
     }
     let broken = memory
@@ -53,7 +56,10 @@ pub async fn restore(
         .await
         .map_err(|fault| StartError::Internal(Box::new(fault)))?;
     if let Some((account, broken)) = broken.into_iter().next() {
-        return Err(StartError::BrokenInvariant { account: account.to_string(), broken });
+        return Err(StartError::BrokenInvariant {
+            account: account.to_string(),
+            broken,
+        });
     }
     restored.took = clock.monotonic().saturating_sub(started);
     Ok(restored)
@@ -71,7 +77,10 @@ async fn all_reservations(
         after = Some((last.account_id.clone(), last.id.clone()));
         for reservation in page {
             restored.holds += usize::from(reservation.state == State::Open);
-            by_account.entry(reservation.account_id.clone()).or_default().push(reservation);
+            by_account
+                .entry(reservation.account_id.clone())
+                .or_default()
+                .push(reservation);
         }
     }
     Ok(by_account)

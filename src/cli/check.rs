@@ -1,7 +1,6 @@
 //! `tollgate check FILE`: whether a catalogue can be put in use. It serves nothing, calls no
 //! server, and changes neither the file nor the ledger that it is held against.
 
-mod live;
 mod summary;
 
 use std::{
@@ -14,14 +13,13 @@ use serde_json::json;
 
 use super::{
     exit::Exit,
+    offline::{LedgerArgs, unreadable},
     output::{Failure, Output},
 };
 use crate::{
     catalogs::{self, CatalogProblems, FILE_BYTES_MAX},
-    clock::{Clock, SystemClock},
-    config::{Config, Flags, LedgerUrl},
     domain::catalog::Catalog,
-    ledger::sqlite::SqliteLedger,
+    ledger::Ledger,
 };
 
 /// Check a catalogue of plans, packs and rates, before it is served
@@ -34,13 +32,9 @@ pub(crate) struct CheckArgs {
     /// The catalogue, a YAML file
     file: PathBuf,
 
-    /// Also hold it against the ledger in this data folder
-    #[arg(long, value_name = "FOLDER")]
-    data_dir: Option<String>,
-
-    /// Also hold it against this ledger, sqlite://PATH
-    #[arg(long, value_name = "URL")]
-    ledger: Option<String>,
+    /// Also hold it against a ledger.
+    #[command(flatten)]
+    ledger: LedgerArgs,
 }
 
 /// Checks the file, and shows what is wrong with it or what is in it.
@@ -50,9 +44,9 @@ pub(crate) async fn run(args: CheckArgs, output: Output) -> Result<Exit, Failure
         Ok(catalog) => catalog,
         Err(problems) => return refuse(&args.file, &problems, output),
     };
-    let missing = match ledger(&args)? {
-        Some(url) => missing(&catalog, &url).await?,
-        None => Vec::new(),
+    let missing = match args.ledger.is_given() {
+        true => missing(&catalog, &args.ledger).await?,
+        false => Vec::new(),
     };
     if missing.is_empty() {
         let summary = summary::Summary::new(&args.file, &catalog);
@@ -103,36 +97,15 @@ fn problems_text(path: &Path, found: &CatalogProblems) -> String {
     format!("{}: {count}\n\n{found}", path.display())
 }
 
-/// The ledger that the flags name, by the same rules as those of `serve`.
-fn ledger(args: &CheckArgs) -> Result<Option<LedgerUrl>, Failure> {
-    if args.data_dir.is_none() && args.ledger.is_none() {
-        return Ok(None);
-    }
-    let flags = Flags {
-        data_dir: args.data_dir.clone(),
-        ledger: args.ledger.clone(),
-        ..Flags::default()
-    };
-    let config = Config::load(&flags, std::iter::empty())?;
-    Ok(Some(config.ledger))
-}
-
 /// What live accounts and open reservations need and the catalogue lacks.
-async fn missing(catalog: &Catalog, url: &LedgerUrl) -> Result<Vec<String>, Failure> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Exit::CantCreate,
-            format!("reading the ledger {url}: {error}"),
-        )
-    };
-    let LedgerUrl::Sqlite(path) = url;
-    let ledger = SqliteLedger::open_read_only(path).await;
-    let ledger = ledger.map_err(|error| unreadable(&error))?;
-    let needs = live::needs(&ledger, SystemClock::new().now()).await;
+async fn missing(catalog: &Catalog, args: &LedgerArgs) -> Result<Vec<String>, Failure> {
+    let ledger = args.open().await?;
+    let in_use = ledger.in_use().await;
     ledger.close().await;
-    let needs = needs.map_err(|error| unreadable(&error))?;
-    let plans = needs.plans.iter().map(String::as_str);
-    Ok(catalog.missing(plans, needs.modes.iter().map(String::as_str)))
+    let url = args.url()?;
+    let in_use = in_use.map_err(|error| unreadable(&url, &error))?;
+    let plans = in_use.plans.iter().map(String::as_str);
+    Ok(catalog.missing(plans, in_use.modes.iter().map(String::as_str)))
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    output.progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
+    output
+        .progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
     if running.stop().await {
         Ok(Exit::Ok)
     } else {

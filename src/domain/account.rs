@@ -129,15 +129,20 @@ impl Account {
     /// What the live grants have left, holds included, less the debt: the number that all entries
     /// add up to.
     pub fn worth(&self) -> i64 {
-        let left: u64 =
-            self.grants.iter().map(|grant| grant.amount - grant.used - grant.expired).sum();
+        let left: u64 = self
+            .grants
+            .iter()
+            .map(|grant| grant.amount - grant.used - grant.expired)
+            .sum();
         left as i64 - self.head.debt as i64
     }
 
     /// The grant of this cycle's plan, unless it was voided and is gone.
     pub fn plan_grant(&self) -> Option<&Grant> {
         let id = GrantId::plan(self.head.cycle.index);
-        self.grants.iter().find(|grant| grant.kind == GrantKind::Plan && grant.id == id)
+        self.grants
+            .iter()
+            .find(|grant| grant.kind == GrantKind::Plan && grant.id == id)
     }
 
     /// What it has, as it is answered.
@@ -202,7 +207,10 @@ impl Account {
                 Take::Use => grant.used += part,
             }
             missing -= part;
-            draws.push(Draw { grant_id: grant.id.clone(), credits: part });
+            draws.push(Draw {
+                grant_id: grant.id.clone(),
+                credits: part,
+            });
         }
         draws
     }
@@ -223,7 +231,10 @@ impl Account {
             }
             hold.credits -= part;
             missing -= part;
-            used.push(Draw { grant_id: hold.grant_id.clone(), credits: part });
+            used.push(Draw {
+                grant_id: hold.grant_id.clone(),
+                credits: part,
+            });
         }
         holds.retain(|hold| hold.credits > 0);
         used
@@ -235,7 +246,9 @@ impl Account {
         let mut moves = Vec::new();
         for hold in holds {
             let allowance = self.plan_allowance_of(&hold.grant_id);
-            let Some(grant) = self.grant_mut(&hold.grant_id) else { continue };
+            let Some(grant) = self.grant_mut(&hold.grant_id) else {
+                continue;
+            };
             grant.held -= hold.credits;
             let lost = surplus(grant, allowance, now).min(hold.credits);
             if lost > 0 {
@@ -304,7 +317,10 @@ impl Account {
             .windows(2)
             .find(|pair| pair[0].spending_order(&pair[1]) != std::cmp::Ordering::Less);
         if let Some(pair) = unordered {
-            return Some(format!("grants {} and {} are out of order", pair[0].id, pair[1].id));
+            return Some(format!(
+                "grants {} and {} are out of order",
+                pair[0].id, pair[1].id
+            ));
         }
         let spendable: u64 = self.active(now).map(Grant::remaining).sum();
         if self.head.debt > 0 && spendable > 0 {

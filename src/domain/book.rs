@@ -55,14 +55,21 @@ pub struct Effects {
 impl Book {
     /// A book of an account, with the reservations that are known of it.
     pub fn new(account: Account, reservations: impl IntoIterator<Item = Reservation>) -> Self {
-        let reservations: HashMap<_, _> =
-            reservations.into_iter().map(|known| (known.id.clone(), known)).collect();
+        let reservations: HashMap<_, _> = reservations
+            .into_iter()
+            .map(|known| (known.id.clone(), known))
+            .collect();
         let due = reservations
             .values()
             .filter(|reservation| reservation.state == State::Open)
             .map(|reservation| (reservation.expires_at, reservation.id.clone()))
             .collect();
-        Book { account, reservations, due, seen: Timestamp::from_millis(i64::MIN) }
+        Book {
+            account,
+            reservations,
+            due,
+            seen: Timestamp::from_millis(i64::MIN),
+        }
     }
 
     /// The account.
@@ -132,7 +139,9 @@ impl Book {
     pub fn expire_due(&mut self, max: usize, now: Timestamp, effects: &mut Effects) -> usize {
         let mut expired = 0;
         while expired < max {
-            let Some((at, id)) = self.due.first().cloned() else { break };
+            let Some((at, id)) = self.due.first().cloned() else {
+                break;
+            };
             if at > now {
                 break;
             }
@@ -164,7 +173,11 @@ impl Book {
             return Some(broken);
         }
         let mut held: HashMap<&str, u64> = HashMap::new();
-        for draw in self.reservations.values().flat_map(|reservation| &reservation.holds) {
+        for draw in self
+            .reservations
+            .values()
+            .flat_map(|reservation| &reservation.holds)
+        {
             *held.entry(draw.grant_id.as_str()).or_default() += draw.credits;
         }
         for grant in &self.account.grants {
@@ -205,7 +218,11 @@ impl Book {
 
     fn expire_grants(&mut self, now: Timestamp, effects: &mut Effects) {
         let mut moves = Vec::new();
-        let ended = self.account.grants.iter_mut().filter(|grant| grant.has_ended(now));
+        let ended = self
+            .account
+            .grants
+            .iter_mut()
+            .filter(|grant| grant.has_ended(now));
         for grant in ended {
             let left = grant.remaining();
             if left > 0 {
@@ -258,7 +275,11 @@ impl Book {
 
     /// Expires one reservation if its deadline has passed.
     fn expire_if_due(&mut self, id: &ReservationId, now: Timestamp, effects: &mut Effects) {
-        if self.reservations.get(id).is_some_and(|known| known.is_due(now)) {
+        if self
+            .reservations
+            .get(id)
+            .is_some_and(|known| known.is_due(now))
+        {
             self.expire(id, now, effects);
             self.finish(now, effects);
         }
@@ -278,17 +299,20 @@ impl Book {
     /// Takes a reservation out to be changed; [`Book::check_in`] puts it back.
     fn check_out(&mut self, id: &ReservationId) -> Option<Reservation> {
         let reservation = self.reservations.remove(id)?;
-        self.due.remove(&(reservation.expires_at, reservation.id.clone()));
+        self.due
+            .remove(&(reservation.expires_at, reservation.id.clone()));
         Some(reservation)
     }
 
     fn check_in(&mut self, reservation: Reservation, effects: &mut Effects) -> ReservationView {
         let view = reservation.view();
         if reservation.state == State::Open {
-            self.due.insert((reservation.expires_at, reservation.id.clone()));
+            self.due
+                .insert((reservation.expires_at, reservation.id.clone()));
         }
         effects.touched.push(reservation.id.clone());
-        self.reservations.insert(reservation.id.clone(), reservation);
+        self.reservations
+            .insert(reservation.id.clone(), reservation);
         view
     }
 
@@ -299,7 +323,11 @@ impl Book {
             Status::Suspended => DenialReason::AccountSuspended,
             Status::Closed => DenialReason::AccountClosed,
         };
-        Some(Denial { reason, required, available: self.account.available(now) })
+        Some(Denial {
+            reason,
+            required,
+            available: self.account.available(now),
+        })
     }
 
     /// Whether `least` credits can be taken, reclaiming due holds before it says no; and how
@@ -331,7 +359,11 @@ impl Book {
         } else {
             DenialReason::InsufficientCredits
         };
-        Err(Denial { reason, required: least, available })
+        Err(Denial {
+            reason,
+            required: least,
+            available,
+        })
     }
 
     /// Appends an entry with the account's next sequence. What it is worth follows from its
@@ -340,7 +372,11 @@ impl Book {
         self.account.sequence += 1;
         self.account.version += 1;
         let moved: i64 = draft.moves.iter().map(GrantMove::worth).sum();
-        let draws = if draft.draws.is_empty() { moved_draws(&draft.moves) } else { draft.draws };
+        let draws = if draft.draws.is_empty() {
+            moved_draws(&draft.moves)
+        } else {
+            draft.draws
+        };
         effects.entries.push(Entry {
             account_id: self.account.id.clone(),
             sequence: self.account.sequence,

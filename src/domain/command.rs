@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::{
+    account::PlanTerm,
     credits::Credits,
     cycle::Cycle,
-    account::PlanTerm,
     ids::{AccountId, ExtensionId, ReservationId},
     rate_card::Price,
     reservation::CommitRequest,

@@ -56,7 +56,8 @@ pub struct Grant {
 impl Grant {
     /// What can still be held or charged, were it active.
     pub fn remaining(&self) -> u64 {
-        self.amount.saturating_sub(self.used + self.held + self.expired)
+        self.amount
+            .saturating_sub(self.used + self.held + self.expired)
     }
 
     /// Whether it has ended: its time is over, or it was voided.
@@ -81,7 +82,13 @@ impl Grant {
             GrantKind::Promo => false,
             GrantKind::Plan | GrantKind::Pack | GrantKind::Adjustment => true,
         };
-        (self.priority, self.expires_at.unwrap_or(never), paid, self.effective_at, &self.id)
+        (
+            self.priority,
+            self.expires_at.unwrap_or(never),
+            paid,
+            self.effective_at,
+            &self.id,
+        )
     }
 
     /// Whether its parts add up (DESIGN.md, invariant 1).
@@ -109,7 +116,10 @@ pub fn add_draw(draws: &mut Vec<Draw>, grant_id: &GrantId, credits: u64) {
     }
     match draws.iter_mut().find(|draw| draw.grant_id == *grant_id) {
         Some(draw) => draw.credits += credits,
-        None => draws.push(Draw { grant_id: grant_id.clone(), credits }),
+        None => draws.push(Draw {
+            grant_id: grant_id.clone(),
+            credits,
+        }),
     }
 }
 

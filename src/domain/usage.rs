@@ -64,7 +64,9 @@ impl Usage {
 
     /// The meters above zero, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(meter, quantity)| (meter.as_ref(), *quantity))
+        self.0
+            .iter()
+            .map(|(meter, quantity)| (meter.as_ref(), *quantity))
     }
 
     /// Whether every meter is zero.
@@ -85,7 +87,8 @@ impl Usage {
 
     /// Whether no meter exceeds the other's.
     pub fn within(&self, other: &Usage) -> bool {
-        self.iter().all(|(meter, quantity)| quantity <= other.get(meter))
+        self.iter()
+            .all(|(meter, quantity)| quantity <= other.get(meter))
     }
 }
 

@@ -35,7 +35,9 @@ impl Acks {
 
     /// Waits until the ledger has `mark`, and wakes the settler for it. `false`: not in time.
     pub async fn settled(&self, mark: Mark, timeout: Duration) -> bool {
-        let Some(settled) = self.settled.get(mark.shard as usize) else { return false };
+        let Some(settled) = self.settled.get(mark.shard as usize) else {
+            return false;
+        };
         if *settled.borrow() >= mark.position {
             return true;
         }

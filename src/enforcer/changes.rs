@@ -35,13 +35,18 @@ impl Enforcer {
         };
         let (applied, mark) = self.apply(&change).await?;
         self.settled(mark).await?;
-        Ok(Changed { change, balance: applied.balance, replayed })
+        Ok(Changed {
+            change,
+            balance: applied.balance,
+            replayed,
+        })
     }
 
     /// Applies every change of an account that the ledger has and the hot store has not.
     pub async fn catch_up(&self, account_id: &AccountId) -> Result<usize, EnforceError> {
         let (account, _) = self.account(account_id).await?;
-        self.apply_from(account_id, account.head.applied_change + 1).await
+        self.apply_from(account_id, account.head.applied_change + 1)
+            .await
     }
 
     pub(super) async fn apply_from(
@@ -66,6 +71,8 @@ impl Enforcer {
                 Err(error) => return Err(error),
             }
         }
-        Err(EnforceError::Busy { account_id: change.account_id.clone() })
+        Err(EnforceError::Busy {
+            account_id: change.account_id.clone(),
+        })
     }
 }

@@ -1,11 +1,7 @@
 //! Why a request has no answer. Denials are answers and are not here.
 
 use crate::{
-    domain::{
-        decision::Refusal,
-        ids::AccountId,
-        rate_card::PriceError,
-    },
+    domain::{decision::Refusal, ids::AccountId, rate_card::PriceError},
     hot::{Certainty, HotFault},
     ledger::{LedgerFault, SubmitRefusal},
 };
@@ -107,7 +103,9 @@ impl From<PriceError> for EnforceError {
 }
 
 fn list(violations: &[Violation]) -> String {
-    let lines: Vec<String> =
-        violations.iter().map(|one| format!("{}: {}", one.field, one.description)).collect();
+    let lines: Vec<String> = violations
+        .iter()
+        .map(|one| format!("{}: {}", one.field, one.description))
+        .collect();
     lines.join("; ")
 }

@@ -16,7 +16,9 @@ impl Enforcer {
     pub(super) fn catalog_of(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
         self.catalogs
             .version(version)
-            .ok_or_else(|| EnforceError::UnknownVersion { version: version.to_owned() })
+            .ok_or_else(|| EnforceError::UnknownVersion {
+                version: version.to_owned(),
+            })
     }
 
     /// The most output tokens that the hold still pays for, at the reservation's model and mode,

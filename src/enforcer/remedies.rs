@@ -44,12 +44,18 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
     let wanted = denial.required + balance.debt;
     let missing = wanted.saturating_sub(denial.available);
     let mut remedies = Vec::new();
-    let enough = catalog.packs.iter().filter(|pack| pack.credits.get() >= missing);
+    let enough = catalog
+        .packs
+        .iter()
+        .filter(|pack| pack.credits.get() >= missing);
     let pack = enough
         .min_by_key(|pack| pack.credits)
         .or_else(|| catalog.packs.iter().max_by_key(|pack| pack.credits));
     if let Some(pack) = pack {
-        remedies.push(Remedy::BuyPack { pack_id: pack.id.clone(), credits: pack.credits });
+        remedies.push(Remedy::BuyPack {
+            pack_id: pack.id.clone(),
+            credits: pack.credits,
+        });
     }
     let plan = catalog
         .plans
@@ -62,7 +68,9 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         remedies.push(Remedy::UpgradePlan { plan_id, allowance });
     }
     if balance.plan_allowance + balance.pack_remaining >= wanted {
-        remedies.push(Remedy::WaitForRenewal { renews_at: balance.renews_at });
+        remedies.push(Remedy::WaitForRenewal {
+            renews_at: balance.renews_at,
+        });
     }
     remedies
 }

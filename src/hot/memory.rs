@@ -47,7 +47,11 @@ pub struct MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        MemoryOptions { shards: 64, replay_window_ms: 86_400_000, outbox_max: 1_000_000 }
+        MemoryOptions {
+            shards: 64,
+            replay_window_ms: 86_400_000,
+            outbox_max: 1_000_000,
+        }
     }
 }
 
@@ -95,7 +99,10 @@ impl MemoryHot {
         let now = self.clock.now();
         let mut by_account: HashMap<AccountId, Vec<Reservation>> = HashMap::new();
         for reservation in reservations {
-            by_account.entry(reservation.account_id.clone()).or_default().push(reservation);
+            by_account
+                .entry(reservation.account_id.clone())
+                .or_default()
+                .push(reservation);
         }
         for account in accounts {
             let known = by_account.remove(&account.id).unwrap_or_default();
@@ -125,11 +132,17 @@ impl MemoryHot {
             return Err(HotFault {
                 certainty: Certainty::Determinate,
                 operation,
-                source: Box::new(OutboxFull { shard: number, records: shard.waiting() }),
+                source: Box::new(OutboxFull {
+                    shard: number,
+                    records: shard.waiting(),
+                }),
             });
         }
         let answer = shard.run(account_id, now, transition);
-        let mark = Mark { shard: number, position: shard.tail() };
+        let mark = Mark {
+            shard: number,
+            position: shard.tail(),
+        };
         Ok(answer.map(|value| Done { value, mark }))
     }
 }
@@ -139,7 +152,11 @@ fn restored_book(mut account: Account, reservations: Vec<Reservation>, now: Time
     account.version = account.version.max(now.millis().unsigned_abs() * 1000);
     for reservation in reservations.iter() {
         for hold in &reservation.holds {
-            if let Some(grant) = account.grants.iter_mut().find(|grant| grant.id == hold.grant_id) {
+            if let Some(grant) = account
+                .grants
+                .iter_mut()
+                .find(|grant| grant.id == hold.grant_id)
+            {
                 grant.held += hold.credits;
             }
         }
@@ -180,7 +197,9 @@ impl HotStore for MemoryHot {
     }
 
     async fn balance(&self, account_id: &AccountId) -> Answer<Balance> {
-        self.step("balance", account_id, |book, now, effects| book.balance(now, effects))
+        self.step("balance", account_id, |book, now, effects| {
+            book.balance(now, effects)
+        })
     }
 
     async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
@@ -237,7 +256,10 @@ impl HotStore for MemoryHot {
     }
 
     async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
-        let batch = self.shards.get(shard as usize).map(|found| found.lock().outbox(shard));
+        let batch = self
+            .shards
+            .get(shard as usize)
+            .map(|found| found.lock().outbox(shard));
         Ok(batch.unwrap_or_default())
     }
 

@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken, Recorded,
-    Settled, StoredCatalog, Submitted,
+    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
+    Recorded, Settled, StoredCatalog, Submitted,
 };
 use crate::{
     domain::{
@@ -64,9 +64,15 @@ enum Fault {
     #[error("a record can't be written as JSON: {0}")]
     Encode(#[source] serde_json::Error),
     #[error("a stored {what} can't be read: {source}")]
-    Decode { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    Decode {
+        what: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("account {account_id}: {detail}")]
-    Broken { account_id: AccountId, detail: String },
+    Broken {
+        account_id: AccountId,
+        detail: String,
+    },
     #[error("shard {shard}: two batches do not follow each other")]
     BatchGap { shard: u32 },
     #[error("the ledger is open for reading only")]
@@ -75,7 +81,10 @@ enum Fault {
 
 impl Fault {
     fn during(self, operation: &'static str) -> LedgerFault {
-        LedgerFault { operation, source: Box::new(self) }
+        LedgerFault {
+            operation,
+            source: Box::new(self),
+        }
     }
 }
 
@@ -102,7 +111,10 @@ async fn written<T>(
     result: Result<T, Fault>,
 ) -> Result<T, LedgerFault> {
     if let Err(Fault::Sql(_)) = &result {
-        writer.repair().await.map_err(|fault| fault.during(operation))?;
+        writer
+            .repair()
+            .await
+            .map_err(|fault| fault.during(operation))?;
     }
     result.map_err(|fault| fault.during(operation))
 }
@@ -116,7 +128,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
-        setup::in_use(&self.readers).await.map_err(|fault| fault.during("in_use"))
+        setup::in_use(&self.readers)
+            .await
+            .map_err(|fault| fault.during("in_use"))
     }
 
     async fn submit(
@@ -156,7 +170,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
-        settle::cursors(&self.readers).await.map_err(|fault| fault.during("cursors"))
+        settle::cursors(&self.readers)
+            .await
+            .map_err(|fault| fault.during("cursors"))
     }
 
     async fn account(
@@ -188,7 +204,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
-        accounts::due(&self.readers, now, max).await.map_err(|fault| fault.during("due"))
+        accounts::due(&self.readers, now, max)
+            .await
+            .map_err(|fault| fault.during("due"))
     }
 
     async fn reservations(
@@ -226,10 +244,14 @@ impl Ledger for SqliteLedger {
     }
 
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
-        catalogs::all(&self.readers).await.map_err(|fault| fault.during("catalogs"))
+        catalogs::all(&self.readers)
+            .await
+            .map_err(|fault| fault.during("catalogs"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
-        audit::audit(&self.readers, max).await.map_err(|fault| fault.during("audit"))
+        audit::audit(&self.readers, max)
+            .await
+            .map_err(|fault| fault.during("audit"))
     }
 }

@@ -59,7 +59,9 @@ pub enum ReloadError {
         missing: Vec<String>,
     },
     /// Its version was used before, with another text.
-    #[error("version {version} was loaded before with another text: give the changed file a new version")]
+    #[error(
+        "version {version} was loaded before with another text: give the changed file a new version"
+    )]
     VersionReused {
         /// Which version.
         version: String,
@@ -74,9 +76,14 @@ pub async fn load(path: &PathBuf, ledger: &dyn Ledger) -> Result<Catalog, Reload
     let name = path.display().to_string();
     let text = tokio::fs::read_to_string(path)
         .await
-        .map_err(|source| ReloadError::Read { path: name.clone(), source })?;
-    let catalog = catalogs::parse(&text)
-        .map_err(|problems| ReloadError::Parse { path: name.clone(), problems })?;
+        .map_err(|source| ReloadError::Read {
+            path: name.clone(),
+            source,
+        })?;
+    let catalog = catalogs::parse(&text).map_err(|problems| ReloadError::Parse {
+        path: name.clone(),
+        problems,
+    })?;
     check_in_use(&catalog, ledger, name).await?;
     Ok(catalog)
 }
@@ -90,7 +97,11 @@ async fn check_in_use(
     let plans: BTreeSet<&str> = in_use.plans.iter().map(String::as_str).collect();
     let modes: BTreeSet<&str> = in_use.modes.iter().map(String::as_str).collect();
     let missing = catalog.missing(plans.into_iter(), modes.into_iter());
-    if missing.is_empty() { Ok(()) } else { Err(ReloadError::Missing { path, missing }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(ReloadError::Missing { path, missing })
+    }
 }
 
 /// Keeps a catalogue in the ledger; refused where its version is there with another text.
@@ -106,7 +117,9 @@ pub async fn keep(
     if ledger.put_catalog(&stored, clock.now()).await? {
         Ok(())
     } else {
-        Err(ReloadError::VersionReused { version: stored.version })
+        Err(ReloadError::VersionReused {
+            version: stored.version,
+        })
     }
 }
 
@@ -123,7 +136,9 @@ impl Reloader {
         keep(&catalog, self.ledger.as_ref(), self.clock.as_ref()).await?;
         self.catalogs
             .install(catalog)
-            .map_err(|_| ReloadError::VersionReused { version: version.clone() })?;
+            .map_err(|_| ReloadError::VersionReused {
+                version: version.clone(),
+            })?;
         self.metrics.catalog_reload(Reload::Loaded);
         self.metrics.set_catalog_version(&version);
         tracing::info!(version, "catalogue loaded");

@@ -65,7 +65,10 @@ impl Worker for Settler {
         let took = self.clock.monotonic().saturating_sub(started);
         for batch in &batches {
             self.hot.trim(batch.shard, batch.to).await?;
-            self.acks.publish(Mark { shard: batch.shard, position: batch.to });
+            self.acks.publish(Mark {
+                shard: batch.shard,
+                position: batch.to,
+            });
         }
         self.metrics.settled_batch(settled.entries as u64, took);
         for change in &settled.reversals {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use tollgate::pb::{
     Action, CommitRequest, CreateAccountRequest, Entry, EntryKind, GetAccountRequest,
     GrantCreditsRequest, GrantKind, ListEntriesRequest, ReserveRequest, commit_request,
@@ -33,7 +33,11 @@ fn account(number: usize) -> String {
 }
 
 fn action() -> Option<Action> {
-    Some(Action { mode: "discuss".into(), conversation_id: "c".into(), ..Action::default() })
+    Some(Action {
+        mode: "discuss".into(),
+        conversation_id: "c".into(),
+        ..Action::default()
+    })
 }
 
 async fn create_accounts(sidecar: &Sidecar) {
@@ -100,7 +104,13 @@ async fn retry_unanswered(sidecar: &Sidecar, known: &Mutex<Known>) {
     let mut quota = sidecar.quota().await;
     let unanswered = std::mem::take(&mut known.lock().unwrap().unanswered);
     for (id, commit) in unanswered {
-        let first = quota.commit(commit.clone()).await.unwrap().into_inner().receipt.unwrap();
+        let first = quota
+            .commit(commit.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .receipt
+            .unwrap();
         let again = quota.commit(commit).await.unwrap().into_inner();
         assert!(again.replayed, "{id}");
         assert_eq!(again.receipt.unwrap(), first, "{id}");
@@ -136,16 +146,38 @@ async fn check_ledger(sidecar: &Sidecar, known: &Mutex<Known>) {
         let account_id = account(number);
         let entries = entries(sidecar, &account_id).await;
         let sequences: Vec<u64> = entries.iter().rev().map(|entry| entry.sequence).collect();
-        assert_eq!(sequences, (1..=entries.len() as u64).collect::<Vec<_>>(), "{account_id}");
+        assert_eq!(
+            sequences,
+            (1..=entries.len() as u64).collect::<Vec<_>>(),
+            "{account_id}"
+        );
         let worth: i64 = entries.iter().map(|entry| entry.credits).sum();
-        let request = GetAccountRequest { account_id: account_id.clone() };
-        let account = sidecar.admin().await.get_account(request).await.unwrap().into_inner();
+        let request = GetAccountRequest {
+            account_id: account_id.clone(),
+        };
+        let account = sidecar
+            .admin()
+            .await
+            .get_account(request)
+            .await
+            .unwrap()
+            .into_inner();
         let balance = account.account.unwrap().balance.unwrap();
-        assert_eq!(worth, (balance.available + balance.held) as i64 - balance.debt as i64);
-        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Usage as i32) {
+        assert_eq!(
+            worth,
+            (balance.available + balance.held) as i64 - balance.debt as i64
+        );
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Usage as i32)
+        {
             let credits = entry.receipt.as_ref().unwrap().credits;
             let twice = found.insert(entry.reservation_id.clone(), credits);
-            assert!(twice.is_none(), "{} is in the ledger twice", entry.reservation_id);
+            assert!(
+                twice.is_none(),
+                "{} is in the ledger twice",
+                entry.reservation_id
+            );
         }
     }
     assert_eq!(found, known.lock().unwrap().answered);
@@ -154,12 +186,18 @@ async fn check_ledger(sidecar: &Sidecar, known: &Mutex<Known>) {
 fn reconcile(data_dir: &Path) {
     let output = run(&["reconcile", "--data-dir", data_dir.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_under_load_at_random_moments_it_loses_and_doubles_nothing() {
-    let seed = std::env::var("TOLLGATE_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = std::env::var("TOLLGATE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
     println!("TOLLGATE_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -176,7 +214,12 @@ async fn killed_under_load_at_random_moments_it_loses_and_doubles_nothing() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let id = format!("r{round}-c{number}");
-                tokio::spawn(client(Arc::clone(&sidecar), id, rng.random(), Arc::clone(&known)))
+                tokio::spawn(client(
+                    Arc::clone(&sidecar),
+                    id,
+                    rng.random(),
+                    Arc::clone(&known),
+                ))
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..600))).await;
@@ -191,7 +234,10 @@ async fn killed_under_load_at_random_moments_it_loses_and_doubles_nothing() {
     let sidecar = Sidecar::start(folder.path(), &[]);
     retry_unanswered(&sidecar, &known).await;
     check_ledger(&sidecar, &known).await;
-    assert!(known.lock().unwrap().answered.len() > ROUNDS * CLIENTS, "hardly any load");
+    assert!(
+        known.lock().unwrap().answered.len() > ROUNDS * CLIENTS,
+        "hardly any load"
+    );
 }
 
 #[tokio::test]
@@ -206,7 +252,12 @@ async fn open_holds_survive_a_kill_after_the_flush_interval() {
         amount: Some(reserve_request::Amount::Credits(70)),
         ..ReserveRequest::default()
     };
-    sidecar.quota().await.reserve(reserve.clone()).await.unwrap();
+    sidecar
+        .quota()
+        .await
+        .reserve(reserve.clone())
+        .await
+        .unwrap();
     // A commit that the ledger has acknowledged takes every earlier hold of its shard along.
     let commit = CommitRequest {
         account_id: account(0),
@@ -217,7 +268,13 @@ async fn open_holds_survive_a_kill_after_the_flush_interval() {
     sidecar.quota().await.commit(commit).await.unwrap();
     sidecar.kill();
     let sidecar = Sidecar::start(folder.path(), &[]);
-    let again = sidecar.quota().await.reserve(reserve).await.unwrap().into_inner();
+    let again = sidecar
+        .quota()
+        .await
+        .reserve(reserve)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(again.replayed);
     assert_eq!(again.balance.unwrap().held, 70);
 }
@@ -235,12 +292,23 @@ async fn a_term_signal_ends_it_cleanly_and_keeps_everything() {
         amount: Some(reserve_request::Amount::Credits(70)),
         ..ReserveRequest::default()
     };
-    sidecar.quota().await.reserve(reserve.clone()).await.unwrap();
+    sidecar
+        .quota()
+        .await
+        .reserve(reserve.clone())
+        .await
+        .unwrap();
     let (status, said) = sidecar.terminate();
     assert!(status.success(), "{status}: {said}");
     reconcile(folder.path());
     let sidecar = Sidecar::start(folder.path(), &[]);
-    let again = sidecar.quota().await.reserve(reserve).await.unwrap().into_inner();
+    let again = sidecar
+        .quota()
+        .await
+        .reserve(reserve)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(again.replayed, "the hold was flushed");
 }
 
@@ -248,7 +316,11 @@ async fn a_term_signal_ends_it_cleanly_and_keeps_everything() {
 fn refused(args: &[&str]) -> (i32, String) {
     let output = binary().arg("serve").args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     (output.status.code().unwrap(), said)
 }
 
@@ -257,15 +329,57 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let sidecar = Sidecar::start(&folder.path().join("data"), &[]);
-    let free = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let free = [
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+    ];
+    let folders = ["data", "b", "c", "d"].map(|name| path(name));
+    let [data, b, c, d] = &folders;
     let cases: &[(&str, Vec<&str>, i32, &str)] = &[
-        ("a second process", vec!["--data-dir", &path("data")], 73, "in use by another"),
-        ("a file for a folder", vec!["--data-dir", "/dev/null/x"], 73, "data_dir"),
-        ("a port in use", vec!["--data-dir", &path("b"), "--grpc-listen", &sidecar.grpc], 73, "grpc.listen"),
-        ("an http port in use", vec!["--data-dir", &path("c"), "--http-listen", &sidecar.http], 73, "http.listen"),
-        ("no catalogue", vec!["--data-dir", &path("d"), "--catalog", "/nowhere.yaml"], 64, "/nowhere.yaml"),
-        ("an unknown key", vec!["--set", "grpc.lissen=1"], 64, "grpc.listen"),
-        ("an unknown store", vec!["--hot", "memcached://x"], 64, "memory:"),
+        (
+            "a second process",
+            vec!["--data-dir", data],
+            73,
+            "in use by another",
+        ),
+        (
+            "a file for a folder",
+            vec!["--data-dir", "/dev/null/x"],
+            73,
+            "data_dir",
+        ),
+        (
+            "a port in use",
+            vec!["--data-dir", b, "--grpc-listen", &sidecar.grpc],
+            73,
+            "grpc.listen",
+        ),
+        (
+            "an http port in use",
+            vec!["--data-dir", c, "--http-listen", &sidecar.http],
+            73,
+            "http.listen",
+        ),
+        (
+            "no catalogue",
+            vec!["--data-dir", d, "--catalog", "/nowhere.yaml"],
+            64,
+            "/nowhere.yaml",
+        ),
+        (
+            "an unknown key",
+            vec!["--set", "grpc.lissen=1"],
+            64,
+            "grpc.listen",
+        ),
+        (
+            "an unknown store",
+            vec!["--hot", "memcached://x"],
+            64,
+            "memory:",
+        ),
     ];
     for (what, args, code, words) in cases {
         // The last of a repeated flag counts, so the case's own flags come last.
@@ -288,12 +402,25 @@ async fn a_ledger_of_a_newer_version_and_a_file_that_is_none_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rubbish = folder.path().join("rubbish");
     std::fs::create_dir(&rubbish).unwrap();
-    std::fs::write(rubbish.join("ledger.db"), "this is no database, and it is long enough").unwrap();
+    std::fs::write(
+        rubbish.join("ledger.db"),
+        "this is no database, and it is long enough",
+    )
+    .unwrap();
     let data_dir = rubbish.to_str().unwrap();
-    let free = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"];
+    let free = [
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+        "--data-dir",
+    ];
     let (exit, said) = refused(&[&free[..], &[data_dir]].concat());
     assert_eq!(exit, 73, "{said}");
     assert!(said.contains("ledger.db"), "{said}");
     let kept = std::fs::read_to_string(rubbish.join("ledger.db")).unwrap();
-    assert!(kept.starts_with("this is no database"), "it was not touched");
+    assert!(
+        kept.starts_with("this is no database"),
+        "it was not touched"
+    );
 }

@@ -16,7 +16,11 @@ use crate::support::{Backend, backends};
 fn on_every_backend(suite: impl AsyncFn(&dyn Backend)) {
     for backend in backends() {
         println!("on {}", backend.name());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build();
-        runtime.expect("a runtime").block_on(suite(backend.as_ref()));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .build();
+        runtime
+            .expect("a runtime")
+            .block_on(suite(backend.as_ref()));
     }
 }

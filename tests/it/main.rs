@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod demo;
 mod faults;
 mod hot_store;
 mod ledger;

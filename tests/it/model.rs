@@ -38,7 +38,10 @@ fn every_answer_and_every_state_is_the_models() {
     let seed = number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let cases = number("TOLLGATE_CASES").unwrap_or(CASES);
     for backend in backends() {
-        println!("{}: TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}", backend.name());
+        println!(
+            "{}: TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}",
+            backend.name()
+        );
         for case in 0..cases {
             run(backend.as_ref(), seed.wrapping_add(case));
         }
@@ -47,7 +50,10 @@ fn every_answer_and_every_state_is_the_models() {
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: a whole number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}={text}: a whole number")),
+    )
 }
 
 fn run(backend: &dyn Backend, seed: u64) {
@@ -78,11 +84,12 @@ fn run(backend: &dyn Backend, seed: u64) {
     }
 }
 
-async fn play(
-    backend: &dyn Backend,
-    (plan, absorb, steps): Case,
-) -> Result<(), TestCaseError> {
-    let overage = if absorb { OveragePolicy::Absorb } else { OveragePolicy::Debt };
+async fn play(backend: &dyn Backend, (plan, absorb, steps): Case) -> Result<(), TestCaseError> {
+    let overage = if absorb {
+        OveragePolicy::Absorb
+    } else {
+        OveragePolicy::Debt
+    };
     let mut driver = Driver::new(backend, plan, overage).await?;
     let mut requests = Requests::default();
     for step in &steps {

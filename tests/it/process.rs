@@ -45,7 +45,13 @@ impl Sidecar {
     /// Starts one on free ports, with its data in a folder.
     pub fn start(data_dir: &Path, args: &[&str]) -> Self {
         let mut child = binary()
-            .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--grpc-listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+            ])
             .arg("--data-dir")
             .arg(data_dir)
             .args(args)
@@ -57,14 +63,22 @@ impl Sidecar {
         stdout.read_line(&mut greeting).unwrap();
         let between = |from: &str, to: char| {
             let rest = greeting.split(from).nth(1)?;
-            rest.split([to, ' ']).next().map(str::trim).map(str::to_owned)
+            rest.split([to, ' '])
+                .next()
+                .map(str::trim)
+                .map(str::to_owned)
         };
         let addresses = between("gRPC on ", ',').zip(between("http://", '\n'));
         let (grpc, http) = addresses.unwrap_or_else(|| {
             let _ = child.kill();
             panic!("tollgate serve said {greeting:?}: {:?}", child.wait())
         });
-        Sidecar { child, stdout, grpc, http }
+        Sidecar {
+            child,
+            stdout,
+            grpc,
+            http,
+        }
     }
 
     /// A connection that is lazy: it comes back after a restart on the same port.
@@ -90,7 +104,13 @@ impl Sidecar {
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Kills it as the kernel would.

@@ -28,6 +28,9 @@ fn grpcio_plays_reserve_commit_denial_and_error_details() {
             .unwrap();
         let said = String::from_utf8_lossy(&played.stdout).into_owned();
         let failed = String::from_utf8_lossy(&played.stderr);
-        assert!(played.status.success() && said.contains("played"), "{target}: {said}{failed}");
+        assert!(
+            played.status.success() && said.contains("played"),
+            "{target}: {said}{failed}"
+        );
     }
 }

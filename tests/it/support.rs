@@ -32,7 +32,11 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { now: instant("2026-01-31T10:00:00Z"), shards: 1, replay_window_ms: 86_400_000 }
+        Setup {
+            now: instant("2026-01-31T10:00:00Z"),
+            shards: 1,
+            replay_window_ms: 86_400_000,
+        }
     }
 }
 
@@ -93,5 +97,8 @@ pub fn account_id(text: &str) -> AccountId {
 
 /// Runs one test's future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }

@@ -23,16 +23,71 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("http", &["http", "telemetry"]),
     ("hot", &["hot", "domain", "clock"]),
     ("ledger", &["ledger", "domain", "hot"]),
-    ("enforcer", &["enforcer", "hot", "ledger", "catalogs", "domain", "clock"]),
-    ("workers", &["workers", "enforcer", "hot", "ledger", "catalogs", "domain", "clock", "telemetry"]),
-    ("grpc", &["grpc", "enforcer", "ledger", "hot", "domain", "catalogs", "clock", "config", "telemetry", "pb"]),
+    (
+        "enforcer",
+        &["enforcer", "hot", "ledger", "catalogs", "domain", "clock"],
+    ),
+    (
+        "workers",
+        &[
+            "workers",
+            "enforcer",
+            "hot",
+            "ledger",
+            "catalogs",
+            "domain",
+            "clock",
+            "telemetry",
+        ],
+    ),
+    (
+        "grpc",
+        &[
+            "grpc",
+            "enforcer",
+            "ledger",
+            "hot",
+            "domain",
+            "catalogs",
+            "clock",
+            "config",
+            "telemetry",
+            "pb",
+        ],
+    ),
     (
         "app",
-        &["app", "grpc", "http", "enforcer", "workers", "hot", "ledger", "catalogs", "config", "clock", "telemetry", "domain"],
+        &[
+            "app",
+            "grpc",
+            "http",
+            "enforcer",
+            "workers",
+            "hot",
+            "ledger",
+            "catalogs",
+            "config",
+            "clock",
+            "telemetry",
+            "domain",
+        ],
     ),
     (
         "cli",
-        &["cli", "app", "config", "catalogs", "clock", "domain", "ledger", "hot", "grpc", "pb", "telemetry", "workers"],
+        &[
+            "cli",
+            "app",
+            "config",
+            "catalogs",
+            "clock",
+            "domain",
+            "ledger",
+            "hot",
+            "grpc",
+            "pb",
+            "telemetry",
+            "workers",
+        ],
     ),
     ("main", &["cli"]),
     ("lib", &[]),
@@ -50,8 +105,15 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 
 /// What may stand at the root (DESIGN.md, section 2), dotfiles apart.
 const ROOT: &[&str] = &[
-    "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "build.rs", "helm", "proto",
-    "src", "tests",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "build.rs",
+    "helm",
+    "proto",
+    "src",
+    "tests",
 ];
 
 fn root() -> PathBuf {
@@ -72,7 +134,10 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             }
         }
     }
-    assert!(found.len() > 3, "{folder} has hardly any source: is this the right folder?");
+    assert!(
+        found.len() > 3,
+        "{folder} has hardly any source: is this the right folder?"
+    );
     found
 }
 
@@ -115,8 +180,11 @@ fn imported(text: &str) -> BTreeSet<String> {
 }
 
 fn first_word(text: &str) -> Option<String> {
-    let word: String =
-        text.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word: String = text
+        .trim()
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -193,9 +261,15 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     for (start, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let words = line.trim_start();
-        let is_function = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(super) fn "]
-            .iter()
-            .any(|head| words.starts_with(head));
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(super) fn ",
+        ]
+        .iter()
+        .any(|head| words.starts_with(head));
         if !is_function || words.ends_with(';') {
             continue;
         }
@@ -216,16 +290,25 @@ fn the_root_holds_what_the_design_lists() {
         .unwrap();
     assert!(listed.status.success(), "git ls-files failed");
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let names: BTreeSet<&str> =
-        listed.lines().map(|line| Path::new(line).iter().next().unwrap().to_str().unwrap()).collect();
-    let stray: Vec<&&str> =
-        names.iter().filter(|name| !name.starts_with('.') && !ROOT.contains(name)).collect();
+    let names: BTreeSet<&str> = listed
+        .lines()
+        .map(|line| Path::new(line).iter().next().unwrap().to_str().unwrap())
+        .collect();
+    let stray: Vec<&&str> = names
+        .iter()
+        .filter(|name| !name.starts_with('.') && !ROOT.contains(name))
+        .collect();
     assert!(stray.is_empty(), "{stray:?}");
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
     for folder in ["src", "tests/it"] {
         for (name, text) in sources(folder) {
             for mark in marks {

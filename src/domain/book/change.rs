@@ -29,7 +29,10 @@ impl Book {
             self.advance(now, effects)?;
         }
         if change.number < next {
-            return Ok(Applied { now: false, balance: self.account.balance(now) });
+            return Ok(Applied {
+                now: false,
+                balance: self.account.balance(now),
+            });
         }
         self.account.head.applied_change = change.number;
         let mut draft = match &change.body {
@@ -49,7 +52,10 @@ impl Book {
         draft.change = Some(change.number);
         self.record(draft, now, effects);
         self.finish(now, effects);
-        Ok(Applied { now: true, balance: self.account.balance(now) })
+        Ok(Applied {
+            now: true,
+            balance: self.account.balance(now),
+        })
     }
 
     fn add_grant(&mut self, grant: Grant) -> Draft {
@@ -65,9 +71,12 @@ impl Book {
         self.account.head.status = status;
         let moves = match status {
             Status::Active | Status::Suspended => Vec::new(),
-            Status::Closed => {
-                self.account.grants.iter_mut().filter_map(|grant| void(grant, now)).collect()
-            }
+            Status::Closed => self
+                .account
+                .grants
+                .iter_mut()
+                .filter_map(|grant| void(grant, now))
+                .collect(),
         };
         Draft::new(EntryKind::Status, moves)
     }
@@ -85,7 +94,11 @@ impl Book {
         head.next_plan = None;
         let id = GrantId::plan(head.cycle.index);
         let mut moves = Vec::new();
-        if let Some(grant) = self.account.grant_mut(&id).filter(|grant| grant.voided_at.is_none()) {
+        if let Some(grant) = self
+            .account
+            .grant_mut(&id)
+            .filter(|grant| grant.voided_at.is_none())
+        {
             let left = plan.allowance.saturating_sub(grant.used + grant.held);
             let amount = grant.used + grant.held + grant.expired + left;
             let mut moved = GrantMove::of(&id);
@@ -100,7 +113,10 @@ impl Book {
         let moved = match self.account.grant_mut(id) {
             Some(grant) => void(grant, now),
             // Used up or expired: nothing is left to take, but it was voided all the same.
-            None => Some(GrantMove { voided_at: Some(now), ..GrantMove::of(id) }),
+            None => Some(GrantMove {
+                voided_at: Some(now),
+                ..GrantMove::of(id)
+            }),
         };
         Draft::new(EntryKind::Void, moved.into_iter().collect())
     }
@@ -132,7 +148,11 @@ impl Book {
         elsewhere += refund.of_debt - off_debt;
         if elsewhere > 0 {
             let id = GrantId::refund(number);
-            let source = if refund.reason.is_empty() { "refund" } else { &refund.reason };
+            let source = if refund.reason.is_empty() {
+                "refund"
+            } else {
+                &refund.reason
+            };
             add_draw(&mut draws, &id, elsewhere);
             moves.push(self.add_adjustment(id, elsewhere, source, now));
         }
@@ -150,13 +170,17 @@ impl Book {
     /// A reservation that is still remembered must not have a later correction give back again
     /// what the refund did.
     fn take_off_charges(&mut self, refund: &Refund, effects: &mut Effects) {
-        let Some(reservation) = self.reservations.get_mut(&refund.reservation_id) else { return };
+        let Some(reservation) = self.reservations.get_mut(&refund.reservation_id) else {
+            return;
+        };
         let draw = |part: &RefundPart| Draw {
             grant_id: part.grant.id.clone(),
             credits: part.credits,
         };
-        let spread =
-            Spread { draws: refund.parts.iter().map(draw).collect(), of_debt: refund.of_debt };
+        let spread = Spread {
+            draws: refund.parts.iter().map(draw).collect(),
+            of_debt: refund.of_debt,
+        };
         take_off(&mut reservation.charges, &mut reservation.debt, &spread);
         effects.touched.push(refund.reservation_id.clone());
     }
@@ -200,7 +224,10 @@ impl Book {
 }
 
 fn with_reason(draft: Draft, reason: &str) -> Draft {
-    Draft { reason: reason.to_owned(), ..draft }
+    Draft {
+        reason: reason.to_owned(),
+        ..draft
+    }
 }
 
 /// The move that makes a grant.

@@ -49,12 +49,18 @@ impl Book {
         now: Timestamp,
     ) -> Result<Option<Committed>, Refusal> {
         if known.state == State::Released {
-            return Err(Refusal::NotOpen { state: State::Released });
+            return Err(Refusal::NotOpen {
+                state: State::Released,
+            });
         }
         if matches!(known.origin, Origin::Charge { .. }) {
-            return Err(Refusal::Conflict { field: "reservation_id" });
+            return Err(Refusal::Conflict {
+                field: "reservation_id",
+            });
         }
-        let Some(last) = &known.last_commit else { return Ok(None) };
+        let Some(last) = &known.last_commit else {
+            return Ok(None);
+        };
         let answer = |receipt: Receipt, replayed: bool| Committed {
             receipt,
             reservation: known.view(),
@@ -66,9 +72,9 @@ impl Book {
             return Ok(Some(answer(last.receipt.clone(), true)));
         }
         match known.state {
-            State::Committed if last.request.keep_open => {
-                Err(Refusal::NotOpen { state: State::Committed })
-            }
+            State::Committed if last.request.keep_open => Err(Refusal::NotOpen {
+                state: State::Committed,
+            }),
             State::Committed => Err(first_difference(&last.request, request)),
             State::Open | State::Expired | State::Released => {
                 let overtaken =
@@ -110,9 +116,22 @@ impl Book {
         self.record_expiry(lost, now, effects);
         self.finish(now, effects);
         let next_hold_denial = self.hold_next(&mut reservation, request, now, effects);
-        let view = self.keep(reservation, command, &receipt, next_hold_denial.clone(), now, effects);
+        let view = self.keep(
+            reservation,
+            command,
+            &receipt,
+            next_hold_denial.clone(),
+            now,
+            effects,
+        );
         let balance = self.account.balance(now);
-        Committed { receipt, reservation: view, balance, replayed: false, next_hold_denial }
+        Committed {
+            receipt,
+            reservation: view,
+            balance,
+            replayed: false,
+            next_hold_denial,
+        }
     }
 
     /// Holds anew for what comes next; where it can't, everything is settled all the same.
@@ -178,7 +197,11 @@ impl Book {
         if let Some(known) = self.reservations.get(&command.charge_id) {
             let receipt = answer_charged(known, command)?;
             let balance = self.account.balance(now);
-            return Ok(Charged { result: Ok(receipt), balance, replayed: true });
+            return Ok(Charged {
+                result: Ok(receipt),
+                balance,
+                replayed: true,
+            });
         }
         let credits = command.credits.get();
         in_range("debt", self.account.head.debt + credits)?;
@@ -188,10 +211,18 @@ impl Book {
             && !forced
         {
             let balance = self.account.balance(now);
-            return Ok(Charged { result: Err(denial), balance, replayed: false });
+            return Ok(Charged {
+                result: Err(denial),
+                balance,
+                replayed: false,
+            });
         }
         let receipt = self.settle_charge(command, now, effects);
-        Ok(Charged { result: Ok(receipt), balance: self.account.balance(now), replayed: false })
+        Ok(Charged {
+            result: Ok(receipt),
+            balance: self.account.balance(now),
+            replayed: false,
+        })
     }
 
     fn settle_charge(
@@ -257,21 +288,30 @@ fn answer_charged(known: &Reservation, command: &Charge) -> Result<Receipt, Refu
     if *force != command.force {
         return Err(Refusal::Conflict { field: "force" });
     }
-    Ok(known.last_commit.as_ref().map(|last| last.receipt.clone()).unwrap_or_default())
+    Ok(known
+        .last_commit
+        .as_ref()
+        .map(|last| last.receipt.clone())
+        .unwrap_or_default())
 }
 
 fn unknown_reservation(command: &Commit, now: Timestamp) -> Reservation {
     Reservation::new(
         (&command.account_id, &command.reservation_id),
         (&command.action, &command.rate_card_version),
-        Origin::Commit { amount: command.request.amount.clone() },
+        Origin::Commit {
+            amount: command.request.amount.clone(),
+        },
         command.effective_ttl_ms,
         now,
     )
 }
 
 fn charge_reservation(command: &Charge, now: Timestamp) -> Reservation {
-    let origin = Origin::Charge { amount: command.amount.clone(), force: command.force };
+    let origin = Origin::Charge {
+        amount: command.amount.clone(),
+        force: command.force,
+    };
     Reservation {
         state: State::Committed,
         ended_at: Some(now),

@@ -26,21 +26,35 @@ impl Book {
         if was_extended(known, command)? {
             let view = known.view();
             let balance = self.account.balance(now);
-            return Ok(Extended { result: Ok(view), balance, replayed: true });
+            return Ok(Extended {
+                result: Ok(view),
+                balance,
+                replayed: true,
+            });
         }
         if known.state != State::Open {
             return Err(Refusal::NotOpen { state: known.state });
         }
         if known.extensions.len() >= EXTENSIONS_MAX {
-            return Err(Refusal::TooMany { what: "extensions", max: EXTENSIONS_MAX });
+            return Err(Refusal::TooMany {
+                what: "extensions",
+                max: EXTENSIONS_MAX,
+            });
         }
         let add = command.add.get();
-        if add > 0 && let Err(denial) = self.cover(add, add, now, effects) {
+        if add > 0
+            && let Err(denial) = self.cover(add, add, now, effects)
+        {
             let balance = self.account.balance(now);
-            return Ok(Extended { result: Err(denial), balance, replayed: false });
+            return Ok(Extended {
+                result: Err(denial),
+                balance,
+                replayed: false,
+            });
         }
-        let mut reservation =
-            self.check_out(&command.reservation_id).ok_or(Refusal::ReservationNotFound)?;
+        let mut reservation = self
+            .check_out(&command.reservation_id)
+            .ok_or(Refusal::ReservationNotFound)?;
         for draw in self.account.take(add, Take::Hold, now) {
             add_draw(&mut reservation.holds, &draw.grant_id, draw.credits);
         }
@@ -55,16 +69,24 @@ impl Book {
         });
         let view = self.check_in(reservation, effects);
         self.finish(now, effects);
-        Ok(Extended { result: Ok(view), balance: self.account.balance(now), replayed: false })
+        Ok(Extended {
+            result: Ok(view),
+            balance: self.account.balance(now),
+            replayed: false,
+        })
     }
 }
 
 /// Whether this very extension was applied before.
 fn was_extended(known: &Reservation, command: &Extend) -> Result<bool, Refusal> {
     let same_id = |extension: &&Extension| extension.id == command.extension_id;
-    let Some(extension) = known.extensions.iter().find(same_id) else { return Ok(false) };
+    let Some(extension) = known.extensions.iter().find(same_id) else {
+        return Ok(false);
+    };
     if extension.add != command.add {
-        return Err(Refusal::Conflict { field: "add_credits" });
+        return Err(Refusal::Conflict {
+            field: "add_credits",
+        });
     }
     if extension.ttl_ms != command.ttl_ms {
         return Err(Refusal::Conflict { field: "ttl" });

@@ -28,11 +28,17 @@ impl Book {
             State::Committed | State::Released => {
                 let (reservation, returned) = (known.view(), known.returned);
                 let balance = self.account.balance(now);
-                return Ok(Released { reservation, returned, balance, replayed: true });
+                return Ok(Released {
+                    reservation,
+                    returned,
+                    balance,
+                    replayed: true,
+                });
             }
         }
-        let mut reservation =
-            self.check_out(&command.reservation_id).ok_or(Refusal::ReservationNotFound)?;
+        let mut reservation = self
+            .check_out(&command.reservation_id)
+            .ok_or(Refusal::ReservationNotFound)?;
         let holds = std::mem::take(&mut reservation.holds);
         let returned = sum_draws(&holds);
         reservation.state = state_after(&reservation);
@@ -43,10 +49,19 @@ impl Book {
         self.record_expiry(lost, now, effects);
         self.finish(now, effects);
         let balance = self.account.balance(now);
-        Ok(Released { reservation: view, returned, balance, replayed: false })
+        Ok(Released {
+            reservation: view,
+            returned,
+            balance,
+            replayed: false,
+        })
     }
 }
 
 fn state_after(reservation: &Reservation) -> State {
-    if reservation.commits > 0 { State::Committed } else { State::Released }
+    if reservation.commits > 0 {
+        State::Committed
+    } else {
+        State::Released
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Book, Effects, Take, Timestamp};
 use crate::domain::{
     command::Reserve,
-    decision::{Refusal, Reserved, ReservationView},
+    decision::{Refusal, ReservationView, Reserved},
     reservation::{Origin, Reservation},
     usage::{Action, Amount},
 };
@@ -31,13 +31,19 @@ impl Book {
         }
         let asked = command.credits.get();
         // Even who would take nothing is blocked at zero: an empty hold is for what costs nothing.
-        let least = command.min_credits.map_or(asked, |min| min.get().max(1).min(asked));
+        let least = command
+            .min_credits
+            .map_or(asked, |min| min.get().max(1).min(asked));
         let result = match self.cover(asked, least, now, effects) {
             Ok(granted) if command.dry_run => Ok(self.would_hold(command, granted, now)),
             Ok(granted) => Ok(self.hold(command, granted, now, effects)),
             Err(denial) => Err(denial),
         };
-        Ok(Reserved { result, balance: self.account.balance(now), replayed: false })
+        Ok(Reserved {
+            result,
+            balance: self.account.balance(now),
+            replayed: false,
+        })
     }
 
     fn hold(
@@ -55,7 +61,11 @@ impl Book {
     }
 
     fn would_hold(&self, command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
-        ReservationView { state: None, held: credits, ..new_reservation(command, now).view() }
+        ReservationView {
+            state: None,
+            held: credits,
+            ..new_reservation(command, now).view()
+        }
     }
 }
 
@@ -78,14 +88,24 @@ fn new_reservation(command: &Reserve, now: Timestamp) -> Reservation {
 /// answered as it is: its reserve was lost on the way.
 fn check_same(known: &Reservation, command: &Reserve) -> Result<(), Refusal> {
     let (amount, min_credits, ttl_ms) = match &known.origin {
-        Origin::Reserve { amount, min_credits, ttl_ms } => (amount, min_credits, ttl_ms),
-        Origin::Charge { .. } => return Err(Refusal::Conflict { field: "reservation_id" }),
+        Origin::Reserve {
+            amount,
+            min_credits,
+            ttl_ms,
+        } => (amount, min_credits, ttl_ms),
+        Origin::Charge { .. } => {
+            return Err(Refusal::Conflict {
+                field: "reservation_id",
+            });
+        }
         Origin::Commit { .. } => return Ok(()),
     };
     check_same_action(&known.action, &command.action)?;
     check_same_amount(amount, &command.amount, "estimate")?;
     if *min_credits != command.min_credits {
-        return Err(Refusal::Conflict { field: "min_credits" });
+        return Err(Refusal::Conflict {
+            field: "min_credits",
+        });
     }
     if *ttl_ms != command.ttl_ms {
         return Err(Refusal::Conflict { field: "ttl" });
@@ -98,7 +118,10 @@ pub(super) fn check_same_action(known: &Action, given: &Action) -> Result<(), Re
     let pairs = [
         ("action.mode", known.mode == given.mode),
         ("action.model", known.model == given.model),
-        ("action.conversation_id", known.conversation_id == given.conversation_id),
+        (
+            "action.conversation_id",
+            known.conversation_id == given.conversation_id,
+        ),
         ("action.labels", known.labels == given.labels),
     ];
     match pairs.into_iter().find(|(_, same)| !same) {

@@ -50,7 +50,12 @@ impl Book {
         reservation.charged += credits;
         reservation.debt += debt;
         reservation.written_off += written_off;
-        Payment { draws, debt, written_off, overage }
+        Payment {
+            draws,
+            debt,
+            written_off,
+            overage,
+        }
     }
 
     /// Gives back what earlier commits of the reservation charged too much: first what was
@@ -77,7 +82,9 @@ impl Book {
         self.account.head.debt -= back.debt;
         let mut elsewhere = owed - back.debt;
         while left > 0 {
-            let Some(mut charge) = reservation.charges.pop() else { break };
+            let Some(mut charge) = reservation.charges.pop() else {
+                break;
+            };
             let part = charge.credits.min(left);
             left -= part;
             charge.credits -= part;
@@ -94,7 +101,8 @@ impl Book {
         if elsewhere > 0 {
             let id = GrantId::correction(self.account.sequence + 1);
             add_draw(&mut back.draws, &id, elsewhere);
-            back.moves.push(self.add_adjustment(id, elsewhere, "correction", now));
+            back.moves
+                .push(self.add_adjustment(id, elsewhere, "correction", now));
         }
         back
     }
@@ -133,7 +141,10 @@ impl Book {
 /// Keeps charges in the order of charging, as the receipts have them: only neighbours are merged.
 fn append_charges(charges: &mut Vec<Draw>, draws: &[Draw]) {
     for draw in draws {
-        match charges.last_mut().filter(|last| last.grant_id == draw.grant_id) {
+        match charges
+            .last_mut()
+            .filter(|last| last.grant_id == draw.grant_id)
+        {
             Some(last) => last.credits += draw.credits,
             None => charges.push(draw.clone()),
         }
@@ -193,7 +204,11 @@ impl Settled {
             moves: back.moves,
             debt_added: -(back.debt as i64),
             held_before,
-            receipt: Receipt { corrected: credits, draws: back.draws, ..Receipt::default() },
+            receipt: Receipt {
+                corrected: credits,
+                draws: back.draws,
+                ..Receipt::default()
+            },
         }
     }
 }

@@ -37,7 +37,12 @@ impl Desk {
         };
         let account = create.blank_account(&AccountId::new("acme").unwrap());
         let book = Book::new(account, []);
-        let mut desk = Desk { book, effects: Effects::default(), now: START, changes: 0 };
+        let mut desk = Desk {
+            book,
+            effects: Effects::default(),
+            now: START,
+            changes: 0,
+        };
         desk.apply(ChangeBody::Create(create));
         desk
     }
@@ -45,16 +50,31 @@ impl Desk {
     fn apply(&mut self, body: ChangeBody) {
         self.changes += 1;
         let account_id = self.book.account.id.clone();
-        let change = Change { account_id, number: self.changes, body };
-        let applied = self.book.apply(&change, self.now, &mut self.effects).unwrap();
+        let change = Change {
+            account_id,
+            number: self.changes,
+            body,
+        };
+        let applied = self
+            .book
+            .apply(&change, self.now, &mut self.effects)
+            .unwrap();
         assert!(applied.now);
     }
 
     fn pack(&mut self, id: &str, amount: u64) {
         let cycle = self.book.account.head.cycle;
         let (id, kind) = (GrantId::new(id).unwrap(), GrantKind::Pack);
-        let grant = Grant { id, kind, expires_at: None, ..plan_grant(&plan(amount), cycle) };
-        self.apply(ChangeBody::Grant { grant: Box::new(grant), reason: String::new() });
+        let grant = Grant {
+            id,
+            kind,
+            expires_at: None,
+            ..plan_grant(&plan(amount), cycle)
+        };
+        self.apply(ChangeBody::Grant {
+            grant: Box::new(grant),
+            reason: String::new(),
+        });
     }
 
     fn reserve(&mut self, id: &str, amount: u64) {
@@ -70,7 +90,10 @@ impl Desk {
             rate_card_version: "v1".into(),
             dry_run: false,
         };
-        let reserved = self.book.reserve(&command, self.now, &mut self.effects).unwrap();
+        let reserved = self
+            .book
+            .reserve(&command, self.now, &mut self.effects)
+            .unwrap();
         assert!(reserved.result.is_ok());
     }
 
@@ -92,13 +115,20 @@ impl Desk {
             rate_card_version: "v1".into(),
             effective_ttl_ms: u64::MAX,
         };
-        self.book.commit(&command, self.now, &mut self.effects).unwrap()
+        self.book
+            .commit(&command, self.now, &mut self.effects)
+            .unwrap()
     }
 
     fn release(&mut self, id: &str) {
         let account_id = self.book.account.id.clone();
-        let command = Release { account_id, reservation_id: ReservationId::new(id).unwrap() };
-        self.book.release(&command, self.now, &mut self.effects).unwrap();
+        let command = Release {
+            account_id,
+            reservation_id: ReservationId::new(id).unwrap(),
+        };
+        self.book
+            .release(&command, self.now, &mut self.effects)
+            .unwrap();
     }
 
     fn renew(&mut self) {
@@ -107,13 +137,23 @@ impl Desk {
         let cycle = Cycle::at(START, self.now);
         let account_id = self.book.account.id.clone();
         let plan = self.book.account.head.plan.clone();
-        let renewal = Renewal { account_id, ended, cycle, plan };
+        let renewal = Renewal {
+            account_id,
+            ended,
+            cycle,
+            plan,
+        };
         self.book.renew(&renewal, self.now, &mut self.effects);
     }
 
     /// What a reservation has cost by its entries.
     fn cost(&self, id: &str) -> Cost {
-        let of = |entry: &&Entry| entry.reservation_id.as_ref().is_some_and(|it| it.as_str() == id);
+        let of = |entry: &&Entry| {
+            entry
+                .reservation_id
+                .as_ref()
+                .is_some_and(|it| it.as_str() == id)
+        };
         Cost::new(self.effects.entries.iter().filter(of), [])
     }
 
@@ -123,7 +163,10 @@ impl Desk {
 }
 
 fn plan(allowance: u64) -> PlanTerm {
-    PlanTerm { id: PlanId::new("plan").unwrap(), allowance }
+    PlanTerm {
+        id: PlanId::new("plan").unwrap(),
+        allowance,
+    }
 }
 
 fn credits(amount: u64) -> Amount {
@@ -131,7 +174,10 @@ fn credits(amount: u64) -> Amount {
 }
 
 fn parts(draws: &[Draw]) -> Vec<(&str, u64)> {
-    draws.iter().map(|draw| (draw.grant_id.as_str(), draw.credits)).collect()
+    draws
+        .iter()
+        .map(|draw| (draw.grant_id.as_str(), draw.credits))
+        .collect()
 }
 
 #[test]
@@ -139,9 +185,15 @@ fn what_was_written_off_is_corrected_first_and_never_refunded() {
     let mut desk = Desk::new(50, OveragePolicy::Absorb);
     desk.reserve("r1", 50);
     let first = desk.commit("r1", 100, true).receipt;
-    assert_eq!((first.written_off, parts(&first.draws)), (50, vec![("plan:0", 50)]));
+    assert_eq!(
+        (first.written_off, parts(&first.draws)),
+        (50, vec![("plan:0", 50)])
+    );
     let last = desk.commit("r1", 40, false).receipt;
-    assert_eq!((last.corrected, parts(&last.draws)), (60, vec![("plan:0", 10)]));
+    assert_eq!(
+        (last.corrected, parts(&last.draws)),
+        (60, vec![("plan:0", 10)])
+    );
     assert_eq!((desk.cost("r1").total(), desk.available()), (40, 10));
 }
 
@@ -156,7 +208,11 @@ fn the_last_charged_is_corrected_first_as_the_ledger_sees_it() {
     desk.release("other");
     // Pack a has credits again, so it is charged a second time, after b.
     desk.commit("r1", 35, true);
-    let charges = &desk.book.reservation(&ReservationId::new("r1").unwrap()).unwrap().charges;
+    let charges = &desk
+        .book
+        .reservation(&ReservationId::new("r1").unwrap())
+        .unwrap()
+        .charges;
     assert_eq!(parts(charges), [("a", 10), ("b", 10), ("a", 15)]);
     let last = desk.commit("r1", 15, false).receipt;
     assert_eq!(parts(&last.draws), [("a", 15), ("b", 5)]);
@@ -170,10 +226,19 @@ fn a_pack_that_is_gone_is_corrected_by_an_adjustment_and_plan_credits_never_roll
     desk.reserve("r1", 80);
     desk.commit("r1", 80, true);
     desk.renew();
-    assert!(desk.book.account.grants.iter().all(|grant| grant.id.as_str() != "p1"));
+    assert!(
+        desk.book
+            .account
+            .grants
+            .iter()
+            .all(|grant| grant.id.as_str() != "p1")
+    );
     let last = desk.commit("r1", 10, false).receipt;
     let adjusted = format!("correction:{}", last.sequence);
-    assert_eq!((last.corrected, parts(&last.draws)), (70, vec![(adjusted.as_str(), 50)]));
+    assert_eq!(
+        (last.corrected, parts(&last.draws)),
+        (70, vec![(adjusted.as_str(), 50)])
+    );
     assert_eq!(desk.available(), 80);
 }
 
@@ -195,6 +260,10 @@ fn what_was_refunded_is_not_corrected_again() {
     let last = desk.commit("r1", 40, false).receipt;
     assert_eq!((last.corrected, parts(&last.draws)), (60, vec![("p1", 30)]));
     assert_eq!(desk.available(), 100, "all that was paid is back, once");
-    let usage = desk.effects.entries.iter().filter(|entry| entry.kind == EntryKind::Usage);
+    let usage = desk
+        .effects
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Usage);
     assert_eq!(Cost::new(usage, [&spread]).total(), 0);
 }

@@ -116,7 +116,9 @@ impl Shard {
     pub(super) fn expire_due(&mut self, max: usize, now: Timestamp) -> usize {
         let mut expired = 0;
         while expired < max {
-            let Some((at, account_id)) = self.due.first().cloned() else { break };
+            let Some((at, account_id)) = self.due.first().cloned() else {
+                break;
+            };
             if at > now {
                 break;
             }
@@ -136,7 +138,9 @@ impl Shard {
     pub(super) fn forget(&mut self, max: usize, until: Timestamp) -> usize {
         let mut forgotten = 0;
         while forgotten < max && self.ended.first().is_some_and(|(at, _, _)| *at <= until) {
-            let Some((_, account_id, id)) = self.ended.pop_first() else { break };
+            let Some((_, account_id, id)) = self.ended.pop_first() else {
+                break;
+            };
             let book = self.books.get_mut(&account_id);
             if book.is_some_and(|book| book.forget(&id, until)) {
                 self.touch(account_id, id);
@@ -164,17 +168,29 @@ impl Shard {
             shard,
             from: self.trimmed,
             to: self.tail,
-            entries: self.entries.iter().map(|(_, entry)| entry.clone()).collect(),
+            entries: self
+                .entries
+                .iter()
+                .map(|(_, entry)| entry.clone())
+                .collect(),
             reservations,
         }
     }
 
     /// Forgets the records up to a position that the ledger has.
     pub(super) fn trim(&mut self, to: u64) {
-        while self.entries.front().is_some_and(|(position, _)| *position <= to) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|(position, _)| *position <= to)
+        {
             self.entries.pop_front();
         }
-        while self.touched.front().is_some_and(|(position, _, _)| *position <= to) {
+        while self
+            .touched
+            .front()
+            .is_some_and(|(position, _, _)| *position <= to)
+        {
             self.touched.pop_front();
         }
         self.trimmed = self.trimmed.max(to.min(self.tail));
@@ -196,13 +212,10 @@ impl Shard {
         self.open
     }
 
-    pub(super) fn broken_invariants(
-        &self,
-        max: usize,
-        now: Timestamp,
-    ) -> Vec<(AccountId, String)> {
+    pub(super) fn broken_invariants(&self, max: usize, now: Timestamp) -> Vec<(AccountId, String)> {
         let broken = |(id, book): (&AccountId, &Book)| {
-            book.broken_invariant(now).map(|broken| (id.clone(), broken))
+            book.broken_invariant(now)
+                .map(|broken| (id.clone(), broken))
         };
         self.books.iter().filter_map(broken).take(max).collect()
     }

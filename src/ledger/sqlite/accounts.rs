@@ -39,7 +39,9 @@ pub(super) async fn with_grants(
     account_id: &AccountId,
 ) -> Result<Option<Account>, Fault> {
     let row = sqlx::query(concat!(
-        "SELECT ", account_columns!(), " FROM accounts WHERE account_id = ?"
+        "SELECT ",
+        account_columns!(),
+        " FROM accounts WHERE account_id = ?"
     ))
     .bind(account_id.as_str())
     .fetch_optional(&mut *connection)
@@ -47,7 +49,10 @@ pub(super) async fn with_grants(
     let Some(row) = row else { return Ok(None) };
     let mut account = rows::account(&row)?;
     let grants = sqlx::query(concat!(
-        "SELECT ", grant_columns!(), " FROM grants WHERE account_id = ? AND ", live!()
+        "SELECT ",
+        grant_columns!(),
+        " FROM grants WHERE account_id = ? AND ",
+        live!()
     ))
     .bind(account_id.as_str())
     .fetch_all(connection)
@@ -67,20 +72,26 @@ pub(super) async fn page(
     let after = after.map_or("", AccountId::as_str);
     let mut snapshot = readers.begin().await?;
     let found = sqlx::query(concat!(
-        "SELECT ", account_columns!(),
+        "SELECT ",
+        account_columns!(),
         " FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?"
     ))
     .bind(after)
     .bind(limit(max))
     .fetch_all(&mut *snapshot)
     .await?;
-    let mut accounts = found.iter().map(rows::account).collect::<Result<Vec<_>, _>>()?;
+    let mut accounts = found
+        .iter()
+        .map(rows::account)
+        .collect::<Result<Vec<_>, _>>()?;
     let Some(last) = accounts.last().map(|account| account.id.clone()) else {
         return Ok(accounts);
     };
     let grants = sqlx::query(concat!(
-        "SELECT account_id, ", grant_columns!(),
-        " FROM grants WHERE account_id > ? AND account_id <= ? AND ", live!(),
+        "SELECT account_id, ",
+        grant_columns!(),
+        " FROM grants WHERE account_id > ? AND account_id <= ? AND ",
+        live!(),
         " ORDER BY account_id"
     ))
     .bind(after)
@@ -97,8 +108,14 @@ fn merge(accounts: &mut [Account], grants: &[SqliteRow]) -> Result<(), Fault> {
     let mut accounts = accounts.iter_mut().peekable();
     for row in grants {
         let account_id: &str = row.try_get(0)?;
-        while accounts.next_if(|account| account.id.as_str() < account_id).is_some() {}
-        if let Some(account) = accounts.peek_mut().filter(|known| known.id.as_str() == account_id) {
+        while accounts
+            .next_if(|account| account.id.as_str() < account_id)
+            .is_some()
+        {}
+        if let Some(account) = accounts
+            .peek_mut()
+            .filter(|known| known.id.as_str() == account_id)
+        {
             add_if_live(account, rows::grant(row, 1)?);
         }
     }
@@ -107,8 +124,8 @@ fn merge(accounts: &mut [Account], grants: &[SqliteRow]) -> Result<(), Fault> {
 
 /// Of the grants that have nothing left only the present cycle's plan grant is live.
 fn add_if_live(account: &mut Account, grant: Grant) {
-    let is_current = grant.kind == GrantKind::Plan
-        && grant.id == GrantId::plan(account.head.cycle.index);
+    let is_current =
+        grant.kind == GrantKind::Plan && grant.id == GrantId::plan(account.head.cycle.index);
     if grant.remaining() > 0 || is_current {
         account.insert_grant(grant);
     }
@@ -131,7 +148,9 @@ pub(super) async fn grant_of(
     grant_id: &GrantId,
 ) -> Result<Option<Grant>, Fault> {
     let row = sqlx::query(concat!(
-        "SELECT ", grant_columns!(), " FROM grants WHERE account_id = ? AND grant_id = ?"
+        "SELECT ",
+        grant_columns!(),
+        " FROM grants WHERE account_id = ? AND grant_id = ?"
     ))
     .bind(account_id.as_str())
     .bind(grant_id.as_str())
@@ -163,7 +182,10 @@ pub(super) async fn due(
     .bind(limit(max))
     .fetch_all(readers)
     .await?;
-    found.iter().map(|row| rows::id(row, 0, "account id", AccountId::new)).collect()
+    found
+        .iter()
+        .map(|row| rows::id(row, 0, "account id", AccountId::new))
+        .collect()
 }
 
 /// Flushed reservations after one, by account and id.
@@ -172,8 +194,9 @@ pub(super) async fn reservations(
     after: Option<&(AccountId, ReservationId)>,
     max: usize,
 ) -> Result<Vec<Reservation>, Fault> {
-    let (account_id, reservation_id) =
-        after.map_or(("", ""), |(account, reservation)| (account.as_str(), reservation.as_str()));
+    let (account_id, reservation_id) = after.map_or(("", ""), |(account, reservation)| {
+        (account.as_str(), reservation.as_str())
+    });
     let found = sqlx::query(
         "SELECT body FROM reservations WHERE (account_id, reservation_id) > (?, ?)
          ORDER BY account_id, reservation_id LIMIT ?",
@@ -183,5 +206,8 @@ pub(super) async fn reservations(
     .bind(limit(max))
     .fetch_all(readers)
     .await?;
-    found.iter().map(|row| rows::json(row, 0, "reservation")).collect()
+    found
+        .iter()
+        .map(|row| rows::json(row, 0, "reservation"))
+        .collect()
 }

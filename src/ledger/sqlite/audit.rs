@@ -214,7 +214,10 @@ async fn run(
     max: usize,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Fault> {
-    let found = sqlx::query(check.sql).bind(limit(max)).fetch_all(connection).await?;
+    let found = sqlx::query(check.sql)
+        .bind(limit(max))
+        .fetch_all(connection)
+        .await?;
     for row in &found {
         findings.push(Finding {
             account_id: Some(rows::id(row, 0, "account id", AccountId::new)?),

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use sqlx::{
-    AssertSqlSafe, Sqlite, SqliteConnection, error::BoxDynError, query::Query,
+    AssertSqlSafe, Sqlite, SqliteConnection,
+    error::BoxDynError,
+    query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
 
@@ -57,7 +59,11 @@ impl Bulk {
     ) -> Result<Vec<SqliteRow>, sqlx::Error> {
         let mut found = Vec::new();
         for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
-            found.extend(self.query(chunk, &bind)?.fetch_all(&mut *connection).await?);
+            found.extend(
+                self.query(chunk, &bind)?
+                    .fetch_all(&mut *connection)
+                    .await?,
+            );
         }
         Ok(found)
     }
@@ -67,7 +73,10 @@ impl Bulk {
         chunk: &[T],
         bind: impl Fn(&T, &mut SqliteArguments) -> Binding,
     ) -> Result<Query<'static, Sqlite, SqliteArguments>, sqlx::Error> {
-        let size = SIZES.iter().position(|size| chunk.len() <= *size).unwrap_or(SIZES.len() - 1);
+        let size = SIZES
+            .iter()
+            .position(|size| chunk.len() <= *size)
+            .unwrap_or(SIZES.len() - 1);
         let mut arguments = SqliteArguments::default();
         sqlx::Arguments::reserve(&mut arguments, chunk.len() * self.columns, 0);
         for row in chunk {

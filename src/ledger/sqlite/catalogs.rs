@@ -33,5 +33,8 @@ pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<StoredCatalog>, Faul
         sqlx::query_as("SELECT version, yaml FROM catalogs ORDER BY put_at, version")
             .fetch_all(readers)
             .await?;
-    Ok(rows.into_iter().map(|(version, yaml)| StoredCatalog { version, yaml }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(version, yaml)| StoredCatalog { version, yaml })
+        .collect())
 }

@@ -47,7 +47,10 @@ pub(super) async fn unapplied(readers: &SqlitePool, max: usize) -> Result<Vec<Ac
     .bind(limit(max))
     .fetch_all(readers)
     .await?;
-    found.iter().map(|row| rows::id(row, 0, "account id", AccountId::new)).collect()
+    found
+        .iter()
+        .map(|row| rows::id(row, 0, "account id", AccountId::new))
+        .collect()
 }
 
 /// Changes of one account that are not applied, in order.
@@ -72,15 +75,17 @@ pub(super) async fn by_key(
     account_id: &AccountId,
     key: &str,
 ) -> Result<Option<(Change, Vec<(String, String)>)>, Fault> {
-    let found = sqlx::query(
-        "SELECT number, body, payload FROM changes WHERE account_id = ? AND key = ?",
-    )
-    .bind(account_id.as_str())
-    .bind(key)
-    .fetch_optional(connection)
-    .await?;
+    let found =
+        sqlx::query("SELECT number, body, payload FROM changes WHERE account_id = ? AND key = ?")
+            .bind(account_id.as_str())
+            .bind(key)
+            .fetch_optional(connection)
+            .await?;
     let Some(row) = found else { return Ok(None) };
-    Ok(Some((change(account_id, &row)?, rows::json(&row, 2, "payload")?)))
+    Ok(Some((
+        change(account_id, &row)?,
+        rows::json(&row, 2, "payload")?,
+    )))
 }
 
 /// Every refund of a reservation, applied or not, in the order in which they were submitted.
@@ -143,7 +148,11 @@ pub(super) async fn add(
     .bind(submission.at.millis())
     .execute(connection)
     .await?;
-    Ok(Change { account_id: account_id.clone(), number: number.unsigned_abs(), body })
+    Ok(Change {
+        account_id: account_id.clone(),
+        number: number.unsigned_abs(),
+        body,
+    })
 }
 
 fn change(account_id: &AccountId, row: &SqliteRow) -> Result<Change, Fault> {

@@ -73,7 +73,11 @@ type Key<'a> = (&'a str, &'a str);
 /// What of an entry makes it a settlement.
 fn settled(entry: &Entry) -> Option<(&AccountId, &ReservationId, &Settlement)> {
     let settlement = entry.settlement.as_deref()?;
-    Some((&entry.account_id, entry.reservation_id.as_ref()?, settlement))
+    Some((
+        &entry.account_id,
+        entry.reservation_id.as_ref()?,
+        settlement,
+    ))
 }
 
 /// Marks each entry: a settlement is a duplicate where its key is taken, where its reservation
@@ -90,9 +94,13 @@ pub(super) async fn mark(
     asked.sort_unstable();
     asked.dedup();
     let rows = NEWEST
-        .fetch(connection, &asked, |(account_id, reservation_id), arguments| {
-            bind_all!(arguments, *account_id, *reservation_id)
-        })
+        .fetch(
+            connection,
+            &asked,
+            |(account_id, reservation_id), arguments| {
+                bind_all!(arguments, *account_id, *reservation_id)
+            },
+        )
         .await?;
     let mut known: HashMap<Key<'_>, Known> = HashMap::with_capacity(asked.len());
     for row in &rows {
@@ -106,7 +114,10 @@ pub(super) async fn mark(
     let marks = entries.iter().map(|entry| match settled(entry) {
         Some((account_id, reservation_id, settlement)) => {
             let key = (account_id.as_str(), reservation_id.as_str());
-            known.entry(key).or_default().mark(settlement, rows::int(entry.sequence))
+            known
+                .entry(key)
+                .or_default()
+                .mark(settlement, rows::int(entry.sequence))
         }
         None => Mark::default(),
     });
@@ -118,7 +129,9 @@ impl Known {
         let commit = i64::from(settlement.commit);
         if self.ended || self.forgotten || commit <= self.slot {
             self.forgotten = true;
-            return Mark { slot: Some(-sequence) };
+            return Mark {
+                slot: Some(-sequence),
+            };
         }
         self.slot = commit;
         self.ended = settlement.last;
@@ -135,9 +148,14 @@ pub(super) async fn reverse(
     now: Timestamp,
 ) -> Result<Vec<Change>, Fault> {
     let mut reversals = Vec::new();
-    let duplicates = entries.iter().zip(marks).filter(|(_, mark)| mark.is_duplicate());
+    let duplicates = entries
+        .iter()
+        .zip(marks)
+        .filter(|(_, mark)| mark.is_duplicate());
     for (entry, _) in duplicates {
-        let Some((account_id, reservation_id, _)) = settled(entry) else { continue };
+        let Some((account_id, reservation_id, _)) = settled(entry) else {
+            continue;
+        };
         let credits = to_reverse(connection, entry, reservation_id).await?;
         if credits == 0 {
             continue;
@@ -151,7 +169,11 @@ pub(super) async fn reverse(
             actor: ACTOR.to_owned(),
         };
         let key = format!("duplicate:{}", entry.sequence);
-        let submission = Submission { key: Some(&key), payload: &[], at: now };
+        let submission = Submission {
+            key: Some(&key),
+            payload: &[],
+            at: now,
+        };
         let body = ChangeBody::Refund(refund);
         reversals.push(changes::add(connection, account_id, body, &submission).await?);
     }
@@ -184,13 +206,19 @@ async fn to_reverse(
 }
 
 fn ended(entry: &Entry) -> bool {
-    entry.settlement.as_deref().is_some_and(|settlement| settlement.last)
+    entry
+        .settlement
+        .as_deref()
+        .is_some_and(|settlement| settlement.last)
 }
 
 /// The entries before the era that the last one belongs to: an era starts with commit 1.
 fn before_era(usage: &[Entry]) -> &[Entry] {
     let starts = |entry: &Entry| {
-        entry.settlement.as_deref().is_some_and(|settlement| settlement.commit == 1)
+        entry
+            .settlement
+            .as_deref()
+            .is_some_and(|settlement| settlement.commit == 1)
     };
     let start = usage.iter().rposition(starts).unwrap_or(0);
     &usage[..start]

@@ -25,20 +25,29 @@ pub(super) async fn page(
         entries.push(rows::recorded(row, 1, 2)?);
     }
     let more = found.len() > max && !entries.is_empty();
-    let next = u64::try_from(last).ok().filter(|_| more).map(PageToken::from_number);
+    let next = u64::try_from(last)
+        .ok()
+        .filter(|_| more)
+        .map(PageToken::from_number);
     Ok(EntryPage { entries, next })
 }
 
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new("SELECT id, body, recorded_at FROM entries WHERE TRUE");
     if let Some(account_id) = &filter.account_id {
-        query.push(" AND account_id = ").push_bind(account_id.as_str());
+        query
+            .push(" AND account_id = ")
+            .push_bind(account_id.as_str());
     }
     if let Some(reservation_id) = &filter.reservation_id {
-        query.push(" AND reservation_id = ").push_bind(reservation_id.as_str());
+        query
+            .push(" AND reservation_id = ")
+            .push_bind(reservation_id.as_str());
     }
     if let Some(conversation_id) = &filter.conversation_id {
-        query.push(" AND conversation_id = ").push_bind(conversation_id.as_str());
+        query
+            .push(" AND conversation_id = ")
+            .push_bind(conversation_id.as_str());
     }
     if let Some(from) = filter.from {
         query.push(" AND occurred_at >= ").push_bind(from.millis());
@@ -54,12 +63,22 @@ fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBu
         }
         query.push(")");
     }
-    let place = if filter.account_id.is_some() { "sequence" } else { "occurred_at, id" };
+    let place = if filter.account_id.is_some() {
+        "sequence"
+    } else {
+        "occurred_at, id"
+    };
     if let Some(page) = page {
-        query.push(format_args!(" AND ({place}) < (SELECT {place} FROM entries WHERE id = "));
+        query.push(format_args!(
+            " AND ({place}) < (SELECT {place} FROM entries WHERE id = "
+        ));
         query.push_bind(int(page.number())).push(")");
     }
-    query.push(" ORDER BY ").push(order(filter)).push(" LIMIT ").push_bind(limit(rows));
+    query
+        .push(" ORDER BY ")
+        .push(order(filter))
+        .push(" LIMIT ")
+        .push_bind(limit(rows));
     query
 }
 

@@ -106,7 +106,10 @@ impl SqliteLedger {
         if path.exists() {
             let mut probe = connect(path, options(path).read_only(true)).await?;
             check_known(path, identity(path, &mut probe).await?)?;
-            probe.close().await.map_err(|source| classify(path, source))?;
+            probe
+                .close()
+                .await
+                .map_err(|source| classify(path, source))?;
         }
         let options = writing(path);
         let mut connection = connect(path, options.clone()).await?;
@@ -122,16 +125,29 @@ impl SqliteLedger {
     /// write fails.
     pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         if !path.exists() {
-            return Err(OpenError::Missing { path: path.to_owned() });
+            return Err(OpenError::Missing {
+                path: path.to_owned(),
+            });
         }
         let mut probe = connect(path, options(path).read_only(true)).await?;
         let found = check_known(path, identity(path, &mut probe).await?)?;
         let known = MIGRATIONS.len() as i64;
         if found < known {
-            return Err(OpenError::Older { path: path.to_owned(), found, known });
+            return Err(OpenError::Older {
+                path: path.to_owned(),
+                found,
+                known,
+            });
         }
-        probe.close().await.map_err(|source| classify(path, source))?;
-        Ok(SqliteLedger { writer: None, readers: readers(path), _lock: None })
+        probe
+            .close()
+            .await
+            .map_err(|source| classify(path, source))?;
+        Ok(SqliteLedger {
+            writer: None,
+            readers: readers(path),
+            _lock: None,
+        })
     }
 }
 
@@ -152,7 +168,9 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .map_err(not_writable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: path.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(not_writable(source)),
     }
 }
@@ -186,7 +204,10 @@ async fn connect(
     path: &Path,
     options: SqliteConnectOptions,
 ) -> Result<SqliteConnection, OpenError> {
-    options.connect().await.map_err(|source| classify(path, source))
+    options
+        .connect()
+        .await
+        .map_err(|source| classify(path, source))
 }
 
 /// What a file says that it is.
@@ -205,7 +226,11 @@ async fn identity(path: &Path, connection: &mut SqliteConnection) -> Result<Iden
     .fetch_one(connection)
     .await;
     let (application_id, version, tables) = found.map_err(|source| classify(path, source))?;
-    Ok(Identity { application_id, version, tables })
+    Ok(Identity {
+        application_id,
+        version,
+        tables,
+    })
 }
 
 /// The file's version, 0 for one that is still empty.
@@ -214,11 +239,17 @@ fn check_known(path: &Path, found: Identity) -> Result<i64, OpenError> {
         return Ok(0);
     }
     if found.application_id != APPLICATION_ID {
-        return Err(OpenError::NotALedger { path: path.to_owned() });
+        return Err(OpenError::NotALedger {
+            path: path.to_owned(),
+        });
     }
     let known = MIGRATIONS.len() as i64;
     if found.version > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found: found.version, known });
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found: found.version,
+            known,
+        });
     }
     Ok(found.version)
 }
@@ -228,7 +259,9 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
     let version = check_known(path, identity(path, connection).await?)?;
     let done = usize::try_from(version).unwrap_or(0);
     for sql in MIGRATIONS.into_iter().skip(done) {
-        run(connection, sql).await.map_err(|source| classify(path, source))?;
+        run(connection, sql)
+            .await
+            .map_err(|source| classify(path, source))?;
     }
     Ok(())
 }
@@ -253,7 +286,10 @@ fn classify(path: &Path, source: sqlx::Error) -> OpenError {
         // SQLITE_BUSY, SQLITE_LOCKED
         Some(5 | 6) => OpenError::Locked { path },
         // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN
-        Some(3 | 8 | 14) => OpenError::NotWritable { path, source: Box::new(source) },
+        Some(3 | 8 | 14) => OpenError::NotWritable {
+            path,
+            source: Box::new(source),
+        },
         _ => OpenError::Other { path, source },
     }
 }

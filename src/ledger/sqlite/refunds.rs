@@ -28,7 +28,10 @@ pub(super) async fn usage(
     .bind(account_id.as_str())
     .fetch_all(connection)
     .await?;
-    found.iter().map(|row| rows::json(row, 0, "entry")).collect()
+    found
+        .iter()
+        .map(|row| rows::json(row, 0, "entry"))
+        .collect()
 }
 
 /// How `credits` of a reservation go back, or all of it for zero; or why they can't.
@@ -49,7 +52,11 @@ pub(super) async fn spread(
     if refundable == 0 || credits > refundable {
         return Ok(Err(SubmitRefusal::RefundTooMuch { refundable }));
     }
-    Ok(Ok(cost.spread(if credits == 0 { refundable } else { credits })))
+    Ok(Ok(cost.spread(if credits == 0 {
+        refundable
+    } else {
+        credits
+    })))
 }
 
 /// The parts of a refund, with each grant as the ledger has it now.
@@ -62,10 +69,19 @@ pub(super) async fn parts(
     for draw in &spread.draws {
         let grant = accounts::grant_of(connection, account_id, &draw.grant_id).await?;
         let Some(grant) = grant else {
-            let detail = format!("grant {} was charged, but the ledger has none", draw.grant_id);
-            return Err(Fault::Broken { account_id: account_id.clone(), detail });
+            let detail = format!(
+                "grant {} was charged, but the ledger has none",
+                draw.grant_id
+            );
+            return Err(Fault::Broken {
+                account_id: account_id.clone(),
+                detail,
+            });
         };
-        parts.push(RefundPart { grant: Box::new(grant), credits: draw.credits });
+        parts.push(RefundPart {
+            grant: Box::new(grant),
+            credits: draw.credits,
+        });
     }
     Ok(parts)
 }
@@ -75,5 +91,8 @@ fn as_spread(refund: &Refund) -> Spread {
         grant_id: part.grant.id.clone(),
         credits: part.credits,
     };
-    Spread { draws: refund.parts.iter().map(draw).collect(), of_debt: refund.of_debt }
+    Spread {
+        draws: refund.parts.iter().map(draw).collect(),
+        of_debt: refund.of_debt,
+    }
 }

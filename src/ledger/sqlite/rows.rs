@@ -36,8 +36,12 @@ pub(super) use grant_columns;
 
 const STATUSES: [Status; 3] = [Status::Active, Status::Suspended, Status::Closed];
 const OVERAGES: [OveragePolicy; 2] = [OveragePolicy::Debt, OveragePolicy::Absorb];
-const KINDS: [GrantKind; 4] =
-    [GrantKind::Plan, GrantKind::Pack, GrantKind::Promo, GrantKind::Adjustment];
+const KINDS: [GrantKind; 4] = [
+    GrantKind::Plan,
+    GrantKind::Pack,
+    GrantKind::Promo,
+    GrantKind::Adjustment,
+];
 
 /// The stored name of a grant's kind.
 pub(super) fn kind_name(kind: GrantKind) -> &'static str {
@@ -64,7 +68,10 @@ fn unreadable(
     what: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Fault {
-    Fault::Decode { what, source: source.into() }
+    Fault::Decode {
+        what,
+        source: source.into(),
+    }
 }
 
 fn count<T: TryFrom<i64>>(row: &SqliteRow, index: usize, what: &'static str) -> Result<T, Fault> {
@@ -156,7 +163,10 @@ pub(super) fn grant(row: &SqliteRow, first: usize) -> Result<Grant, Fault> {
 
 /// An entry from its body and the time at which it was recorded.
 pub(super) fn recorded(row: &SqliteRow, body: usize, at: usize) -> Result<Recorded, Fault> {
-    Ok(Recorded { entry: json(row, body, "entry")?, recorded_at: instant(row, at)? })
+    Ok(Recorded {
+        entry: json(row, body, "entry")?,
+        recorded_at: instant(row, at)?,
+    })
 }
 
 /// A value that is kept as JSON.

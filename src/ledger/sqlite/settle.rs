@@ -87,7 +87,10 @@ impl<'a> Prepared<'a> {
     /// Adds up what the batches move and writes out what is kept of them.
     pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Fault> {
         let entries: Vec<&Entry> = batches.iter().flat_map(|batch| &batch.entries).collect();
-        let bodies = entries.iter().map(rows::to_json).collect::<Result<_, _>>()?;
+        let bodies = entries
+            .iter()
+            .map(rows::to_json)
+            .collect::<Result<_, _>>()?;
         let moves = Moves::new(&entries)?;
         let latest: BTreeMap<Key<'_>, _> = batches
             .iter()
@@ -102,7 +105,14 @@ impl<'a> Prepared<'a> {
                 None => dropped.push(key),
             }
         }
-        Ok(Prepared { cursors: cursor_moves(batches)?, entries, bodies, moves, put, dropped })
+        Ok(Prepared {
+            cursors: cursor_moves(batches)?,
+            entries,
+            bodies,
+            moves,
+            put,
+            dropped,
+        })
     }
 }
 
@@ -110,7 +120,9 @@ impl<'a> Prepared<'a> {
 fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fault> {
     let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for batch in batches {
-        let (_, to) = cursors.entry(batch.shard).or_insert((batch.from, batch.from));
+        let (_, to) = cursors
+            .entry(batch.shard)
+            .or_insert((batch.from, batch.from));
         if *to != batch.from {
             return Err(Fault::BatchGap { shard: batch.shard });
         }
@@ -131,16 +143,22 @@ pub(super) async fn settle(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !move_cursors(&mut transaction, &prepared.cursors).await? {
         transaction.rollback().await?;
-        return Ok(Settled { cursor_conflict: true, ..Settled::default() });
+        return Ok(Settled {
+            cursor_conflict: true,
+            ..Settled::default()
+        });
     }
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     prepared.moves.write(&mut transaction).await?;
     write_reservations(&mut transaction, prepared).await?;
-    let reversals =
-        duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
+    let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
-    Ok(Settled { entries: prepared.entries.len(), cursor_conflict: false, reversals })
+    Ok(Settled {
+        entries: prepared.entries.len(),
+        cursor_conflict: false,
+        reversals,
+    })
 }
 
 /// Moves every cursor by compare-and-set; `false` where one of them is elsewhere. A shard that
@@ -149,12 +167,19 @@ async fn move_cursors(
     connection: &mut SqliteConnection,
     cursors: &BTreeMap<u32, (u64, u64)>,
 ) -> Result<bool, Fault> {
-    let steps: Vec<(u32, u64, u64)> =
-        cursors.iter().map(|(shard, (from, to))| (*shard, *from, *to)).collect();
-    let first: Vec<u32> =
-        steps.iter().filter(|(_, from, _)| *from == 0).map(|(shard, ..)| *shard).collect();
+    let steps: Vec<(u32, u64, u64)> = cursors
+        .iter()
+        .map(|(shard, (from, to))| (*shard, *from, *to))
+        .collect();
+    let first: Vec<u32> = steps
+        .iter()
+        .filter(|(_, from, _)| *from == 0)
+        .map(|(shard, ..)| *shard)
+        .collect();
     START_CURSORS
-        .execute(connection, &first, |shard, arguments| bind_all!(arguments, i64::from(*shard)))
+        .execute(connection, &first, |shard, arguments| {
+            bind_all!(arguments, i64::from(*shard))
+        })
         .await?;
     let moved = MOVE_CURSORS
         .execute(connection, &steps, |(shard, from, to), arguments| {
@@ -217,8 +242,13 @@ async fn refunded_conversations<'a>(
     entries: &[&'a Entry],
 ) -> Result<Conversations<'a>, Fault> {
     let mut found = Conversations::new();
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Refund) {
-        let Some(reservation_id) = &entry.reservation_id else { continue };
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Refund)
+    {
+        let Some(reservation_id) = &entry.reservation_id else {
+            continue;
+        };
         let settled = entries.iter().find(|settled| {
             settled.account_id == entry.account_id
                 && settled.reservation_id.as_ref() == Some(reservation_id)
@@ -226,17 +256,22 @@ async fn refunded_conversations<'a>(
         });
         let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
             Some(settlement) => Some(settlement.action.conversation_id.clone()),
-            None => sqlx::query_scalar(
-                "SELECT conversation_id FROM entries
+            None => {
+                sqlx::query_scalar(
+                    "SELECT conversation_id FROM entries
                  WHERE reservation_id = ? AND account_id = ? AND conversation_id IS NOT NULL
                  LIMIT 1",
-            )
-            .bind(reservation_id.as_str())
-            .bind(entry.account_id.as_str())
-            .fetch_optional(&mut *connection)
-            .await?,
+                )
+                .bind(reservation_id.as_str())
+                .bind(entry.account_id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?
+            }
         };
-        found.insert((&entry.account_id, reservation_id), conversation.unwrap_or_default());
+        found.insert(
+            (&entry.account_id, reservation_id),
+            conversation.unwrap_or_default(),
+        );
     }
     Ok(found)
 }
@@ -246,14 +281,20 @@ async fn write_reservations(
     prepared: &Prepared<'_>,
 ) -> Result<(), Fault> {
     PUT_RESERVATIONS
-        .execute(connection, &prepared.put, |((account_id, id), body), arguments| {
-            bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
-        })
+        .execute(
+            connection,
+            &prepared.put,
+            |((account_id, id), body), arguments| {
+                bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
+            },
+        )
         .await?;
     DROP_RESERVATIONS
-        .execute(connection, &prepared.dropped, |(account_id, id), arguments| {
-            bind_all!(arguments, account_id.as_str(), id.as_str())
-        })
+        .execute(
+            connection,
+            &prepared.dropped,
+            |(account_id, id), arguments| bind_all!(arguments, account_id.as_str(), id.as_str()),
+        )
         .await?;
     Ok(())
 }

@@ -11,8 +11,9 @@ pub(super) async fn fix_shards(
     wanted: u32,
 ) -> Result<u32, Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let fixed: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM cursors").fetch_one(&mut *transaction).await?;
+    let fixed: i64 = sqlx::query_scalar("SELECT count(*) FROM cursors")
+        .fetch_one(&mut *transaction)
+        .await?;
     if fixed > 0 {
         return Ok(u32::try_from(fixed).unwrap_or(u32::MAX));
     }

@@ -111,31 +111,44 @@ type GrantLine<'a> = (&'a AccountId, &'a GrantId, &'a GrantSum<'a>);
 impl<'a> Moves<'a> {
     /// Adds up entries; those of each account must be in sequence.
     pub(super) fn new(entries: &[&'a Entry]) -> Result<Self, Fault> {
-        let mut moves = Moves { accounts: BTreeMap::new(), grants: BTreeMap::new() };
+        let mut moves = Moves {
+            accounts: BTreeMap::new(),
+            grants: BTreeMap::new(),
+        };
         for entry in entries {
             moves.add_account(entry)?;
             for moved in &entry.moves {
-                moves.grants.entry((&entry.account_id, &moved.grant_id)).or_default().add(moved);
+                moves
+                    .grants
+                    .entry((&entry.account_id, &moved.grant_id))
+                    .or_default()
+                    .add(moved);
             }
         }
         Ok(moves)
     }
 
     fn add_account(&mut self, entry: &'a Entry) -> Result<(), Fault> {
-        let account = self.accounts.entry(&entry.account_id).or_insert(AccountMove {
-            first: entry,
-            last: entry,
-            whole: false,
-            ended_at: None,
-        });
-        let follows = std::ptr::eq(account.first, entry)
-            || entry.sequence == account.last.sequence + 1;
+        let account = self
+            .accounts
+            .entry(&entry.account_id)
+            .or_insert(AccountMove {
+                first: entry,
+                last: entry,
+                whole: false,
+                ended_at: None,
+            });
+        let follows =
+            std::ptr::eq(account.first, entry) || entry.sequence == account.last.sequence + 1;
         if !follows {
             let detail = format!(
                 "entry {} comes after entry {}",
                 entry.sequence, account.last.sequence
             );
-            return Err(Fault::Broken { account_id: entry.account_id.clone(), detail });
+            return Err(Fault::Broken {
+                account_id: entry.account_id.clone(),
+                detail,
+            });
         }
         account.last = entry;
         account.whole |= changes_head(entry.kind);
@@ -166,10 +179,14 @@ impl<'a> Moves<'a> {
         let (whole, slim): (Vec<&AccountMove<'_>>, Vec<_>) =
             self.accounts.values().partition(|account| account.whole);
         let mut moved = MOVE_DEBTS
-            .execute(connection, &slim, |account, arguments| bind_debt(account, arguments))
+            .execute(connection, &slim, |account, arguments| {
+                bind_debt(account, arguments)
+            })
             .await?;
         moved += MOVE_HEADS
-            .execute(connection, &whole, |account, arguments| bind_head(account, arguments))
+            .execute(connection, &whole, |account, arguments| {
+                bind_head(account, arguments)
+            })
             .await?;
         if moved == self.accounts.len() as u64 {
             return Ok(());
@@ -194,16 +211,24 @@ impl<'a> Moves<'a> {
                 ),
                 None => "the ledger does not know it".to_owned(),
             };
-            return Ok(Fault::Broken { account_id: (*id).clone(), detail });
+            return Ok(Fault::Broken {
+                account_id: (*id).clone(),
+                detail,
+            });
         }
         Err(Fault::Sql(sqlx::Error::RowNotFound))
     }
 
     async fn write_grants(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
-        let lines = self.grants.iter().map(|((account_id, id), sum)| (*account_id, *id, sum));
+        let lines = self
+            .grants
+            .iter()
+            .map(|((account_id, id), sum)| (*account_id, *id, sum));
         let (made, known): (Vec<GrantLine<'_>>, Vec<_>) =
             lines.partition(|(_, _, sum)| sum.made.is_some());
-        ADD_GRANTS.execute(connection, &made, bind_new_grant).await?;
+        ADD_GRANTS
+            .execute(connection, &made, bind_new_grant)
+            .await?;
         let (used, moved): (Vec<GrantLine<'_>>, Vec<_>) =
             known.into_iter().partition(|(_, _, sum)| sum.is_use());
         let mut found = USE_GRANTS
@@ -211,7 +236,9 @@ impl<'a> Moves<'a> {
                 bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
             })
             .await?;
-        found += MOVE_GRANTS.execute(connection, &moved, bind_moved_grant).await?;
+        found += MOVE_GRANTS
+            .execute(connection, &moved, bind_moved_grant)
+            .await?;
         if found == (used.len() + moved.len()) as u64 {
             return Ok(());
         }
@@ -295,7 +322,9 @@ fn bind_new_grant(
     (account_id, id, sum): &GrantLine<'_>,
     arguments: &mut SqliteArguments,
 ) -> Binding {
-    let Some(made) = sum.made else { return Err("a grant that is not new".into()) };
+    let Some(made) = sum.made else {
+        return Err("a grant that is not new".into());
+    };
     bind_all!(
         arguments,
         account_id.as_str(),
@@ -333,9 +362,15 @@ async fn find_unknown<'a>(
     lines: impl Iterator<Item = &'a GrantLine<'a>>,
 ) -> Result<Fault, Fault> {
     for (account_id, id, _) in lines {
-        if super::accounts::grant_of(connection, account_id, id).await?.is_none() {
+        if super::accounts::grant_of(connection, account_id, id)
+            .await?
+            .is_none()
+        {
             let detail = format!("grant {id} is moved, but the ledger does not know it");
-            return Ok(Fault::Broken { account_id: (*account_id).clone(), detail });
+            return Ok(Fault::Broken {
+                account_id: (*account_id).clone(),
+                detail,
+            });
         }
     }
     Err(Fault::Sql(sqlx::Error::RowNotFound))

@@ -52,7 +52,9 @@ async fn take(
         && let Some((change, payload)) = changes::by_key(connection, id, key).await?
     {
         return Ok(match first_difference(&request.payload, &payload) {
-            Some(field) => Submitted::Conflict { field: field.to_owned() },
+            Some(field) => Submitted::Conflict {
+                field: field.to_owned(),
+            },
             None => Submitted::Known(change),
         });
     }
@@ -60,25 +62,39 @@ async fn take(
     let body = match (&request.wanted, account) {
         (Wanted::Create(create), None) => make_account(connection, id, create).await?,
         (Wanted::Create(_), Some(_)) => {
-            return Ok(Submitted::Conflict { field: "account_id".to_owned() });
+            return Ok(Submitted::Conflict {
+                field: "account_id".to_owned(),
+            });
         }
         (_, None) => Err(SubmitRefusal::AccountNotFound),
         (_, Some(account)) => {
             let pending = changes::pending(connection, id).await?;
-            let standing = Standing { account, pending, now };
+            let standing = Standing {
+                account,
+                pending,
+                now,
+            };
             match standing.resolve(connection, &request.wanted).await? {
                 Resolved::Body(body) => Ok(body),
                 Resolved::Refused(refusal) => Err(refusal),
                 Resolved::Taken => {
-                    return Ok(Submitted::Conflict { field: "grant_id".to_owned() });
+                    return Ok(Submitted::Conflict {
+                        field: "grant_id".to_owned(),
+                    });
                 }
             }
         }
     };
     match body {
         Ok(body) => {
-            let submission = Submission { key, payload: &request.payload, at: now };
-            Ok(Submitted::New(changes::add(connection, id, body, &submission).await?))
+            let submission = Submission {
+                key,
+                payload: &request.payload,
+                at: now,
+            };
+            Ok(Submitted::New(
+                changes::add(connection, id, body, &submission).await?,
+            ))
         }
         Err(refusal) => Ok(Submitted::Refused(refusal)),
     }
@@ -155,14 +171,18 @@ impl Standing {
     ) -> Result<Resolved, Fault> {
         let body = match wanted {
             Wanted::Create(create) => ChangeBody::Create(create.clone()),
-            Wanted::SetStatus { status, reason } => {
-                ChangeBody::SetStatus { status: *status, reason: reason.clone() }
-            }
+            Wanted::SetStatus { status, reason } => ChangeBody::SetStatus {
+                status: *status,
+                reason: reason.clone(),
+            },
             Wanted::ChangePlan { plan, at_renewal } => {
                 if !self.has_room(0, plan.allowance) {
                     return Ok(Resolved::Refused(SubmitRefusal::OutOfRange));
                 }
-                ChangeBody::ChangePlan { plan: plan.clone(), at_renewal: *at_renewal }
+                ChangeBody::ChangePlan {
+                    plan: plan.clone(),
+                    at_renewal: *at_renewal,
+                }
             }
             Wanted::Grant { grant, reason } => {
                 return self.resolve_grant(connection, grant, reason).await;
@@ -171,7 +191,10 @@ impl Standing {
                 if !self.has_grant(connection, grant_id).await? {
                     return Ok(Resolved::Refused(SubmitRefusal::GrantNotFound));
                 }
-                ChangeBody::Void { grant_id: grant_id.clone(), reason: reason.clone() }
+                ChangeBody::Void {
+                    grant_id: grant_id.clone(),
+                    reason: reason.clone(),
+                }
             }
             Wanted::Refund { .. } => return self.resolve_refund(connection, wanted).await,
         };
@@ -188,13 +211,18 @@ impl Standing {
             return Ok(Resolved::Taken);
         }
         if self.live_grants() >= GRANTS_MAX {
-            return Ok(Resolved::Refused(SubmitRefusal::TooManyGrants { max: GRANTS_MAX }));
+            return Ok(Resolved::Refused(SubmitRefusal::TooManyGrants {
+                max: GRANTS_MAX,
+            }));
         }
         if !self.has_room(grant.amount, 0) {
             return Ok(Resolved::Refused(SubmitRefusal::OutOfRange));
         }
         let grant = Box::new(grant.clone());
-        Ok(Resolved::Body(ChangeBody::Grant { grant, reason: reason.to_owned() }))
+        Ok(Resolved::Body(ChangeBody::Grant {
+            grant,
+            reason: reason.to_owned(),
+        }))
     }
 
     async fn resolve_refund(
@@ -202,7 +230,13 @@ impl Standing {
         connection: &mut SqliteConnection,
         wanted: &Wanted,
     ) -> Result<Resolved, Fault> {
-        let Wanted::Refund { reservation_id, credits, reason, actor } = wanted else {
+        let Wanted::Refund {
+            reservation_id,
+            credits,
+            reason,
+            actor,
+        } = wanted
+        else {
             return Ok(Resolved::Refused(SubmitRefusal::NothingSettled));
         };
         let id = &self.account.id;
@@ -217,7 +251,10 @@ impl Standing {
             reason: reason.clone(),
             actor: actor.clone(),
         };
-        let beside_plan = refund.parts.iter().filter(|part| part.grant.id != self.plan_grant());
+        let beside_plan = refund
+            .parts
+            .iter()
+            .filter(|part| part.grant.id != self.plan_grant());
         let more = refund.of_debt + beside_plan.map(|part| part.credits).sum::<u64>();
         if !self.has_room(more, 0) {
             return Ok(Resolved::Refused(SubmitRefusal::OutOfRange));
@@ -233,9 +270,15 @@ impl Standing {
         let mut allowance = allowance.max(head.plan.allowance);
         allowance = allowance.max(head.next_plan.as_ref().map_or(0, |plan| plan.allowance));
         let plan_grant = self.plan_grant();
-        let others = self.account.grants.iter().filter(|grant| grant.id != plan_grant);
+        let others = self
+            .account
+            .grants
+            .iter()
+            .filter(|grant| grant.id != plan_grant);
         let mut sum = u128::from(credits);
-        sum += others.map(|grant| u128::from(grant.remaining())).sum::<u128>();
+        sum += others
+            .map(|grant| u128::from(grant.remaining()))
+            .sum::<u128>();
         for change in &self.pending {
             match &change.body {
                 ChangeBody::Grant { grant, .. } => sum += u128::from(grant.amount),
@@ -254,8 +297,15 @@ impl Standing {
 
     /// Grants that are live now or will be, once everything that waits is applied.
     fn live_grants(&self) -> usize {
-        let live = self.account.grants.iter().filter(|grant| !grant.has_ended(self.now));
-        let coming = self.pending.iter().filter(|change| made_by(change).is_some());
+        let live = self
+            .account
+            .grants
+            .iter()
+            .filter(|grant| !grant.has_ended(self.now));
+        let coming = self
+            .pending
+            .iter()
+            .filter(|change| made_by(change).is_some());
         live.count() + coming.count()
     }
 
@@ -264,7 +314,11 @@ impl Standing {
         connection: &mut SqliteConnection,
         id: &GrantId,
     ) -> Result<bool, Fault> {
-        if self.pending.iter().any(|change| made_by(change).as_ref() == Some(id)) {
+        if self
+            .pending
+            .iter()
+            .any(|change| made_by(change).as_ref() == Some(id))
+        {
             return Ok(true);
         }
         let known = accounts::grant_of(connection, &self.account.id, id).await?;

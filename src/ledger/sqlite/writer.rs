@@ -15,7 +15,10 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
-        Writer { options, connection: Mutex::new(connection) }
+        Writer {
+            options,
+            connection: Mutex::new(connection),
+        }
     }
 
     /// Waits for the connection. A transaction that its caller abandoned has been rolled back

@@ -24,8 +24,9 @@ use tollgate::{
 
 use super::on_every_backend;
 use crate::support::{
-    Backend, Fixture, Setup, account_id,
+    Backend, Fixture, Setup,
     account::{create, grant, granting, open, plan},
+    account_id,
     commands::{acme, charge, commit, commit_open, release, reserve},
 };
 
@@ -33,7 +34,10 @@ use crate::support::{
 const RACES: usize = 150;
 
 async fn start(backend: &dyn Backend, accounts: &[AccountId], allowance: u64) -> Fixture {
-    let setup = Setup { shards: 4, ..Setup::default() };
+    let setup = Setup {
+        shards: 4,
+        ..Setup::default()
+    };
     let fixture = backend.start(setup).await;
     for id in accounts {
         let new = create(plan("plan", allowance), OveragePolicy::Debt, setup.now);
@@ -66,14 +70,28 @@ where
 
 /// Whether it was granted.
 async fn hold(store: &dyn HotStore, account: &AccountId, id: &str, credits: u64) -> bool {
-    let command = Reserve { account_id: account.clone(), ..reserve(id, credits) };
-    let done = store.reserve(&command).await.expect("no fault").expect("no refusal");
+    let command = Reserve {
+        account_id: account.clone(),
+        ..reserve(id, credits)
+    };
+    let done = store
+        .reserve(&command)
+        .await
+        .expect("no fault")
+        .expect("no refusal");
     done.value.result.is_ok()
 }
 
 async fn give_back(store: &dyn HotStore, account: &AccountId, id: &str) {
-    let command = Release { account_id: account.clone(), ..release(id) };
-    store.release(&command).await.expect("no fault").expect("it was held");
+    let command = Release {
+        account_id: account.clone(),
+        ..release(id)
+    };
+    store
+        .release(&command)
+        .await
+        .expect("no fault")
+        .expect("it was held");
 }
 
 /// Reads every shard to its end, as a settler does; each account's entries have no gaps.
@@ -97,7 +115,12 @@ async fn drain(store: &dyn HotStore) -> BTreeMap<AccountId, Vec<Entry>> {
 async fn check(store: &dyn HotStore) {
     let entries = drain(store).await;
     for (id, entries) in &entries {
-        let (account, _) = store.account(id).await.expect("no fault").expect("loaded").value;
+        let (account, _) = store
+            .account(id)
+            .await
+            .expect("no fault")
+            .expect("loaded")
+            .value;
         let worth: i64 = entries.iter().map(|entry| entry.credits).sum();
         assert_eq!(account.worth(), worth, "{id}");
         assert_eq!(account.sequence, entries.len() as u64, "{id}");
@@ -117,8 +140,17 @@ fn of_twenty_holds_of_75_on_500_exactly_six_are_granted() {
                 async move { hold(&*store, &account, &format!("r{n}"), 75).await }
             })
             .await;
-            assert_eq!(granted.iter().filter(|granted| **granted).count(), 6, "{account}");
-            let balance = store.balance(account).await.expect("no fault").expect("ok").value;
+            assert_eq!(
+                granted.iter().filter(|granted| **granted).count(),
+                6,
+                "{account}"
+            );
+            let balance = store
+                .balance(account)
+                .await
+                .expect("no fault")
+                .expect("ok")
+                .value;
             assert_eq!((balance.available, balance.held), (50, 450), "{account}");
         }
         check(&*store).await;
@@ -152,7 +184,12 @@ fn with_releases_racing_never_more_than_six_are_held() {
             })
             .await;
             assert!(granted.iter().sum::<u64>() >= 6, "{account}");
-            let balance = store.balance(account).await.expect("no fault").expect("ok").value;
+            let balance = store
+                .balance(account)
+                .await
+                .expect("no fault")
+                .expect("ok")
+                .value;
             assert_eq!((balance.available, balance.held), (500, 0), "{account}");
         }
         check(&*store).await;
@@ -184,9 +221,17 @@ fn thousands_on_one_account_never_overspend() {
                         return give_back(&*store, &acme(), &id).await;
                     }
                     let half = commit_open(&id, credits / 2, 0);
-                    store.commit(&half).await.expect("no fault").expect("it is open");
+                    store
+                        .commit(&half)
+                        .await
+                        .expect("no fault")
+                        .expect("it is open");
                     let whole = commit(&id, credits - u64::from(n % 2 == 0));
-                    store.commit(&whole).await.expect("no fault").expect("it is open");
+                    store
+                        .commit(&whole)
+                        .await
+                        .expect("no fault")
+                        .expect("it is open");
                     charged.fetch_add(whole.credits.get(), Ordering::SeqCst);
                 } else {
                     denied.fetch_add(1, Ordering::SeqCst);
@@ -195,11 +240,22 @@ fn thousands_on_one_account_never_overspend() {
         })
         .await;
         let charged = charged.load(Ordering::SeqCst);
-        let balance = store.balance(&acme()).await.expect("no fault").expect("ok").value;
+        let balance = store
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("ok")
+            .value;
         assert!(charged <= GRANTED, "{charged}");
-        assert_eq!((balance.plan_used, balance.held, balance.debt), (charged, 0, 0));
+        assert_eq!(
+            (balance.plan_used, balance.held, balance.debt),
+            (charged, 0, 0)
+        );
         assert_eq!(balance.available, GRANTED - charged);
-        assert!(denied.load(Ordering::SeqCst) > 0, "there was enough for all: no race was run");
+        assert!(
+            denied.load(Ordering::SeqCst) > 0,
+            "there was enough for all: no race was run"
+        );
         check(&*store).await;
     });
 }
@@ -214,24 +270,51 @@ fn the_same_request_many_times_at_once_counts_once() {
             let replayed = race(16, |_| {
                 let (store, account_id) = (store.clone(), account.clone());
                 async move {
-                    let command = Reserve { account_id, ..reserve("r1", 60) };
-                    store.reserve(&command).await.expect("no fault").expect("ok").value.replayed
+                    let command = Reserve {
+                        account_id,
+                        ..reserve("r1", 60)
+                    };
+                    store
+                        .reserve(&command)
+                        .await
+                        .expect("no fault")
+                        .expect("ok")
+                        .value
+                        .replayed
                 }
             });
             assert_eq!(first(replayed.await), 1);
             let replayed = race(16, |_| {
                 let (store, account_id) = (store.clone(), account.clone());
                 async move {
-                    let command = Commit { account_id, ..commit("r1", 45) };
-                    store.commit(&command).await.expect("no fault").expect("ok").value.replayed
+                    let command = Commit {
+                        account_id,
+                        ..commit("r1", 45)
+                    };
+                    store
+                        .commit(&command)
+                        .await
+                        .expect("no fault")
+                        .expect("ok")
+                        .value
+                        .replayed
                 }
             });
             assert_eq!(first(replayed.await), 1);
             let replayed = race(16, |_| {
                 let (store, account_id) = (store.clone(), account.clone());
                 async move {
-                    let command = Charge { account_id, ..charge("c1", 5) };
-                    store.charge(&command).await.expect("no fault").expect("ok").value.replayed
+                    let command = Charge {
+                        account_id,
+                        ..charge("c1", 5)
+                    };
+                    store
+                        .charge(&command)
+                        .await
+                        .expect("no fault")
+                        .expect("ok")
+                        .value
+                        .replayed
                 }
             });
             assert_eq!(first(replayed.await), 1);
@@ -239,12 +322,26 @@ fn the_same_request_many_times_at_once_counts_once() {
                 let (store, account_id) = (store.clone(), account.clone());
                 async move {
                     let pack = grant("p1", GrantKind::Pack, 7, Setup::default().now);
-                    let change = Change { account_id, ..granting(2, pack) };
-                    !store.apply(&change).await.expect("no fault").expect("ok").value.now
+                    let change = Change {
+                        account_id,
+                        ..granting(2, pack)
+                    };
+                    !store
+                        .apply(&change)
+                        .await
+                        .expect("no fault")
+                        .expect("ok")
+                        .value
+                        .now
                 }
             });
             assert_eq!(first(again.await), 1);
-            let balance = store.balance(account).await.expect("no fault").expect("ok").value;
+            let balance = store
+                .balance(account)
+                .await
+                .expect("no fault")
+                .expect("ok")
+                .value;
             assert_eq!((balance.available, balance.sequence), (457, 4), "{account}");
         }
         check(&*store).await;
@@ -267,10 +364,18 @@ fn every_batch_is_a_consistent_cut() {
                 assert!(hold(&*store, &acme(), &id, 50).await);
                 for used in [10, 20, 30] {
                     let step = commit_open(&id, used, 0);
-                    store.commit(&step).await.expect("no fault").expect("it is open");
+                    store
+                        .commit(&step)
+                        .await
+                        .expect("no fault")
+                        .expect("it is open");
                     tokio::task::yield_now().await;
                 }
-                store.commit(&commit(&id, 40)).await.expect("no fault").expect("it is open");
+                store
+                    .commit(&commit(&id, 40))
+                    .await
+                    .expect("no fault")
+                    .expect("it is open");
                 done.fetch_add(1, Ordering::SeqCst);
             });
         }
@@ -281,11 +386,20 @@ fn every_batch_is_a_consistent_cut() {
             for shard in 0..store.shards() {
                 let batch = store.outbox(shard).await.expect("no fault");
                 let cursor = cursors.insert(shard, batch.to).unwrap_or(0);
-                assert_eq!(batch.from, cursor, "the next batch starts where the last one ended");
-                let usage = batch.entries.iter().filter(|entry| entry.kind == EntryKind::Usage);
+                assert_eq!(
+                    batch.from, cursor,
+                    "the next batch starts where the last one ended"
+                );
+                let usage = batch
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.kind == EntryKind::Usage);
                 charged -= usage.map(|entry| entry.credits).sum::<i64>();
                 for (key, known) in batch.reservations {
-                    reported.insert(key, known.expect("nothing is forgotten here").charged as i64);
+                    reported.insert(
+                        key,
+                        known.expect("nothing is forgotten here").charged as i64,
+                    );
                 }
                 assert_eq!(charged, reported.values().sum::<i64>(), "a torn batch");
                 store.trim(shard, batch.to).await.expect("no fault");

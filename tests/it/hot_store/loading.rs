@@ -21,7 +21,12 @@ use crate::support::{
 async fn acme_on_500(backend: &dyn Backend) -> Fixture {
     let fixture = backend.start(Setup::default()).await;
     let now = Setup::default().now;
-    open(&fixture, &acme(), create(plan("starter", 500), OveragePolicy::Debt, now)).await;
+    open(
+        &fixture,
+        &acme(),
+        create(plan("starter", 500), OveragePolicy::Debt, now),
+    )
+    .await;
     fixture
 }
 
@@ -29,7 +34,12 @@ fn first_renewal() -> Renewal {
     let anchor = Setup::default().now;
     let ended = Cycle::at(anchor, anchor);
     let cycle = Cycle::at(anchor, ended.end);
-    Renewal { account_id: acme(), ended, cycle, plan: plan("pro", 5_000) }
+    Renewal {
+        account_id: acme(),
+        ended,
+        cycle,
+        plan: plan("pro", 5_000),
+    }
 }
 
 #[test]
@@ -39,18 +49,43 @@ fn what_is_not_loaded_says_so_to_every_request() {
         let grant = granting(1, grant("p1", GrantKind::Pack, 5, Setup::default().now));
         let known = acme();
         let answers = [
-            store.reserve(&reserve("r1", 1)).await.expect("no fault").err(),
-            store.extend(&extend("r1", "x1", 1)).await.expect("no fault").err(),
-            store.commit(&commit("r1", 1)).await.expect("no fault").err(),
+            store
+                .reserve(&reserve("r1", 1))
+                .await
+                .expect("no fault")
+                .err(),
+            store
+                .extend(&extend("r1", "x1", 1))
+                .await
+                .expect("no fault")
+                .err(),
+            store
+                .commit(&commit("r1", 1))
+                .await
+                .expect("no fault")
+                .err(),
             store.release(&release("r1")).await.expect("no fault").err(),
-            store.charge(&charge("c1", 1)).await.expect("no fault").err(),
+            store
+                .charge(&charge("c1", 1))
+                .await
+                .expect("no fault")
+                .err(),
             store.balance(&known).await.expect("no fault").err(),
             store.account(&known).await.expect("no fault").err(),
-            store.reservation(&known, &reservation_id("r1")).await.expect("no fault").err(),
+            store
+                .reservation(&known, &reservation_id("r1"))
+                .await
+                .expect("no fault")
+                .err(),
             store.apply(&grant).await.expect("no fault").err(),
             store.renew(&first_renewal()).await.expect("no fault").err(),
         ];
-        assert!(answers.iter().all(|refusal| *refusal == Some(Refusal::NotLoaded)), "{answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|refusal| *refusal == Some(Refusal::NotLoaded)),
+            "{answers:?}"
+        );
         assert_eq!(store.stats().await.expect("no fault").accounts, 0);
     });
 }
@@ -59,10 +94,24 @@ fn what_is_not_loaded_says_so_to_every_request() {
 fn a_second_load_changes_nothing() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        let (stale, _) = store.account(&acme()).await.expect("no fault").expect("loaded").value;
-        store.charge(&charge("c1", 120)).await.expect("no fault").expect("charged");
+        let (stale, _) = store
+            .account(&acme())
+            .await
+            .expect("no fault")
+            .expect("loaded")
+            .value;
+        store
+            .charge(&charge("c1", 120))
+            .await
+            .expect("no fault")
+            .expect("charged");
         store.load(stale).await.expect("no fault");
-        let balance = store.balance(&acme()).await.expect("no fault").expect("loaded").value;
+        let balance = store
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("loaded")
+            .value;
         assert_eq!((balance.available, balance.sequence), (380, 2));
         assert_eq!(store.stats().await.expect("no fault").accounts, 1);
     });
@@ -72,18 +121,47 @@ fn a_second_load_changes_nothing() {
 fn an_account_comes_in_as_the_ledger_had_it() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        store.charge(&charge("c1", 120)).await.expect("no fault").expect("charged");
+        store
+            .charge(&charge("c1", 120))
+            .await
+            .expect("no fault")
+            .expect("charged");
         let pack = granting(2, grant("p1", GrantKind::Pack, 70, Setup::default().now));
-        store.apply(&pack).await.expect("no fault").expect("applied");
-        let (account, before) = store.account(&acme()).await.expect("no fault").expect("ok").value;
+        store
+            .apply(&pack)
+            .await
+            .expect("no fault")
+            .expect("applied");
+        let (account, before) = store
+            .account(&acme())
+            .await
+            .expect("no fault")
+            .expect("ok")
+            .value;
 
         let other = backend.start(Setup::default()).await.store;
         other.load(account).await.expect("no fault");
-        let after = other.balance(&acme()).await.expect("no fault").expect("loaded").value;
-        assert_eq!((after.available, after.plan_used, after.pack_remaining), (450, 120, 70));
+        let after = other
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("loaded")
+            .value;
+        assert_eq!(
+            (after.available, after.plan_used, after.pack_remaining),
+            (450, 120, 70)
+        );
         assert_eq!(after.sequence, before.sequence);
-        assert!(after.version >= before.version, "versions order any two answers");
-        let again = other.apply(&pack).await.expect("no fault").expect("applied before").value;
+        assert!(
+            after.version >= before.version,
+            "versions order any two answers"
+        );
+        let again = other
+            .apply(&pack)
+            .await
+            .expect("no fault")
+            .expect("applied before")
+            .value;
         assert!(!again.now, "the ledger's account had this change already");
     });
 }
@@ -92,7 +170,8 @@ fn an_account_comes_in_as_the_ledger_had_it() {
 fn changes_are_applied_once_and_in_order() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        let pack = |number, id| granting(number, grant(id, GrantKind::Pack, 70, Setup::default().now));
+        let pack =
+            |number, id| granting(number, grant(id, GrantKind::Pack, 70, Setup::default().now));
         let early = store.apply(&pack(3, "p3")).await.expect("no fault");
         assert_eq!(early.err(), Some(Refusal::ChangeGap { next: 2 }));
         for (change, now, available) in [
@@ -102,11 +181,23 @@ fn changes_are_applied_once_and_in_order() {
             (pack(2, "p2"), false, 640),
             (pack(3, "p3"), false, 640),
         ] {
-            let applied = store.apply(&change).await.expect("no fault").expect("applied").value;
-            assert_eq!((applied.now, applied.balance.available), (now, available), "{change:?}");
+            let applied = store
+                .apply(&change)
+                .await
+                .expect("no fault")
+                .expect("applied")
+                .value;
+            assert_eq!(
+                (applied.now, applied.balance.available),
+                (now, available),
+                "{change:?}"
+            );
         }
         let entries = store.outbox(0).await.expect("no fault").entries;
-        let changes: Vec<_> = entries.iter().map(|entry| (entry.sequence, entry.change)).collect();
+        let changes: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.sequence, entry.change))
+            .collect();
         assert_eq!(changes, [(1, Some(1)), (2, Some(2)), (3, Some(3))]);
     });
 }
@@ -115,24 +206,48 @@ fn changes_are_applied_once_and_in_order() {
 fn a_cycle_is_renewed_once_and_from_the_cycle_that_is_named() {
     on_every_backend(async |backend| {
         let Fixture { store, clock } = acme_on_500(backend).await;
-        store.charge(&charge("c1", 120)).await.expect("no fault").expect("charged");
+        store
+            .charge(&charge("c1", 120))
+            .await
+            .expect("no fault")
+            .expect("charged");
         let early = store.renew(&first_renewal()).await.expect("no fault");
         early.expect("a cycle that is not over is not renewed, and that is no refusal");
         clock.set(instant("2026-02-28T10:00:00Z"));
         let refused = store.balance(&acme()).await.expect("no fault").err();
-        let Some(Refusal::CycleEnded(ended)) = refused else { panic!("{refused:?}") };
+        let Some(Refusal::CycleEnded(ended)) = refused else {
+            panic!("{refused:?}")
+        };
         let renewal = first_renewal();
-        assert_eq!((ended.ended, ended.now), (renewal.ended, instant("2026-02-28T10:00:00Z")));
+        assert_eq!(
+            (ended.ended, ended.now),
+            (renewal.ended, instant("2026-02-28T10:00:00Z"))
+        );
         assert_eq!((ended.plan_id.as_str(), ended.allowance), ("starter", 500));
-        let wrong = Renewal { ended: renewal.cycle, ..renewal.clone() };
+        let wrong = Renewal {
+            ended: renewal.cycle,
+            ..renewal.clone()
+        };
         for renewal in [&wrong, &renewal, &renewal, &wrong] {
-            store.renew(renewal).await.expect("no fault").expect("a renewal is never refused");
+            store
+                .renew(renewal)
+                .await
+                .expect("no fault")
+                .expect("a renewal is never refused");
         }
-        let balance = store.balance(&acme()).await.expect("no fault").expect("renewed").value;
+        let balance = store
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("renewed")
+            .value;
         assert_eq!((balance.available, balance.plan_used), (5_000, 0));
         assert_eq!(balance.renews_at, instant("2026-03-31T10:00:00Z"));
         let entries = store.outbox(0).await.expect("no fault").entries;
-        let kinds: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.credits)).collect();
+        let kinds: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.kind, entry.credits))
+            .collect();
         let expected = [
             (EntryKind::Grant, 500),
             (EntryKind::Usage, -120),
@@ -147,12 +262,28 @@ fn a_cycle_is_renewed_once_and_from_the_cycle_that_is_named() {
 fn a_closed_account_gets_no_new_cycle() {
     on_every_backend(async |backend| {
         let Fixture { store, clock } = acme_on_500(backend).await;
-        let closed = ChangeBody::SetStatus { status: Status::Closed, reason: String::new() };
+        let closed = ChangeBody::SetStatus {
+            status: Status::Closed,
+            reason: String::new(),
+        };
         let closed: Change = change(2, closed);
-        store.apply(&closed).await.expect("no fault").expect("applied");
+        store
+            .apply(&closed)
+            .await
+            .expect("no fault")
+            .expect("applied");
         clock.set(instant("2026-02-28T10:00:00Z"));
-        store.renew(&first_renewal()).await.expect("no fault").expect("nothing");
-        let balance = store.balance(&acme()).await.expect("no fault").expect("closed").value;
+        store
+            .renew(&first_renewal())
+            .await
+            .expect("no fault")
+            .expect("nothing");
+        let balance = store
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("closed")
+            .value;
         assert_eq!((balance.available, balance.sequence), (0, 2));
     });
 }

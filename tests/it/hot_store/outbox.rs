@@ -7,26 +7,44 @@ use tollgate::{
 
 use super::on_every_backend;
 use crate::support::{
-    Backend, Fixture, Setup, account_id,
+    Backend, Fixture, Setup,
     account::{create, open, plan},
+    account_id,
     commands::{acme, charge, commit, commit_open, release, reserve},
 };
 
 async fn acme_on_500(backend: &dyn Backend) -> Fixture {
     let fixture = backend.start(Setup::default()).await;
     let now = Setup::default().now;
-    open(&fixture, &acme(), create(plan("starter", 500), OveragePolicy::Debt, now)).await;
+    open(
+        &fixture,
+        &acme(),
+        create(plan("starter", 500), OveragePolicy::Debt, now),
+    )
+    .await;
     fixture
 }
 
 /// A batch in short: its cursors, its entries, and the states of its reservations by id.
-type Said = (u64, u64, Vec<(u64, EntryKind)>, Vec<(String, Option<State>)>);
+type Said = (
+    u64,
+    u64,
+    Vec<(u64, EntryKind)>,
+    Vec<(String, Option<State>)>,
+);
 
 fn said(batch: &OutboxBatch) -> Said {
-    let entries = batch.entries.iter().map(|entry| (entry.sequence, entry.kind)).collect();
+    let entries = batch
+        .entries
+        .iter()
+        .map(|entry| (entry.sequence, entry.kind))
+        .collect();
     let mut reservations = Vec::new();
     for ((_, id), known) in &batch.reservations {
-        reservations.push((id.to_string(), known.as_ref().map(|reservation| reservation.state)));
+        reservations.push((
+            id.to_string(),
+            known.as_ref().map(|reservation| reservation.state),
+        ));
     }
     reservations.sort_by(|one, other| one.0.cmp(&other.0));
     (batch.from, batch.to, entries, reservations)
@@ -36,21 +54,35 @@ fn said(batch: &OutboxBatch) -> Said {
 fn it_repeats_until_it_is_trimmed() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        store.reserve(&reserve("r1", 60)).await.expect("no fault").expect("held");
-        store.commit(&commit_open("r1", 20, 0)).await.expect("no fault").expect("charged");
+        store
+            .reserve(&reserve("r1", 60))
+            .await
+            .expect("no fault")
+            .expect("held");
+        store
+            .commit(&commit_open("r1", 20, 0))
+            .await
+            .expect("no fault")
+            .expect("charged");
         let first = store.outbox(0).await.expect("no fault");
         let entries = vec![(1, EntryKind::Grant), (2, EntryKind::Usage)];
         let (from, to, told, reservations) = said(&first);
         assert_eq!((from, told), (0, entries));
         assert_eq!(reservations, [("r1".to_owned(), Some(State::Open))]);
-        assert_eq!(said(&store.outbox(0).await.expect("no fault")), said(&first));
+        assert_eq!(
+            said(&store.outbox(0).await.expect("no fault")),
+            said(&first)
+        );
 
         store.trim(0, to).await.expect("no fault");
         let empty = store.outbox(0).await.expect("no fault");
         assert_eq!(said(&empty), (to, to, vec![], vec![]));
         store.trim(0, to).await.expect("no fault");
         store.trim(0, 0).await.expect("no fault");
-        assert_eq!(said(&store.outbox(0).await.expect("no fault")), (to, to, vec![], vec![]));
+        assert_eq!(
+            said(&store.outbox(0).await.expect("no fault")),
+            (to, to, vec![], vec![])
+        );
         assert_eq!(store.stats().await.expect("no fault").outbox, 0);
     });
 }
@@ -59,19 +91,38 @@ fn it_repeats_until_it_is_trimmed() {
 fn a_trim_drops_what_the_batch_had_and_nothing_newer() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        store.reserve(&reserve("r1", 60)).await.expect("no fault").expect("held");
-        store.reserve(&reserve("r2", 60)).await.expect("no fault").expect("held");
+        store
+            .reserve(&reserve("r1", 60))
+            .await
+            .expect("no fault")
+            .expect("held");
+        store
+            .reserve(&reserve("r2", 60))
+            .await
+            .expect("no fault")
+            .expect("held");
         let before = store.outbox(0).await.expect("no fault");
         // The ledger is writing that batch; meanwhile one of its reservations moves on.
-        store.commit(&commit("r1", 45)).await.expect("no fault").expect("charged");
-        store.charge(&charge("c1", 5)).await.expect("no fault").expect("charged");
+        store
+            .commit(&commit("r1", 45))
+            .await
+            .expect("no fault")
+            .expect("charged");
+        store
+            .charge(&charge("c1", 5))
+            .await
+            .expect("no fault")
+            .expect("charged");
         store.trim(0, before.to).await.expect("no fault");
         let (from, to, entries, reservations) = said(&store.outbox(0).await.expect("no fault"));
         assert_eq!(from, before.to);
         assert!(to > from);
         assert_eq!(entries, [(2, EntryKind::Usage), (3, EntryKind::Usage)]);
         let committed = Some(State::Committed);
-        assert_eq!(reservations, [("c1".to_owned(), committed), ("r1".to_owned(), committed)]);
+        assert_eq!(
+            reservations,
+            [("c1".to_owned(), committed), ("r1".to_owned(), committed)]
+        );
     });
 }
 
@@ -82,8 +133,16 @@ fn a_mark_says_what_the_ledger_must_have_reached() {
         let mut last = 0;
         for n in 0..5u64 {
             let id = format!("r{n}");
-            store.reserve(&reserve(&id, 10)).await.expect("no fault").expect("held");
-            let done = store.commit(&commit(&id, 5)).await.expect("no fault").expect("charged");
+            store
+                .reserve(&reserve(&id, 10))
+                .await
+                .expect("no fault")
+                .expect("held");
+            let done = store
+                .commit(&commit(&id, 5))
+                .await
+                .expect("no fault")
+                .expect("charged");
             assert!(done.mark.position > last, "a settlement is in the outbox");
             last = done.mark.position;
             let batch = store.outbox(done.mark.shard).await.expect("no fault");
@@ -96,7 +155,11 @@ fn a_mark_says_what_the_ledger_must_have_reached() {
                 assert!(rest.from >= last && rest.entries.is_empty());
             }
             // A repeated answer is durable only once its first answer is.
-            let again = store.commit(&commit(&id, 5)).await.expect("no fault").expect("replayed");
+            let again = store
+                .commit(&commit(&id, 5))
+                .await
+                .expect("no fault")
+                .expect("replayed");
             assert!(again.value.replayed && again.mark.position >= last);
         }
     });
@@ -106,16 +169,44 @@ fn a_mark_says_what_the_ledger_must_have_reached() {
 fn what_changed_nothing_says_nothing() {
     on_every_backend(async |backend| {
         let Fixture { store, .. } = acme_on_500(backend).await;
-        store.reserve(&reserve("r1", 60)).await.expect("no fault").expect("held");
-        store.release(&release("r1")).await.expect("no fault").expect("released");
+        store
+            .reserve(&reserve("r1", 60))
+            .await
+            .expect("no fault")
+            .expect("held");
+        store
+            .release(&release("r1"))
+            .await
+            .expect("no fault")
+            .expect("released");
         let batch = store.outbox(0).await.expect("no fault");
         store.trim(0, batch.to).await.expect("no fault");
-        store.balance(&acme()).await.expect("no fault").expect("loaded");
-        let denied = store.reserve(&reserve("r2", 501)).await.expect("no fault").expect("answered");
+        store
+            .balance(&acme())
+            .await
+            .expect("no fault")
+            .expect("loaded");
+        let denied = store
+            .reserve(&reserve("r2", 501))
+            .await
+            .expect("no fault")
+            .expect("answered");
         assert!(denied.value.result.is_err());
-        store.reserve(&reserve("r1", 60)).await.expect("no fault").expect("replayed");
-        store.release(&release("r1")).await.expect("no fault").expect("replayed");
-        store.commit(&commit("r1", 5)).await.expect("no fault").expect_err("it was released");
+        store
+            .reserve(&reserve("r1", 60))
+            .await
+            .expect("no fault")
+            .expect("replayed");
+        store
+            .release(&release("r1"))
+            .await
+            .expect("no fault")
+            .expect("replayed");
+        store
+            .commit(&commit("r1", 5))
+            .await
+            .expect("no fault")
+            .expect_err("it was released");
         let nothing = store.outbox(0).await.expect("no fault");
         assert_eq!(said(&nothing), (batch.to, batch.to, vec![], vec![]));
     });
@@ -124,7 +215,10 @@ fn what_changed_nothing_says_nothing() {
 #[test]
 fn every_shard_has_its_own() {
     on_every_backend(async |backend| {
-        let setup = Setup { shards: 8, ..Setup::default() };
+        let setup = Setup {
+            shards: 8,
+            ..Setup::default()
+        };
         let fixture = backend.start(setup).await;
         let store = &fixture.store;
         assert_eq!(store.shards(), 8);
@@ -140,7 +234,11 @@ fn every_shard_has_its_own() {
             used += usize::from(!batch.entries.is_empty());
             seen += batch.entries.len();
             for entry in &batch.entries {
-                let done = store.balance(&entry.account_id).await.expect("no fault").expect("ok");
+                let done = store
+                    .balance(&entry.account_id)
+                    .await
+                    .expect("no fault")
+                    .expect("ok");
                 assert_eq!(done.mark.shard, shard, "an account stays in one shard");
             }
         }

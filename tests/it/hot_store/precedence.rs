@@ -48,7 +48,10 @@ fn refusals_in_their_order() {
 fn an_unknown_account_comes_first() {
     on_every_backend(async |backend| {
         let store = backend.start(Setup::default()).await.store;
-        let answer = store.reserve(&commands::reserve("r1", 1)).await.expect("no fault");
+        let answer = store
+            .reserve(&commands::reserve("r1", 1))
+            .await
+            .expect("no fault");
         assert_eq!(answer.err(), Some(Refusal::NotLoaded));
     });
 }

@@ -29,7 +29,11 @@ impl Render for Reserved {
 impl Render for Committed {
     fn render(&self) -> String {
         let view = self.reservation.render();
-        let text = format!("{} | {view} {}", receipt(&self.receipt), short(&self.balance));
+        let text = format!(
+            "{} | {view} {}",
+            receipt(&self.receipt),
+            short(&self.balance)
+        );
         let text = flagged(text, "replayed", self.replayed);
         match &self.next_hold_denial {
             Some(next) => format!("{text} next {}", denial(next)),
@@ -41,7 +45,11 @@ impl Render for Committed {
 impl Render for Released {
     fn render(&self) -> String {
         let view = self.reservation.render();
-        let text = format!("returned={} | {view} {}", self.returned, short(&self.balance));
+        let text = format!(
+            "returned={} | {view} {}",
+            self.returned,
+            short(&self.balance)
+        );
         flagged(text, "replayed", self.replayed)
     }
 }
@@ -91,7 +99,11 @@ impl Render for ReservationView {
     fn render(&self) -> String {
         let state = self.state.map_or("dry", |state| state.name());
         let text = format!("{state} held={}", self.held);
-        if self.charged > 0 { format!("{text} charged={}", self.charged) } else { text }
+        if self.charged > 0 {
+            format!("{text} charged={}", self.charged)
+        } else {
+            text
+        }
     }
 }
 
@@ -111,8 +123,15 @@ pub fn refusal(refusal: &Refusal) -> String {
 }
 
 fn denial(denial: &Denial) -> String {
-    let Denial { reason, required, available } = denial;
-    format!("denied {} required={required} available={available}", reason.name())
+    let Denial {
+        reason,
+        required,
+        available,
+    } = denial;
+    format!(
+        "denied {} required={required} available={available}",
+        reason.name()
+    )
 }
 
 fn receipt(receipt: &Receipt) -> String {
@@ -136,9 +155,17 @@ fn receipt(receipt: &Receipt) -> String {
 
 fn short(balance: &Balance) -> String {
     let text = format!("available={}", balance.available);
-    if balance.debt > 0 { format!("{text} debt={}", balance.debt) } else { text }
+    if balance.debt > 0 {
+        format!("{text} debt={}", balance.debt)
+    } else {
+        text
+    }
 }
 
 fn flagged(text: String, flag: &str, is_set: bool) -> String {
-    if is_set { format!("{text} {flag}") } else { text }
+    if is_set {
+        format!("{text} {flag}")
+    } else {
+        text
+    }
 }

@@ -36,11 +36,27 @@ use crate::support::{
 /// Runs one row; panics with its name and line where an answer differs.
 pub async fn run(backend: &dyn Backend, name: &str, script: &str) {
     let fixture = backend.start(Setup::default()).await;
-    let mut lines = script.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
+    let mut lines = script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .peekable();
     let absorb = lines.next_if(|line| *line == "absorb").is_some();
-    let overage = if absorb { OveragePolicy::Absorb } else { OveragePolicy::Debt };
-    open(&fixture, &acme(), create(plan("starter", 500), overage, Setup::default().now)).await;
-    let mut run = Run { fixture, changes: 1 };
+    let overage = if absorb {
+        OveragePolicy::Absorb
+    } else {
+        OveragePolicy::Debt
+    };
+    open(
+        &fixture,
+        &acme(),
+        create(plan("starter", 500), overage, Setup::default().now),
+    )
+    .await;
+    let mut run = Run {
+        fixture,
+        changes: 1,
+    };
     for line in lines {
         let (asked, expected) = match line.split_once("->") {
             Some((asked, expected)) => (asked.trim(), Some(expected)),
@@ -55,7 +71,12 @@ pub async fn run(backend: &dyn Backend, name: &str, script: &str) {
                 cycle: Cycle::at(ended.anchor, ended.now),
                 plan: plan(ended.plan_id.as_str(), ended.allowance),
             };
-            run.fixture.store.renew(&renewal).await.expect("no fault").expect("a renewal");
+            run.fixture
+                .store
+                .renew(&renewal)
+                .await
+                .expect("no fault")
+                .expect("a renewal");
             answer = run.line(&words).await;
         }
         let told = answer.unwrap_or_else(|refusal| render::refusal(&refusal));
@@ -64,8 +85,17 @@ pub async fn run(backend: &dyn Backend, name: &str, script: &str) {
             assert_eq!(told, expected, "{} | {name} | {line}", backend.name());
         }
     }
-    let broken = run.fixture.store.broken_invariants(10).await.expect("no fault");
-    assert!(broken.is_empty(), "{} | {name} | {broken:?}", backend.name());
+    let broken = run
+        .fixture
+        .store
+        .broken_invariants(10)
+        .await
+        .expect("no fault");
+    assert!(
+        broken.is_empty(),
+        "{} | {name} | {broken:?}",
+        backend.name()
+    );
 }
 
 struct Run {
@@ -78,7 +108,9 @@ impl Run {
         let store = self.fixture.store.clone();
         match words.verb {
             "wait" => {
-                self.fixture.clock.advance(Duration::from_millis(words.number(0)));
+                self.fixture
+                    .clock
+                    .advance(Duration::from_millis(words.number(0)));
                 Ok(String::new())
             }
             "reserve" => done(store.reserve(&reserve_of(words)).await),
@@ -87,7 +119,14 @@ impl Run {
                 let id = reservation_id(words.word(0));
                 let known = store.reservation(&acme(), &id).await.expect("no fault")?;
                 let known = known.value.is_some();
-                done(store.commit(&Commit { known, ..commit_of(words) }).await)
+                done(
+                    store
+                        .commit(&Commit {
+                            known,
+                            ..commit_of(words)
+                        })
+                        .await,
+                )
             }
             "release" => done(store.release(&release(words.word(0))).await),
             "charge" => {
@@ -101,8 +140,14 @@ impl Run {
                 done(store.reservation(&acme(), &id).await)
             }
             "sweep" => {
-                let swept = store.sweep(words.number(0) as usize).await.expect("no fault");
-                Ok(format!("expired={} forgotten={}", swept.expired, swept.forgotten))
+                let swept = store
+                    .sweep(words.number(0) as usize)
+                    .await
+                    .expect("no fault");
+                Ok(format!(
+                    "expired={} forgotten={}",
+                    swept.expired, swept.forgotten
+                ))
             }
             "grant" | "void" | "status" | "plan" => {
                 let change = self.change_of(words).await;
@@ -122,14 +167,20 @@ impl Run {
                 let grant_id = GrantId::new(words.word(0)).expect("an id");
                 ChangeBody::Void { grant_id, reason }
             }
-            "status" => ChangeBody::SetStatus { status: status(words.word(0)), reason },
+            "status" => ChangeBody::SetStatus {
+                status: status(words.word(0)),
+                reason,
+            },
             "plan" => {
                 let at_renewal = match (words.has("now"), words.has("later")) {
                     (true, _) => Some(false),
                     (false, true) => Some(true),
                     (false, false) => None,
                 };
-                ChangeBody::ChangePlan { plan: plan(words.word(0), words.number(1)), at_renewal }
+                ChangeBody::ChangePlan {
+                    plan: plan(words.word(0), words.number(1)),
+                    at_renewal,
+                }
             }
             _ => return granting(number, self.grant_of(words).await),
         };
@@ -160,7 +211,9 @@ fn reserve_of(words: &Words<'_>) -> Reserve {
         min_credits: words.option("min").map(credits),
         ttl_ms,
         effective_ttl_ms: ttl_ms.unwrap_or(TTL_MS),
-        action: words.option("mode").map_or(made.action, |mode: String| action(&mode)),
+        action: words
+            .option("mode")
+            .map_or(made.action, |mode: String| action(&mode)),
         dry_run: words.has("dry"),
         ..made
     }
@@ -168,7 +221,10 @@ fn reserve_of(words: &Words<'_>) -> Reserve {
 
 fn extend_of(words: &Words<'_>) -> Extend {
     let made = extend(words.word(0), words.word(1), words.number(2));
-    Extend { ttl_ms: words.option("ttl"), ..made }
+    Extend {
+        ttl_ms: words.option("ttl"),
+        ..made
+    }
 }
 
 fn commit_of(words: &Words<'_>) -> Commit {
@@ -176,7 +232,11 @@ fn commit_of(words: &Words<'_>) -> Commit {
     let request = CommitRequest {
         keep_open: words.has("open"),
         next_hold: credits(words.option("next").unwrap_or(0)),
-        outcome: if words.has("cancelled") { Outcome::Cancelled } else { Outcome::Succeeded },
+        outcome: if words.has("cancelled") {
+            Outcome::Cancelled
+        } else {
+            Outcome::Succeeded
+        },
         ..made.request
     };
     Commit { request, ..made }
@@ -184,7 +244,9 @@ fn commit_of(words: &Words<'_>) -> Commit {
 
 fn status(name: &str) -> Status {
     let all = [Status::Active, Status::Suspended, Status::Closed];
-    *all.iter().find(|status| status.name() == name).expect("a status")
+    *all.iter()
+        .find(|status| status.name() == name)
+        .expect("a status")
 }
 
 fn kind(name: &str) -> GrantKind {
@@ -205,11 +267,16 @@ struct Words<'a> {
 impl<'a> Words<'a> {
     fn new(text: &'a str) -> Self {
         let mut words = text.split_whitespace();
-        Words { verb: words.next().expect("a verb"), rest: words.collect() }
+        Words {
+            verb: words.next().expect("a verb"),
+            rest: words.collect(),
+        }
     }
 
     fn word(&self, place: usize) -> &'a str {
-        self.rest.get(place).unwrap_or_else(|| panic!("{} needs word {place}", self.verb))
+        self.rest
+            .get(place)
+            .unwrap_or_else(|| panic!("{} needs word {place}", self.verb))
     }
 
     fn number(&self, place: usize) -> u64 {
@@ -221,7 +288,10 @@ impl<'a> Words<'a> {
     }
 
     fn option<T: FromStr>(&self, key: &str) -> Option<T> {
-        let value = self.rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
+        let value = self
+            .rest
+            .iter()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
         Some(value.parse().ok().expect("a value"))
     }
 }

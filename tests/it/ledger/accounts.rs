@@ -18,7 +18,11 @@ use super::{
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 fn promo(id: &str, amount: u64, expires_at: Timestamp) -> Grant {
-    Grant { kind: GrantKind::Promo, expires_at: Some(expires_at), ..pack(id, amount) }
+    Grant {
+        kind: GrantKind::Promo,
+        expires_at: Some(expires_at),
+        ..pack(id, amount)
+    }
 }
 
 pub async fn an_account_has_its_live_grants(backend: Box<dyn Backend>) {
@@ -32,7 +36,12 @@ pub async fn an_account_has_its_live_grants(backend: Box<dyn Backend>) {
     world.reserve("acme", "r2", 40);
     world.flush().await;
     let acme = account_id("acme");
-    let stored = world.ledger.account(&acme, world.now).await.unwrap().unwrap();
+    let stored = world
+        .ledger
+        .account(&acme, world.now)
+        .await
+        .unwrap()
+        .unwrap();
     let left: Vec<_> = stored
         .grants
         .iter()
@@ -40,10 +49,25 @@ pub async fn an_account_has_its_live_grants(backend: Box<dyn Backend>) {
         .collect();
     // Of the used-up grants only the present plan's is there; holds are not the ledger's.
     assert_eq!(left, [("plan:1", 0, 0), ("pack-2", 100, 0)]);
-    let gone = world.ledger.grant(&acme, &grant_id("plan:0")).await.unwrap().unwrap();
+    let gone = world
+        .ledger
+        .grant(&acme, &grant_id("plan:0"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((gone.used, gone.remaining()), (500, 0));
-    assert_eq!(world.ledger.grant(&acme, &grant_id("none")).await.unwrap(), None);
-    assert_eq!(world.ledger.account(&account_id("none"), world.now).await.unwrap(), None);
+    assert_eq!(
+        world.ledger.grant(&acme, &grant_id("none")).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        world
+            .ledger
+            .account(&account_id("none"), world.now)
+            .await
+            .unwrap(),
+        None
+    );
     world.check().await;
 }
 
@@ -60,7 +84,11 @@ pub async fn accounts_are_paged_by_id(backend: Box<dyn Backend>) {
     let mut seen = Vec::new();
     let mut after: Option<AccountId> = None;
     loop {
-        let page = world.ledger.accounts(after.as_ref(), 7, world.now).await.unwrap();
+        let page = world
+            .ledger
+            .accounts(after.as_ref(), 7, world.now)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         for account in page {
@@ -83,7 +111,10 @@ pub async fn time_has_work_where_it_is_due(backend: Box<dyn Backend>) {
     world.grant("a", promo("promo-1", 10, tomorrow)).await;
     world.grant("used", promo("promo-1", 10, tomorrow)).await;
     world.charge("used", "c1", 10);
-    let close = Wanted::SetStatus { status: Status::Closed, reason: String::new() };
+    let close = Wanted::SetStatus {
+        status: Status::Closed,
+        reason: String::new(),
+    };
     world.change("closed", None, close).await;
     world.flush().await;
     let due = async |world: &World, max| world.ledger.due(world.now, max).await.unwrap();
@@ -98,7 +129,9 @@ pub async fn time_has_work_where_it_is_due(backend: Box<dyn Backend>) {
     let monthly = [account_id("a"), account_id("b"), account_id("used")];
     assert_eq!(due(&world, 10).await, monthly);
     assert_eq!(due(&world, 2).await.len(), 2);
-    ["a", "b", "used"].into_iter().for_each(|name| world.renew(name));
+    ["a", "b", "used"]
+        .into_iter()
+        .for_each(|name| world.renew(name));
     world.check().await;
     assert_eq!(due(&world, 10).await, []);
 }
@@ -123,21 +156,46 @@ pub async fn reservations_are_kept_until_they_are_forgotten(backend: Box<dyn Bac
     }
     assert_eq!(all[1].expires_at, START.plus_millis(TTL_MS));
     let after = (account_id("acme"), reservation_id("r2"));
-    assert_eq!(world.ledger.reservations(Some(&after), 1).await.unwrap(), all[2..3]);
+    assert_eq!(
+        world.ledger.reservations(Some(&after), 1).await.unwrap(),
+        all[2..3]
+    );
     world.forget("acme", "r3");
     world.flush().await;
-    assert_eq!(world.ledger.reservations(Some(&after), 10).await.unwrap(), all[3..]);
+    assert_eq!(
+        world.ledger.reservations(Some(&after), 10).await.unwrap(),
+        all[3..]
+    );
     world.check().await;
 }
 
 pub async fn catalogues_are_kept_by_version(backend: Box<dyn Backend>) {
     let ledger = backend.ledger();
-    let one = StoredCatalog { version: "1".to_owned(), yaml: "a: 1".to_owned() };
-    let two = StoredCatalog { version: "2".to_owned(), yaml: "a: 2".to_owned() };
-    let changed = StoredCatalog { yaml: "a: 3".to_owned(), ..one.clone() };
+    let one = StoredCatalog {
+        version: "1".to_owned(),
+        yaml: "a: 1".to_owned(),
+    };
+    let two = StoredCatalog {
+        version: "2".to_owned(),
+        yaml: "a: 2".to_owned(),
+    };
+    let changed = StoredCatalog {
+        yaml: "a: 3".to_owned(),
+        ..one.clone()
+    };
     assert!(ledger.put_catalog(&one, START).await.unwrap());
-    assert!(ledger.put_catalog(&one, START.plus_millis(5)).await.unwrap());
-    assert!(ledger.put_catalog(&two, START.plus_millis(9)).await.unwrap());
+    assert!(
+        ledger
+            .put_catalog(&one, START.plus_millis(5))
+            .await
+            .unwrap()
+    );
+    assert!(
+        ledger
+            .put_catalog(&two, START.plus_millis(9))
+            .await
+            .unwrap()
+    );
     assert!(!ledger.put_catalog(&changed, START).await.unwrap());
     assert_eq!(ledger.catalogs().await.unwrap(), [one, two]);
 }

@@ -42,38 +42,79 @@ pub async fn corruption_is_found(backend: Box<dyn Backend>) {
     world.check().await;
     // Each one is undone by its second statement.
     let corruptions = [
-        (1, "UPDATE grants SET used = used + 10000 WHERE grant_id = 'pack-1'",
-            "UPDATE grants SET used = used - 10000 WHERE grant_id = 'pack-1'"),
-        (4, "UPDATE grants SET used = used - 1 WHERE account_id = 'b' AND grant_id = 'plan:0'",
-            "UPDATE grants SET used = used + 1 WHERE account_id = 'b' AND grant_id = 'plan:0'"),
-        (4, "UPDATE accounts SET sequence = sequence + 1 WHERE account_id = 'b'",
-            "UPDATE accounts SET sequence = sequence - 1 WHERE account_id = 'b'"),
-        (4, "UPDATE accounts SET debt = debt + 1 WHERE account_id = 'b'",
-            "UPDATE accounts SET debt = debt - 1 WHERE account_id = 'b'"),
-        (4, "UPDATE accounts SET plan_id = 'pro' WHERE account_id = 'b'",
-            "UPDATE accounts SET plan_id = 'starter' WHERE account_id = 'b'"),
-        (4, "UPDATE entries SET sequence = 999 WHERE account_id = 'b' AND sequence = 3",
-            "UPDATE entries SET sequence = 3 WHERE account_id = 'b' AND sequence = 999"),
-        (4, "UPDATE entries SET credits = credits + 1 WHERE account_id = 'b' AND sequence = 3",
-            "UPDATE entries SET credits = credits - 1 WHERE account_id = 'b' AND sequence = 3"),
-        (4, "UPDATE entries SET account_id = 'd' WHERE account_id = 'b'",
-            "UPDATE entries SET account_id = 'b' WHERE account_id = 'd'"),
-        (5, "UPDATE entries SET ends = 1 WHERE account_id = 'b' AND reservation_id = 'r1'",
+        (
+            1,
+            "UPDATE grants SET used = used + 10000 WHERE grant_id = 'pack-1'",
+            "UPDATE grants SET used = used - 10000 WHERE grant_id = 'pack-1'",
+        ),
+        (
+            4,
+            "UPDATE grants SET used = used - 1 WHERE account_id = 'b' AND grant_id = 'plan:0'",
+            "UPDATE grants SET used = used + 1 WHERE account_id = 'b' AND grant_id = 'plan:0'",
+        ),
+        (
+            4,
+            "UPDATE accounts SET sequence = sequence + 1 WHERE account_id = 'b'",
+            "UPDATE accounts SET sequence = sequence - 1 WHERE account_id = 'b'",
+        ),
+        (
+            4,
+            "UPDATE accounts SET debt = debt + 1 WHERE account_id = 'b'",
+            "UPDATE accounts SET debt = debt - 1 WHERE account_id = 'b'",
+        ),
+        (
+            4,
+            "UPDATE accounts SET plan_id = 'pro' WHERE account_id = 'b'",
+            "UPDATE accounts SET plan_id = 'starter' WHERE account_id = 'b'",
+        ),
+        (
+            4,
+            "UPDATE entries SET sequence = 999 WHERE account_id = 'b' AND sequence = 3",
+            "UPDATE entries SET sequence = 3 WHERE account_id = 'b' AND sequence = 999",
+        ),
+        (
+            4,
+            "UPDATE entries SET credits = credits + 1 WHERE account_id = 'b' AND sequence = 3",
+            "UPDATE entries SET credits = credits - 1 WHERE account_id = 'b' AND sequence = 3",
+        ),
+        (
+            4,
+            "UPDATE entries SET account_id = 'd' WHERE account_id = 'b'",
+            "UPDATE entries SET account_id = 'b' WHERE account_id = 'd'",
+        ),
+        (
+            5,
+            "UPDATE entries SET ends = 1 WHERE account_id = 'b' AND reservation_id = 'r1'",
             "UPDATE entries SET ends = 0 WHERE account_id = 'b' AND reservation_id = 'r1'
-             AND slot = 1"),
-        (6, "UPDATE accounts SET applied_change = last_change + 1 WHERE account_id = 'b'",
-            "UPDATE accounts SET applied_change = last_change WHERE account_id = 'b'"),
-        (6, "UPDATE changes SET number = 99 WHERE account_id = 'b' AND number = 2",
-            "UPDATE changes SET number = 2 WHERE account_id = 'b' AND number = 99"),
-        (1, "UPDATE reservations SET body = replace(body, '\"credits\":25', '\"credits\":9999')",
-            "UPDATE reservations SET body = replace(body, '\"credits\":9999', '\"credits\":25')"),
-        (5, "UPDATE reservations SET body = replace(body, '\"charged\":700', '\"charged\":701')",
-            "UPDATE reservations SET body = replace(body, '\"charged\":701', '\"charged\":700')"),
+             AND slot = 1",
+        ),
+        (
+            6,
+            "UPDATE accounts SET applied_change = last_change + 1 WHERE account_id = 'b'",
+            "UPDATE accounts SET applied_change = last_change WHERE account_id = 'b'",
+        ),
+        (
+            6,
+            "UPDATE changes SET number = 99 WHERE account_id = 'b' AND number = 2",
+            "UPDATE changes SET number = 2 WHERE account_id = 'b' AND number = 99",
+        ),
+        (
+            1,
+            "UPDATE reservations SET body = replace(body, '\"credits\":25', '\"credits\":9999')",
+            "UPDATE reservations SET body = replace(body, '\"credits\":9999', '\"credits\":25')",
+        ),
+        (
+            5,
+            "UPDATE reservations SET body = replace(body, '\"charged\":700', '\"charged\":701')",
+            "UPDATE reservations SET body = replace(body, '\"charged\":701', '\"charged\":700')",
+        ),
     ];
     for (invariant, corrupt, restore) in corruptions {
         backend.tamper(corrupt).await;
         let findings = world.ledger.audit(100).await.unwrap();
-        let found = findings.iter().any(|finding| finding.invariant == invariant);
+        let found = findings
+            .iter()
+            .any(|finding| finding.invariant == invariant);
         assert!(found, "{corrupt}: {findings:?}");
         assert_eq!(world.ledger.audit(1).await.unwrap().len(), 1);
         backend.tamper(restore).await;

@@ -19,12 +19,18 @@ use super::{
 
 fn grant_request(account: &str, grant: Grant) -> ChangeRequest {
     let key = format!("grant:{}", grant.id);
-    let wanted = Wanted::Grant { grant: Box::new(grant), reason: String::new() };
+    let wanted = Wanted::Grant {
+        grant: Box::new(grant),
+        reason: String::new(),
+    };
     request(account, Some(&key), wanted)
 }
 
 fn void(grant: &str) -> Wanted {
-    Wanted::Void { grant_id: grant_id(grant), reason: "fraud".to_owned() }
+    Wanted::Void {
+        grant_id: grant_id(grant),
+        reason: "fraud".to_owned(),
+    }
 }
 
 async fn submit(world: &World, request: ChangeRequest) -> Submitted {
@@ -34,17 +40,43 @@ async fn submit(world: &World, request: ChangeRequest) -> Submitted {
 pub async fn numbers_have_no_gaps(backend: Box<dyn Backend>) {
     let world = World::with_acme(backend.ledger()).await;
     for number in 2..=6 {
-        let status = if number % 2 == 0 { Status::Suspended } else { Status::Active };
-        let wanted = Wanted::SetStatus { status, reason: String::new() };
-        assert_eq!(new(submit(&world, request("acme", None, wanted)).await).number, number);
+        let status = if number % 2 == 0 {
+            Status::Suspended
+        } else {
+            Status::Active
+        };
+        let wanted = Wanted::SetStatus {
+            status,
+            reason: String::new(),
+        };
+        assert_eq!(
+            new(submit(&world, request("acme", None, wanted)).await).number,
+            number
+        );
         let missing = request("acme", None, void("none"));
-        assert!(matches!(submit(&world, missing).await, Submitted::Refused(_)));
+        assert!(matches!(
+            submit(&world, missing).await,
+            Submitted::Refused(_)
+        ));
     }
     let acme = account_id("acme");
     let changes = world.ledger.changes(&acme, 3, 2).await.unwrap();
-    assert_eq!(changes.iter().map(|change| change.number).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(
+        changes
+            .iter()
+            .map(|change| change.number)
+            .collect::<Vec<_>>(),
+        [3, 4]
+    );
     assert_eq!(world.ledger.changes(&acme, 7, 9).await.unwrap(), []);
-    assert_eq!(world.ledger.changes(&account_id("none"), 1, 9).await.unwrap(), []);
+    assert_eq!(
+        world
+            .ledger
+            .changes(&account_id("none"), 1, 9)
+            .await
+            .unwrap(),
+        []
+    );
 }
 
 pub async fn a_key_is_taken_once(backend: Box<dyn Backend>) {
@@ -53,20 +85,39 @@ pub async fn a_key_is_taken_once(backend: Box<dyn Backend>) {
     let mut asked = grant_request("acme", pack("pack-1", 100));
     asked.payload = vec![field("kind", "pack"), field("pack_id", "small")];
     let change = new(submit(&world, asked.clone()).await);
-    assert_eq!(submit(&world, asked.clone()).await, Submitted::Known(change.clone()));
-    let conflict = |name: &str| Submitted::Conflict { field: name.to_owned() };
+    assert_eq!(
+        submit(&world, asked.clone()).await,
+        Submitted::Known(change.clone())
+    );
+    let conflict = |name: &str| Submitted::Conflict {
+        field: name.to_owned(),
+    };
     let mut other = asked.clone();
     other.payload = vec![field("kind", "promo"), field("pack_id", "large")];
     assert_eq!(submit(&world, other.clone()).await, conflict("kind"));
     other.payload = vec![field("kind", "pack")];
     assert_eq!(submit(&world, other.clone()).await, conflict("pack_id"));
-    other.payload = vec![field("kind", "pack"), field("priority", "7"), field("pack_id", "small")];
+    other.payload = vec![
+        field("kind", "pack"),
+        field("priority", "7"),
+        field("pack_id", "small"),
+    ];
     assert_eq!(submit(&world, other).await, conflict("priority"));
     // Another account's keys are its own.
     let creation = request("other", None, Wanted::Create(world.creation(10)));
     new(submit(&world, creation.clone()).await);
-    assert!(matches!(submit(&world, creation).await, Submitted::Known(_)));
-    new(submit(&world, ChangeRequest { account_id: account_id("other"), ..asked }).await);
+    assert!(matches!(
+        submit(&world, creation).await,
+        Submitted::Known(_)
+    ));
+    new(submit(
+        &world,
+        ChangeRequest {
+            account_id: account_id("other"),
+            ..asked
+        },
+    )
+    .await);
     let again = request("acme", Some("again"), Wanted::Create(world.creation(10)));
     assert_eq!(submit(&world, again).await, conflict("account_id"));
 }
@@ -75,15 +126,29 @@ pub async fn what_is_missing_is_refused(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     let refused = |refusal| Submitted::Refused(refusal);
     let asked = grant_request("nobody", pack("pack-1", 1));
-    assert_eq!(submit(&world, asked).await, refused(SubmitRefusal::AccountNotFound));
+    assert_eq!(
+        submit(&world, asked).await,
+        refused(SubmitRefusal::AccountNotFound)
+    );
     let asked = request("acme", None, void("pack-1"));
-    assert_eq!(submit(&world, asked.clone()).await, refused(SubmitRefusal::GrantNotFound));
+    assert_eq!(
+        submit(&world, asked.clone()).await,
+        refused(SubmitRefusal::GrantNotFound)
+    );
     new(submit(&world, grant_request("acme", pack("pack-1", 1))).await);
     new(submit(&world, asked).await);
     new(submit(&world, request("acme", None, void("plan:0"))).await);
     let asked = request("acme", None, refund("r1", 0));
-    assert_eq!(submit(&world, asked).await, refused(SubmitRefusal::NothingSettled));
-    for change in world.ledger.changes(&account_id("acme"), 2, 10).await.unwrap() {
+    assert_eq!(
+        submit(&world, asked).await,
+        refused(SubmitRefusal::NothingSettled)
+    );
+    for change in world
+        .ledger
+        .changes(&account_id("acme"), 2, 10)
+        .await
+        .unwrap()
+    {
         world.apply(&change);
     }
     world.check().await;
@@ -95,16 +160,25 @@ pub async fn a_refund_is_split_and_bounded(backend: Box<dyn Backend>) {
     world.grant("acme", pack("pack-1", 100)).await;
     world.charge("acme", "c1", 560);
     world.flush().await;
-    let change = world.change("acme", Some("refund:1"), refund("c1", 70)).await;
-    let ChangeBody::Refund(first) = &change.body else { panic!("{change:?}") };
-    let parts: Vec<_> =
-        first.parts.iter().map(|part| (part.grant.id.as_str(), part.credits)).collect();
+    let change = world
+        .change("acme", Some("refund:1"), refund("c1", 70))
+        .await;
+    let ChangeBody::Refund(first) = &change.body else {
+        panic!("{change:?}")
+    };
+    let parts: Vec<_> = first
+        .parts
+        .iter()
+        .map(|part| (part.grant.id.as_str(), part.credits))
+        .collect();
     assert_eq!(parts, [("pack-1", 60), ("plan:0", 10)]);
     assert_eq!(first.parts[0].grant.used, 60);
     let too_much = request("acme", None, refund("c1", 491));
     let refused = SubmitRefusal::RefundTooMuch { refundable: 490 };
     assert_eq!(submit(&world, too_much).await, Submitted::Refused(refused));
-    world.change("acme", Some("refund:2"), refund("c1", 0)).await;
+    world
+        .change("acme", Some("refund:2"), refund("c1", 0))
+        .await;
     let nothing = request("acme", None, refund("c1", 0));
     let refused = SubmitRefusal::RefundTooMuch { refundable: 0 };
     assert_eq!(submit(&world, nothing).await, Submitted::Refused(refused));
@@ -150,7 +224,9 @@ pub async fn a_refund_of_nothing_says_so(backend: Box<dyn Backend>) {
     assert_eq!(submit(&world, asked).await, Submitted::Refused(refused));
     // What became debt is taken off the debt first.
     let change = world.change("acme", None, refund("owed", 30)).await;
-    let ChangeBody::Refund(owed) = &change.body else { panic!("{change:?}") };
+    let ChangeBody::Refund(owed) = &change.body else {
+        panic!("{change:?}")
+    };
     assert_eq!((owed.of_debt, owed.parts[0].credits), (10, 20));
     world.check().await;
     assert_eq!(world.available("acme"), 20);
@@ -160,17 +236,38 @@ pub async fn credits_stay_in_range(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     let refused = Submitted::Refused(SubmitRefusal::OutOfRange);
     let half = MAX_CREDITS / 2;
-    let too_rich = request("rich", None, Wanted::Create(world.creation(MAX_CREDITS + 1)));
+    let too_rich = request(
+        "rich",
+        None,
+        Wanted::Create(world.creation(MAX_CREDITS + 1)),
+    );
     assert_eq!(submit(&world, too_rich).await, refused);
     world.grant("acme", pack("pack-1", half)).await;
     // What waits to be applied counts.
     new(submit(&world, grant_request("acme", pack("pack-2", half - 600))).await);
-    assert_eq!(submit(&world, grant_request("acme", pack("pack-3", 102))).await, refused);
-    let pro = |allowance| Wanted::ChangePlan { plan: plan("pro", allowance), at_renewal: None };
-    assert_eq!(submit(&world, request("acme", None, pro(602))).await, refused);
+    assert_eq!(
+        submit(&world, grant_request("acme", pack("pack-3", 102))).await,
+        refused
+    );
+    let pro = |allowance| Wanted::ChangePlan {
+        plan: plan("pro", allowance),
+        at_renewal: None,
+    };
+    assert_eq!(
+        submit(&world, request("acme", None, pro(602))).await,
+        refused
+    );
     new(submit(&world, request("acme", None, pro(601))).await);
-    assert_eq!(submit(&world, grant_request("acme", pack("pack-3", 1))).await, refused);
-    for change in world.ledger.changes(&account_id("acme"), 3, 10).await.unwrap() {
+    assert_eq!(
+        submit(&world, grant_request("acme", pack("pack-3", 1))).await,
+        refused
+    );
+    for change in world
+        .ledger
+        .changes(&account_id("acme"), 3, 10)
+        .await
+        .unwrap()
+    {
         world.apply(&change);
     }
     world.check().await;
@@ -181,7 +278,9 @@ pub async fn grants_are_bounded(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     world.charge("acme", "c1", 500);
     for number in 1..GRANTS_MAX {
-        world.grant("acme", pack(&format!("pack-{number}"), 10)).await;
+        world
+            .grant("acme", pack(&format!("pack-{number}"), 10))
+            .await;
         if number % 50 == 0 {
             world.flush().await;
         }
@@ -204,7 +303,9 @@ pub async fn a_grant_id_is_taken_once(backend: Box<dyn Backend>) {
     world.grant("acme", pack("pack-1", 10)).await;
     let mut again = grant_request("acme", pack("pack-1", 10));
     again.key = Some("another".to_owned());
-    let conflict = Submitted::Conflict { field: "grant_id".to_owned() };
+    let conflict = Submitted::Conflict {
+        field: "grant_id".to_owned(),
+    };
     assert_eq!(submit(&world, again.clone()).await, conflict);
     world.flush().await;
     assert_eq!(submit(&world, again).await, conflict);
@@ -220,9 +321,17 @@ pub async fn unapplied_changes_are_listed(backend: Box<dyn Backend>) {
     assert_eq!(world.ledger.unapplied(10).await.unwrap(), both);
     assert_eq!(world.ledger.unapplied(1).await.unwrap(), both[..1]);
     // It is there before it is applied, and is nobody's work but the applier's.
-    let young = world.ledger.account(&account_id("young"), world.now).await.unwrap().unwrap();
+    let young = world
+        .ledger
+        .account(&account_id("young"), world.now)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((young.sequence, young.head.applied_change), (0, 0));
-    assert_eq!(young, world.creation(10).blank_account(&account_id("young")));
+    assert_eq!(
+        young,
+        world.creation(10).blank_account(&account_id("young"))
+    );
     world.apply(&change);
     world.flush().await;
     assert_eq!(world.ledger.unapplied(10).await.unwrap(), both[1..]);

@@ -27,7 +27,11 @@ async fn cost(world: &World, reservation: &str) -> i64 {
         ..EntryFilter::default()
     };
     let page = world.ledger.entries(&filter, None, 100).await.unwrap();
-    -page.entries.iter().map(|recorded| recorded.entry.credits).sum::<i64>()
+    -page
+        .entries
+        .iter()
+        .map(|recorded| recorded.entry.credits)
+        .sum::<i64>()
 }
 
 pub async fn a_duplicate_of_an_ended_settlement_is_reversed_whole(backend: Box<dyn Backend>) {
@@ -94,7 +98,12 @@ pub async fn a_forgotten_reservation_that_is_charged_in_steps(backend: Box<dyn B
     for (used, keep_open) in [(20, true), (30, true), (60, true), (80, false)] {
         world.commit("acme", "r1", used, keep_open);
         let settled = world.flush().await;
-        reversed.push(settled.reversals.first().map_or(0, |change| as_refund(change).credits()));
+        reversed.push(
+            settled
+                .reversals
+                .first()
+                .map_or(0, |change| as_refund(change).credits()),
+        );
     }
     assert_eq!(reversed, [20, 10, 15, 0]);
     world.check().await;
@@ -129,12 +138,23 @@ pub async fn a_settlement_after_the_end_is_a_duplicate(backend: Box<dyn Backend>
     world.commit("acme", "r1", 30, true);
     world.commit("acme", "r1", 70, false);
     let settled = world.flush().await;
-    let credits: Vec<u64> =
-        settled.reversals.iter().map(|change| as_refund(change).credits()).collect();
+    let credits: Vec<u64> = settled
+        .reversals
+        .iter()
+        .map(|change| as_refund(change).credits())
+        .collect();
     assert_eq!(credits, [30, 40]);
     world.check().await;
     assert_eq!(world.available("acme"), 455);
-    let filter = EntryFilter { kinds: vec![EntryKind::Refund], ..EntryFilter::default() };
-    let refunds = world.ledger.entries(&filter, None, 10).await.unwrap().entries;
+    let filter = EntryFilter {
+        kinds: vec![EntryKind::Refund],
+        ..EntryFilter::default()
+    };
+    let refunds = world
+        .ledger
+        .entries(&filter, None, 10)
+        .await
+        .unwrap()
+        .entries;
     assert_eq!(refunds.len(), 2);
 }

@@ -27,7 +27,10 @@ async fn list(world: &World, filter: EntryFilter) -> Vec<(String, u64)> {
     let mut whole = pages(world, &filter, 1000).await;
     assert_eq!(whole.len(), 1);
     let name = |recorded: Recorded| {
-        (recorded.entry.account_id.to_string(), recorded.entry.sequence)
+        (
+            recorded.entry.account_id.to_string(),
+            recorded.entry.sequence,
+        )
     };
     whole.remove(0).into_iter().map(name).collect()
 }
@@ -44,13 +47,19 @@ pub async fn entries_are_paged_newest_first(backend: Box<dyn Backend>) {
         }
     }
     world.flush().await;
-    let acme = EntryFilter { account_id: Some(account_id("acme")), ..EntryFilter::default() };
+    let acme = EntryFilter {
+        account_id: Some(account_id("acme")),
+        ..EntryFilter::default()
+    };
     for (filter, count) in [(acme, 11), (EntryFilter::default(), 22)] {
         let whole = pages(&world, &filter, 100).await.concat();
         assert_eq!(whole.len(), count);
         for size in [1, 2, 5, 11, 22] {
             let cut = pages(&world, &filter, size).await;
-            assert!(cut.iter().all(|page| page.len() <= size && !page.is_empty()));
+            assert!(
+                cut.iter()
+                    .all(|page| page.len() <= size && !page.is_empty())
+            );
             assert_eq!(cut.concat(), whole);
         }
         let newest = |pair: &[Recorded]| {
@@ -60,9 +69,23 @@ pub async fn entries_are_paged_newest_first(backend: Box<dyn Backend>) {
                     || newer.entry.sequence > older.entry.sequence)
         };
         assert!(whole.windows(2).all(newest));
-        assert!(whole.iter().all(|recorded| recorded.recorded_at >= recorded.entry.occurred_at));
+        assert!(
+            whole
+                .iter()
+                .all(|recorded| recorded.recorded_at >= recorded.entry.occurred_at)
+        );
     }
-    for text in ["", "e", "12", "e-1", "e+1", "e01", "eF", "e1x", "e11111111111111111"] {
+    for text in [
+        "",
+        "e",
+        "12",
+        "e-1",
+        "e+1",
+        "e01",
+        "eF",
+        "e1x",
+        "e11111111111111111",
+    ] {
         PageToken::new(text).unwrap_err();
     }
 }
@@ -80,25 +103,55 @@ pub async fn entries_are_filtered(backend: Box<dyn Backend>) {
     let acme = Some(account_id("acme"));
     let all = EntryFilter::default();
     let entries = |pairs: &[(&str, u64)]| -> Vec<(String, u64)> {
-        pairs.iter().map(|(account, sequence)| ((*account).to_owned(), *sequence)).collect()
+        pairs
+            .iter()
+            .map(|(account, sequence)| ((*account).to_owned(), *sequence))
+            .collect()
     };
-    let of_c1 = EntryFilter { reservation_id: Some(reservation_id("c1")), ..all.clone() };
-    assert_eq!(list(&world, of_c1.clone()).await, entries(&[("other", 2), ("acme", 2)]));
-    let of_acme = EntryFilter { account_id: acme.clone(), ..of_c1 };
+    let of_c1 = EntryFilter {
+        reservation_id: Some(reservation_id("c1")),
+        ..all.clone()
+    };
+    assert_eq!(
+        list(&world, of_c1.clone()).await,
+        entries(&[("other", 2), ("acme", 2)])
+    );
+    let of_acme = EntryFilter {
+        account_id: acme.clone(),
+        ..of_c1
+    };
     assert_eq!(list(&world, of_acme).await, entries(&[("acme", 2)]));
-    let chat = EntryFilter { conversation_id: Some("chat-2".to_owned()), ..all.clone() };
-    assert_eq!(list(&world, chat.clone()).await, entries(&[("other", 2), ("acme", 3)]));
-    let of_acme = EntryFilter { account_id: acme, ..chat };
+    let chat = EntryFilter {
+        conversation_id: Some("chat-2".to_owned()),
+        ..all.clone()
+    };
+    assert_eq!(
+        list(&world, chat.clone()).await,
+        entries(&[("other", 2), ("acme", 3)])
+    );
+    let of_acme = EntryFilter {
+        account_id: acme,
+        ..chat
+    };
     assert_eq!(list(&world, of_acme).await, entries(&[("acme", 3)]));
-    let grants = EntryFilter { kinds: vec![EntryKind::Grant, EntryKind::Void], ..all.clone() };
-    assert_eq!(list(&world, grants).await, entries(&[("other", 1), ("acme", 1)]));
+    let grants = EntryFilter {
+        kinds: vec![EntryKind::Grant, EntryKind::Void],
+        ..all.clone()
+    };
+    assert_eq!(
+        list(&world, grants).await,
+        entries(&[("other", 1), ("acme", 1)])
+    );
     let middle = EntryFilter {
         from: Some(START.plus_millis(10)),
         until: Some(START.plus_millis(20)),
         ..all.clone()
     };
     assert_eq!(list(&world, middle).await, entries(&[("acme", 2)]));
-    let none = EntryFilter { conversation_id: Some("chat-3".to_owned()), ..all };
+    let none = EntryFilter {
+        conversation_id: Some("chat-3".to_owned()),
+        ..all
+    };
     assert_eq!(list(&world, none).await, []);
 }
 
@@ -109,7 +162,9 @@ pub async fn a_conversation_has_its_refunds(backend: Box<dyn Backend>) {
     world.now = START.plus_millis(1000);
     world.conversation = "chat-2".to_owned();
     world.charge("acme", "c2", 5);
-    world.change("acme", Some("refund:1"), refund("c1", 8)).await;
+    world
+        .change("acme", Some("refund:1"), refund("c1", 8))
+        .await;
     world.flush().await;
     // One whose settlement comes in the same batch.
     world.forget("acme", "c2");

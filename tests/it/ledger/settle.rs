@@ -35,9 +35,21 @@ pub async fn a_batch_is_settled_once(backend: Box<dyn Backend>) {
     world.charge("acme", "c1", 10);
     let batch = [world.take_batch()];
     let first = world.ledger.settle(&batch, world.now).await.unwrap();
-    assert_eq!(first, Settled { entries: 1, ..Settled::default() });
+    assert_eq!(
+        first,
+        Settled {
+            entries: 1,
+            ..Settled::default()
+        }
+    );
     let again = world.ledger.settle(&batch, world.now).await.unwrap();
-    assert_eq!(again, Settled { cursor_conflict: true, ..Settled::default() });
+    assert_eq!(
+        again,
+        Settled {
+            cursor_conflict: true,
+            ..Settled::default()
+        }
+    );
     assert_eq!(world.ledger.cursors().await.unwrap(), [(0, batch[0].to)]);
     world.check().await;
 }
@@ -65,13 +77,25 @@ pub async fn a_gap_is_a_fault_that_names_the_account(backend: Box<dyn Backend>) 
     let whole = world.take_batch();
     let mut lacking = whole.clone();
     lacking.entries.remove(0);
-    let fault = world.ledger.settle(&[lacking], world.now).await.unwrap_err();
+    let fault = world
+        .ledger
+        .settle(&[lacking], world.now)
+        .await
+        .unwrap_err();
     assert!(fault.to_string().contains("account acme"), "{fault}");
     let mut torn = whole.clone();
     torn.entries[1].sequence += 1;
     let fault = world.ledger.settle(&[torn], world.now).await.unwrap_err();
     assert!(fault.to_string().contains("account acme"), "{fault}");
-    assert_eq!(world.ledger.settle(&[whole], world.now).await.unwrap().entries, 2);
+    assert_eq!(
+        world
+            .ledger
+            .settle(&[whole], world.now)
+            .await
+            .unwrap()
+            .entries,
+        2
+    );
     world.check().await;
 }
 
@@ -80,11 +104,19 @@ pub async fn an_unknown_account_is_a_fault(backend: Box<dyn Backend>) {
     world.charge("acme", "c1", 10);
     let mut strange = world.take_batch();
     strange.entries[0].account_id = account_id("nobody");
-    let fault = world.ledger.settle(&[strange.clone()], world.now).await.unwrap_err();
+    let fault = world
+        .ledger
+        .settle(&[strange.clone()], world.now)
+        .await
+        .unwrap_err();
     assert!(fault.to_string().contains("account nobody"), "{fault}");
     strange.entries[0].account_id = account_id("acme");
     strange.entries[0].moves[0].grant_id = grant_id("unknown");
-    let fault = world.ledger.settle(&[strange], world.now).await.unwrap_err();
+    let fault = world
+        .ledger
+        .settle(&[strange], world.now)
+        .await
+        .unwrap_err();
     assert!(fault.to_string().contains("grant unknown"), "{fault}");
 }
 
@@ -94,18 +126,36 @@ pub async fn batches_of_a_shard_must_follow_each_other(backend: Box<dyn Backend>
     let first = world.take_batch();
     world.charge("acme", "c2", 10);
     let second = world.take_batch();
-    let other = OutboxBatch { shard: 3, from: 0, to: 7, ..OutboxBatch::default() };
+    let other = OutboxBatch {
+        shard: 3,
+        from: 0,
+        to: 7,
+        ..OutboxBatch::default()
+    };
     let wrong = [second.clone(), first.clone()];
     world.ledger.settle(&wrong, world.now).await.unwrap_err();
     let right = [first, second.clone(), other];
-    assert_eq!(world.ledger.settle(&right, world.now).await.unwrap().entries, 2);
-    assert_eq!(world.ledger.cursors().await.unwrap(), [(0, second.to), (3, 7)]);
+    assert_eq!(
+        world
+            .ledger
+            .settle(&right, world.now)
+            .await
+            .unwrap()
+            .entries,
+        2
+    );
+    assert_eq!(
+        world.ledger.cursors().await.unwrap(),
+        [(0, second.to), (3, 7)]
+    );
     world.check().await;
 }
 
 pub async fn large_batches_are_settled_whole(backend: Box<dyn Backend>) {
     let mut world = World::new(backend.ledger());
-    let names: Vec<String> = (0..300).map(|number| format!("account-{number:03}")).collect();
+    let names: Vec<String> = (0..300)
+        .map(|number| format!("account-{number:03}"))
+        .collect();
     for name in &names {
         world.create(name, 1000).await;
     }
@@ -119,7 +169,10 @@ pub async fn large_batches_are_settled_whole(backend: Box<dyn Backend>) {
     let settled = world.flush().await;
     assert_eq!(settled.entries, 1200);
     world.check().await;
-    assert_eq!(world.ledger.reservations(None, 1000).await.unwrap().len(), 900);
+    assert_eq!(
+        world.ledger.reservations(None, 1000).await.unwrap().len(),
+        900
+    );
 }
 
 pub async fn a_failed_batch_leaves_nothing(backend: Box<dyn Backend>) {
@@ -132,9 +185,15 @@ pub async fn a_failed_batch_leaves_nothing(backend: Box<dyn Backend>) {
     world.charge("acme", "c1", 10);
     let whole = world.take_batch();
     let mut lacking = whole.clone();
-    lacking.entries.retain(|entry| entry.account_id == account_id("other"));
+    lacking
+        .entries
+        .retain(|entry| entry.account_id == account_id("other"));
     lacking.entries[0].sequence += 5;
-    world.ledger.settle(&[lacking], world.now).await.unwrap_err();
+    world
+        .ledger
+        .settle(&[lacking], world.now)
+        .await
+        .unwrap_err();
     assert_eq!(world.ledger.cursors().await.unwrap(), cursors);
     assert_eq!(world.ledger.reservations(None, 10).await.unwrap(), []);
     world.ledger.settle(&[whole], world.now).await.unwrap();

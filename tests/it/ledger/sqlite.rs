@@ -26,14 +26,22 @@ impl File {
     }
 
     async fn sql(&self, sql: &str) {
-        let options = SqliteConnectOptions::new().filename(self.path()).create_if_missing(true);
+        let options = SqliteConnectOptions::new()
+            .filename(self.path())
+            .create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
     }
 
     fn empty() -> File {
-        File { folder: tempfile::tempdir().unwrap(), ledger: None }
+        File {
+            folder: tempfile::tempdir().unwrap(),
+            ledger: None,
+        }
     }
 
     async fn open(&self) -> Result<SqliteLedger, OpenError> {
@@ -80,8 +88,15 @@ async fn a_reader_sees_what_a_writer_settles() {
     for round in 0..20 {
         world.charge("acme", &format!("charge-{round}"), 3);
         world.flush().await;
-        let seen = reader.account(&account_id("acme"), world.now).await.unwrap().unwrap();
-        assert_eq!(seen.sequence, world.books[&account_id("acme")].account().sequence);
+        let seen = reader
+            .account(&account_id("acme"), world.now)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            seen.sequence,
+            world.books[&account_id("acme")].account().sequence
+        );
         assert_eq!(reader.audit(10).await.unwrap(), []);
     }
     let creation = request("other", None, Wanted::Create(world.creation(10)));
@@ -92,7 +107,9 @@ async fn a_reader_sees_what_a_writer_settles() {
 #[tokio::test]
 async fn a_reader_needs_a_ledger() {
     let file = File::empty();
-    let error = SqliteLedger::open_read_only(&file.path()).await.unwrap_err();
+    let error = SqliteLedger::open_read_only(&file.path())
+        .await
+        .unwrap_err();
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");
 }
 
@@ -103,17 +120,32 @@ async fn a_newer_version_is_left_alone() {
     file.sql("PRAGMA user_version = 7").await;
     for error in [
         file.open().await.unwrap_err(),
-        SqliteLedger::open_read_only(&file.path()).await.unwrap_err(),
+        SqliteLedger::open_read_only(&file.path())
+            .await
+            .unwrap_err(),
     ] {
-        assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                OpenError::Newer {
+                    found: 7,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_no_ledger_is_left_alone() {
     let file = File::empty();
-    std::fs::write(file.path(), "not a database, but long enough to have a header".repeat(40))
-        .unwrap();
+    std::fs::write(
+        file.path(),
+        "not a database, but long enough to have a header".repeat(40),
+    )
+    .unwrap();
     let error = file.open().await.unwrap_err();
     assert!(matches!(error, OpenError::NotADatabase { .. }), "{error}");
 
@@ -128,7 +160,9 @@ async fn what_is_no_ledger_is_left_alone() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_not_writable() {
     let file = File::empty();
-    let error = SqliteLedger::open(&file.path().join("none/ledger.db")).await.unwrap_err();
+    let error = SqliteLedger::open(&file.path().join("none/ledger.db"))
+        .await
+        .unwrap_err();
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error}");
 }
 

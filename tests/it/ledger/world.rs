@@ -46,7 +46,10 @@ pub fn credits(number: u64) -> Credits {
 }
 
 pub fn plan(id: &str, allowance: u64) -> PlanTerm {
-    PlanTerm { id: PlanId::new(id).unwrap(), allowance }
+    PlanTerm {
+        id: PlanId::new(id).unwrap(),
+        allowance,
+    }
 }
 
 pub fn pack(id: &str, amount: u64) -> Grant {
@@ -121,10 +124,22 @@ impl World {
 
     /// Closes the ledger and opens it again.
     pub async fn reopen(self, backend: &mut dyn Backend) -> World {
-        let World { ledger, now, books, conversation, batch } = self;
+        let World {
+            ledger,
+            now,
+            books,
+            conversation,
+            batch,
+        } = self;
         drop(ledger);
         backend.reopen().await;
-        World { ledger: backend.ledger(), now, books, conversation, batch }
+        World {
+            ledger: backend.ledger(),
+            now,
+            books,
+            conversation,
+            batch,
+        }
     }
 
     pub fn creation(&self, allowance: u64) -> Create {
@@ -140,7 +155,8 @@ impl World {
     pub async fn create(&mut self, account: &str, allowance: u64) {
         let creation = self.creation(allowance);
         let id = account_id(account);
-        self.books.insert(id.clone(), Book::new(creation.blank_account(&id), []));
+        self.books
+            .insert(id.clone(), Book::new(creation.blank_account(&id), []));
         self.change(account, None, Wanted::Create(creation)).await;
     }
 
@@ -155,13 +171,18 @@ impl World {
     /// Submits and applies a pack.
     pub async fn grant(&mut self, account: &str, grant: Grant) {
         let key = format!("grant:{}", grant.id);
-        let wanted = Wanted::Grant { grant: Box::new(grant), reason: "bought".to_owned() };
+        let wanted = Wanted::Grant {
+            grant: Box::new(grant),
+            reason: "bought".to_owned(),
+        };
         self.change(account, Some(&key), wanted).await;
     }
 
     pub fn apply(&mut self, change: &Change) {
         let id = change.account_id.clone();
-        self.step(&id, |book, now, effects| book.apply(change, now, effects).unwrap());
+        self.step(&id, |book, now, effects| {
+            book.apply(change, now, effects).unwrap()
+        });
     }
 
     pub fn reserve(&mut self, account: &str, reservation: &str, held: u64) {
@@ -178,8 +199,9 @@ impl World {
             dry_run: false,
         };
         let id = command.account_id.clone();
-        let reserved =
-            self.step(&id, |book, now, effects| book.reserve(&command, now, effects).unwrap());
+        let reserved = self.step(&id, |book, now, effects| {
+            book.reserve(&command, now, effects).unwrap()
+        });
         reserved.result.unwrap();
     }
 
@@ -210,14 +232,20 @@ impl World {
             rate_card_version: Arc::from("v1"),
             effective_ttl_ms: TTL_MS,
         };
-        self.step(&id, |book, now, effects| book.commit(&command, now, effects).unwrap())
+        self.step(&id, |book, now, effects| {
+            book.commit(&command, now, effects).unwrap()
+        })
     }
 
     pub fn release(&mut self, account: &str, reservation: &str) {
         let id = account_id(account);
-        let command =
-            Release { account_id: id.clone(), reservation_id: reservation_id(reservation) };
-        self.step(&id, |book, now, effects| book.release(&command, now, effects).unwrap());
+        let command = Release {
+            account_id: id.clone(),
+            reservation_id: reservation_id(reservation),
+        };
+        self.step(&id, |book, now, effects| {
+            book.release(&command, now, effects).unwrap()
+        });
     }
 
     /// Charges, whatever the balance.
@@ -233,7 +261,9 @@ impl World {
             rate_card_version: Arc::from("v1"),
             force: true,
         };
-        self.step(&id, |book, now, effects| book.charge(&command, now, effects).unwrap())
+        self.step(&id, |book, now, effects| {
+            book.charge(&command, now, effects).unwrap()
+        })
     }
 
     /// Moves to the account's next cycle and renews it.
@@ -254,11 +284,17 @@ impl World {
     pub fn forget(&mut self, account: &str, reservation: &str) {
         let id = account_id(account);
         let (book, lost) = (&self.books[&id], reservation_id(reservation));
-        let others: Vec<_> =
-            book.reservations().filter(|known| known.id != lost).cloned().collect();
+        let others: Vec<_> = book
+            .reservations()
+            .filter(|known| known.id != lost)
+            .cloned()
+            .collect();
         let mut account = book.account().clone();
         for draw in &book.reservation(&lost).unwrap().holds {
-            let grant = account.grants.iter_mut().find(|grant| grant.id == draw.grant_id);
+            let grant = account
+                .grants
+                .iter_mut()
+                .find(|grant| grant.id == draw.grant_id);
             grant.unwrap().held -= draw.credits;
         }
         self.books.insert(id.clone(), Book::new(account, others));
@@ -276,7 +312,11 @@ impl World {
     /// Settles what the ledger does not have yet, and applies the reversals.
     pub async fn flush(&mut self) -> Settled {
         let batch = self.take_batch();
-        let settled = self.ledger.settle(&[batch.clone()], self.now).await.unwrap();
+        let settled = self
+            .ledger
+            .settle(&[batch.clone()], self.now)
+            .await
+            .unwrap();
         assert!(!settled.cursor_conflict);
         assert_eq!(settled.entries, batch.entries.len());
         for change in &settled.reversals {
@@ -286,7 +326,9 @@ impl World {
     }
 
     pub fn available(&self, account: &str) -> u64 {
-        self.books[&account_id(account)].account().available(self.now)
+        self.books[&account_id(account)]
+            .account()
+            .available(self.now)
     }
 
     /// Checks that the ledger has what the books have, and finds nothing wrong with itself.
@@ -301,7 +343,14 @@ impl World {
             assert_eq!(stored.worth(), hot.worth(), "{id}");
             for grant in &hot.grants {
                 let kept = self.ledger.grant(id, &grant.id).await.unwrap().unwrap();
-                assert_eq!(kept, Grant { held: 0, ..grant.clone() }, "{id}");
+                assert_eq!(
+                    kept,
+                    Grant {
+                        held: 0,
+                        ..grant.clone()
+                    },
+                    "{id}"
+                );
             }
         }
         let findings = self.ledger.audit(10).await.unwrap();

@@ -14,17 +14,29 @@ use super::{Fixture, commands::acme};
 
 /// A plan of some allowance.
 pub fn plan(id: &str, allowance: u64) -> PlanTerm {
-    PlanTerm { id: PlanId::new(id).expect("an id"), allowance }
+    PlanTerm {
+        id: PlanId::new(id).expect("an id"),
+        allowance,
+    }
 }
 
 /// A new account, subscribed at `at`.
 pub fn create(plan: PlanTerm, overage: OveragePolicy, at: Timestamp) -> Create {
-    Create { plan, subscribed_at: at, cycle: Cycle::at(at, at), overage }
+    Create {
+        plan,
+        subscribed_at: at,
+        cycle: Cycle::at(at, at),
+        overage,
+    }
 }
 
 /// A change of the account that a suite talks about.
 pub fn change(number: u64, body: ChangeBody) -> Change {
-    Change { account_id: acme(), number, body }
+    Change {
+        account_id: acme(),
+        number,
+        body,
+    }
 }
 
 /// A grant of some credits that is active from `from` on and never expires.
@@ -46,7 +58,13 @@ pub fn grant(id: &str, kind: GrantKind, amount: u64, from: Timestamp) -> Grant {
 
 /// A change that adds a grant.
 pub fn granting(number: u64, grant: Grant) -> Change {
-    change(number, ChangeBody::Grant { grant: Box::new(grant), reason: String::new() })
+    change(
+        number,
+        ChangeBody::Grant {
+            grant: Box::new(grant),
+            reason: String::new(),
+        },
+    )
 }
 
 /// Puts an account into a store, with its first change applied.
@@ -54,7 +72,15 @@ pub async fn open(fixture: &Fixture, id: &AccountId, create: Create) {
     let store = &fixture.store;
     store.load(create.blank_account(id)).await.expect("a load");
     let body = ChangeBody::Create(create);
-    let first = Change { account_id: id.clone(), number: 1, body };
-    let done = store.apply(&first).await.expect("no fault").expect("no refusal");
+    let first = Change {
+        account_id: id.clone(),
+        number: 1,
+        body,
+    };
+    let done = store
+        .apply(&first)
+        .await
+        .expect("no fault")
+        .expect("no refusal");
     assert!(done.value.now, "the account was there already");
 }

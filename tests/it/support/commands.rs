@@ -36,7 +36,10 @@ pub fn credits(credits: u64) -> Credits {
 
 /// An action of a mode.
 pub fn action(mode: &str) -> Arc<Action> {
-    Arc::new(Action { mode: mode.to_owned(), ..Action::default() })
+    Arc::new(Action {
+        mode: mode.to_owned(),
+        ..Action::default()
+    })
 }
 
 /// Holds all of some credits.
@@ -89,13 +92,20 @@ pub fn commit(id: &str, amount: u64) -> Commit {
 /// A commit that more will follow.
 pub fn commit_open(id: &str, amount: u64, next_hold: u64) -> Commit {
     let last = commit(id, amount);
-    let request = CommitRequest { keep_open: true, next_hold: credits(next_hold), ..last.request };
+    let request = CommitRequest {
+        keep_open: true,
+        next_hold: credits(next_hold),
+        ..last.request
+    };
     Commit { request, ..last }
 }
 
 /// Gives a hold back.
 pub fn release(id: &str) -> Release {
-    Release { account_id: acme(), reservation_id: reservation_id(id) }
+    Release {
+        account_id: acme(),
+        reservation_id: reservation_id(id),
+    }
 }
 
 /// Charges at once.

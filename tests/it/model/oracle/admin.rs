@@ -24,7 +24,10 @@ impl Oracle {
             self.time_passes()?;
         }
         if change.number < next {
-            return Ok(Applied { now: false, balance: self.balance() });
+            return Ok(Applied {
+                now: false,
+                balance: self.balance(),
+            });
         }
         self.changes = change.number;
         let line = match &change.body {
@@ -34,32 +37,53 @@ impl Oracle {
             }
             ChangeBody::Grant { grant, reason } => {
                 let made = self.add_lot(grant);
-                Line { reason: reason.clone(), ..self.line_of(EntryKind::Grant, made) }
+                Line {
+                    reason: reason.clone(),
+                    ..self.line_of(EntryKind::Grant, made)
+                }
             }
             ChangeBody::SetStatus { status, reason } => {
                 let lost = self.set_status(*status);
-                Line { reason: reason.clone(), ..self.line_lost(EntryKind::Status, lost) }
+                Line {
+                    reason: reason.clone(),
+                    ..self.line_lost(EntryKind::Status, lost)
+                }
             }
             ChangeBody::Void { grant_id, reason } => {
                 let lost = self.void(&grant_id.to_string());
-                Line { reason: reason.clone(), ..self.line_lost(EntryKind::Void, lost) }
+                Line {
+                    reason: reason.clone(),
+                    ..self.line_lost(EntryKind::Void, lost)
+                }
             }
             ChangeBody::ChangePlan { plan, at_renewal } => self.change_plan(plan, *at_renewal),
             ChangeBody::Refund(refund) => self.refund(refund, change.number),
         };
-        self.note(Line { change: Some(change.number), ..line });
+        self.note(Line {
+            change: Some(change.number),
+            ..line
+        });
         self.pay_debt();
-        Ok(Applied { now: true, balance: self.balance() })
+        Ok(Applied {
+            now: true,
+            balance: self.balance(),
+        })
     }
 
     fn line_of(&self, kind: EntryKind, parts: Vec<Part>) -> Line {
         let credits = signed(sum(&parts));
-        Line { parts, ..self.line(kind, credits) }
+        Line {
+            parts,
+            ..self.line(kind, credits)
+        }
     }
 
     fn line_lost(&self, kind: EntryKind, parts: Vec<Part>) -> Line {
         let credits = -signed(sum(&parts));
-        Line { parts, ..self.line(kind, credits) }
+        Line {
+            parts,
+            ..self.line(kind, credits)
+        }
     }
 
     fn add_plan_lot(&mut self, plan: &PlanTerm, cycle: Cycle) -> Vec<Part> {
@@ -147,7 +171,10 @@ impl Oracle {
         self.lot_mut(&id).amount = lot.amount - left + new_left;
         let mut parts = Vec::new();
         add(&mut parts, &id, new_left.abs_diff(left));
-        Line { parts, ..self.line(EntryKind::PlanChange, signed(new_left) - signed(left)) }
+        Line {
+            parts,
+            ..self.line(EntryKind::PlanChange, signed(new_left) - signed(left))
+        }
     }
 
     /// Off the debt where it is still owed, back to the lots that can take it, and the rest to
@@ -186,7 +213,9 @@ impl Oracle {
     /// What is refunded can be neither corrected nor refunded again.
     fn take_off_the_deal(&mut self, refund: &Refund) {
         let is_open = self.deal(&refund.reservation_id).is_some_and(|deal| {
-            deal.reports.last().is_some_and(|last| last.request.keep_open)
+            deal.reports
+                .last()
+                .is_some_and(|last| last.request.keep_open)
         });
         let deal = self.deal_mut(&refund.reservation_id);
         deal.refunded_early |= is_open;

@@ -16,7 +16,11 @@ impl Oracle {
             if let Some(deal) = self.deal(&command.reservation_id) {
                 same_reserve(deal, command)?;
                 let result = Ok(self.view(deal));
-                return Ok(Reserved { result, balance: self.balance(), replayed: true });
+                return Ok(Reserved {
+                    result,
+                    balance: self.balance(),
+                    replayed: true,
+                });
             }
         }
         let asked = command.credits.get();
@@ -26,8 +30,14 @@ impl Oracle {
             (1.., None) => asked,
             (1.., Some(min)) => min.get().clamp(1, asked),
         };
-        let result = self.room(asked, least).map(|credits| self.hold(command, credits));
-        Ok(Reserved { result, balance: self.balance(), replayed: false })
+        let result = self
+            .room(asked, least)
+            .map(|credits| self.hold(command, credits));
+        Ok(Reserved {
+            result,
+            balance: self.balance(),
+            replayed: false,
+        })
     }
 
     fn hold(&mut self, command: &Reserve, credits: u64) -> ReservationView {
@@ -54,7 +64,10 @@ impl Oracle {
         };
         let view = self.view(&deal);
         if command.dry_run {
-            return ReservationView { state: None, ..view };
+            return ReservationView {
+                state: None,
+                ..view
+            };
         }
         self.deals.push(deal);
         view
@@ -65,7 +78,10 @@ impl Oracle {
         let id = &command.reservation_id;
         self.expire_if_due(id);
         let deal = self.deal(id).ok_or(Refusal::ReservationNotFound)?;
-        let before = deal.extensions.iter().find(|known| known.id == command.extension_id);
+        let before = deal
+            .extensions
+            .iter()
+            .find(|known| known.id == command.extension_id);
         if let Some(known) = before {
             if known.add != command.add {
                 return conflict("add_credits");
@@ -74,7 +90,11 @@ impl Oracle {
                 return conflict("ttl");
             }
             let result = Ok(self.view(deal));
-            return Ok(Extended { result, balance: self.balance(), replayed: true });
+            return Ok(Extended {
+                result,
+                balance: self.balance(),
+                replayed: true,
+            });
         }
         if deal.state != State::Open {
             return Err(Refusal::NotOpen { state: deal.state });
@@ -84,7 +104,11 @@ impl Oracle {
         if add_credits > 0
             && let Err(denial) = self.room(add_credits, add_credits)
         {
-            return Ok(Extended { result: Err(denial), balance: self.balance(), replayed: false });
+            return Ok(Extended {
+                result: Err(denial),
+                balance: self.balance(),
+                replayed: false,
+            });
         }
         let parts = self.pick(add_credits);
         let now = self.now;
@@ -102,7 +126,11 @@ impl Oracle {
             ttl_ms: command.ttl_ms,
         });
         let result = Ok(self.view(self.deal(id).expect("it is there")));
-        Ok(Extended { result, balance: self.balance(), replayed: false })
+        Ok(Extended {
+            result,
+            balance: self.balance(),
+            replayed: false,
+        })
     }
 
     pub fn release(&mut self, command: &Release) -> Result<Released, Refusal> {
@@ -112,17 +140,31 @@ impl Oracle {
         let deal = self.deal(id).ok_or(Refusal::ReservationNotFound)?;
         if matches!(deal.state, State::Committed | State::Released) {
             let (reservation, returned) = (self.view(deal), deal.returned);
-            return Ok(Released { reservation, returned, balance: self.balance(), replayed: true });
+            return Ok(Released {
+                reservation,
+                returned,
+                balance: self.balance(),
+                replayed: true,
+            });
         }
         let has_commits = !deal.reports.is_empty();
         let (returned, lost) = self.return_hold(id);
         let deal = self.deal_mut(id);
-        deal.state = if has_commits { State::Committed } else { State::Released };
+        deal.state = if has_commits {
+            State::Committed
+        } else {
+            State::Released
+        };
         deal.returned = returned;
         self.note_expiry(lost);
         self.pay_debt();
         let reservation = self.view(self.deal(id).expect("it is there"));
-        Ok(Released { reservation, returned, balance: self.balance(), replayed: false })
+        Ok(Released {
+            reservation,
+            returned,
+            balance: self.balance(),
+            replayed: false,
+        })
     }
 }
 
@@ -130,7 +172,11 @@ impl Oracle {
 /// lost on the way and there is nothing to compare with.
 fn same_reserve(deal: &Deal, command: &Reserve) -> Result<(), Refusal> {
     let (amount, min_credits, ttl_ms) = match &deal.origin {
-        Origin::Reserve { amount, min_credits, ttl_ms } => (amount, min_credits, ttl_ms),
+        Origin::Reserve {
+            amount,
+            min_credits,
+            ttl_ms,
+        } => (amount, min_credits, ttl_ms),
         Origin::Charge { .. } => return conflict("reservation_id"),
         Origin::Commit { .. } => return Ok(()),
     };

@@ -59,7 +59,13 @@ impl Oracle {
         self.keep(id, keep_open, receipt.returned, next_hold_denial.clone());
         let reservation = self.view(self.deal(id).expect("known"));
         let balance = self.balance();
-        Ok(Committed { receipt, reservation, balance, replayed: false, next_hold_denial })
+        Ok(Committed {
+            receipt,
+            reservation,
+            balance,
+            replayed: false,
+            next_hold_denial,
+        })
     }
 
     /// A retry is answered as before; an older report than the last one changes nothing; what
@@ -70,18 +76,24 @@ impl Oracle {
         request: &CommitRequest,
     ) -> Result<Option<Committed>, Refusal> {
         if deal.state == State::Released {
-            return Err(Refusal::NotOpen { state: State::Released });
+            return Err(Refusal::NotOpen {
+                state: State::Released,
+            });
         }
         if matches!(deal.origin, Origin::Charge { .. }) {
             return conflict("reservation_id");
         }
-        let Some(last) = deal.reports.last() else { return Ok(None) };
+        let Some(last) = deal.reports.last() else {
+            return Ok(None);
+        };
         let (receipt, next_hold_denial, replayed) = if last.request == *request {
             (last.receipt.clone(), last.denial.clone(), true)
         } else if deal.state == State::Committed {
             // It was released after a partial commit, or this is another last commit.
             if last.request.keep_open {
-                return Err(Refusal::NotOpen { state: State::Committed });
+                return Err(Refusal::NotOpen {
+                    state: State::Committed,
+                });
             }
             let was = &last.request;
             let field = differing_amount(&was.amount, &request.amount, "usage")
@@ -96,7 +108,13 @@ impl Oracle {
         };
         let reservation = self.view(deal);
         let balance = self.balance();
-        Ok(Some(Committed { receipt, reservation, balance, replayed, next_hold_denial }))
+        Ok(Some(Committed {
+            receipt,
+            reservation,
+            balance,
+            replayed,
+            next_hold_denial,
+        }))
     }
 
     /// First the hold, then the active lots in order, then the account's policy. Answers what
@@ -169,7 +187,14 @@ impl Oracle {
             add(&mut back, &lot, elsewhere);
         }
         let worth = signed(sum(&back) + off_debt);
-        (Receipt { corrected: credits, draws: draws(&back), ..Receipt::default() }, worth)
+        (
+            Receipt {
+                corrected: credits,
+                draws: draws(&back),
+                ..Receipt::default()
+            },
+            worth,
+        )
     }
 
     /// Takes so much out of what a deal's lots paid, last paid first.
@@ -217,9 +242,16 @@ impl Oracle {
         receipt.sequence = self.journal.len() as u64 + 1;
         let last = !request.keep_open;
         let deal = self.deal_mut(id);
-        deal.reports.push(Report { request, receipt: receipt.clone(), denial: None });
+        deal.reports.push(Report {
+            request,
+            receipt: receipt.clone(),
+            denial: None,
+        });
         let number = deal.reports.len() as u32;
-        let parts = receipt.draws.iter().map(|draw| (draw.grant_id.to_string(), draw.credits));
+        let parts = receipt
+            .draws
+            .iter()
+            .map(|draw| (draw.grant_id.to_string(), draw.credits));
         self.note(Line {
             parts: parts.collect(),
             deal: Some(id.clone()),
@@ -245,13 +277,7 @@ impl Oracle {
         None
     }
 
-    fn keep(
-        &mut self,
-        id: &ReservationId,
-        keep_open: bool,
-        returned: u64,
-        denial: Option<Denial>,
-    ) {
+    fn keep(&mut self, id: &ReservationId, keep_open: bool, returned: u64, denial: Option<Denial>) {
         let now = self.now;
         let deal = self.deal_mut(id);
         if keep_open {
@@ -271,7 +297,9 @@ impl Oracle {
             state: State::Open,
             action: command.action.clone(),
             version: command.rate_card_version.clone(),
-            origin: Origin::Commit { amount: command.request.amount.clone() },
+            origin: Origin::Commit {
+                amount: command.request.amount.clone(),
+            },
             holds: Vec::new(),
             paid: Vec::new(),
             owed: 0,
@@ -292,7 +320,11 @@ impl Oracle {
         if let Some(deal) = self.deal(id) {
             same_charge(deal, command)?;
             let receipt = deal.reports[0].receipt.clone();
-            return Ok(Charged { result: Ok(receipt), balance: self.balance(), replayed: true });
+            return Ok(Charged {
+                result: Ok(receipt),
+                balance: self.balance(),
+                replayed: true,
+            });
         }
         let credits = command.credits.get();
         if self.debt + credits > MAX_CREDITS {
@@ -303,7 +335,11 @@ impl Oracle {
         if let Err(denial) = room
             && !forced
         {
-            return Ok(Charged { result: Err(denial), balance: self.balance(), replayed: false });
+            return Ok(Charged {
+                result: Err(denial),
+                balance: self.balance(),
+                replayed: false,
+            });
         }
         self.deals.push(self.charge_deal(command));
         let (mut receipt, worth) = self.pay(id, credits);
@@ -318,7 +354,11 @@ impl Oracle {
         };
         let receipt = self.report(id, request, receipt, 0, worth);
         self.pay_debt();
-        Ok(Charged { result: Ok(receipt), balance: self.balance(), replayed: false })
+        Ok(Charged {
+            result: Ok(receipt),
+            balance: self.balance(),
+            replayed: false,
+        })
     }
 
     fn charge_deal(&self, command: &Charge) -> Deal {
@@ -327,7 +367,10 @@ impl Oracle {
             state: State::Committed,
             action: command.action.clone(),
             version: command.rate_card_version.clone(),
-            origin: Origin::Charge { amount: command.amount.clone(), force: command.force },
+            origin: Origin::Charge {
+                amount: command.amount.clone(),
+                force: command.force,
+            },
             holds: Vec::new(),
             paid: Vec::new(),
             owed: 0,
@@ -347,14 +390,19 @@ fn is_older(report: &Amount, last: &Amount) -> bool {
     match (report, last) {
         (Amount::Credits(report), Amount::Credits(last)) => report < last,
         (Amount::Usage(report), Amount::Usage(last)) => {
-            report != last && report.iter().all(|(meter, quantity)| quantity <= last.get(meter))
+            report != last
+                && report
+                    .iter()
+                    .all(|(meter, quantity)| quantity <= last.get(meter))
         }
         (Amount::Credits(_), Amount::Usage(_)) | (Amount::Usage(_), Amount::Credits(_)) => false,
     }
 }
 
 fn same_charge(deal: &Deal, command: &Charge) -> Result<(), Refusal> {
-    let Origin::Charge { amount, force } = &deal.origin else { return conflict("charge_id") };
+    let Origin::Charge { amount, force } = &deal.origin else {
+        return conflict("charge_id");
+    };
     let field = differing_action(&deal.action, &command.action)
         .or_else(|| differing_amount(amount, &command.amount, "usage"))
         .or_else(|| (*force != command.force).then_some("force"));

@@ -1,0 +1,54 @@
+//! A ledger that a command reads by itself, while a server may be using it.
+
+use super::{exit::Exit, output::Failure};
+use crate::{
+    config::{Config, Flags, LedgerUrl},
+    ledger::sqlite::SqliteLedger,
+};
+
+/// Which ledger. It is only read, and may be in use.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LedgerArgs {
+    /// The ledger in this data folder
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+
+    /// This ledger, sqlite://PATH
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+}
+
+impl LedgerArgs {
+    /// Whether any ledger was named.
+    pub(crate) fn is_given(&self) -> bool {
+        self.data_dir.is_some() || self.ledger.is_some()
+    }
+
+    /// Where the ledger is, by the same rules as those of `serve`.
+    pub(crate) fn url(&self) -> Result<LedgerUrl, Failure> {
+        let flags = Flags {
+            data_dir: self.data_dir.clone(),
+            ledger: self.ledger.clone(),
+            ..Flags::default()
+        };
+        Ok(Config::load(&flags, std::iter::empty())?.ledger)
+    }
+
+    /// Opens it for reading.
+    pub(crate) async fn open(&self) -> Result<SqliteLedger, Failure> {
+        let url = self.url()?;
+        let LedgerUrl::Sqlite(path) = &url;
+        SqliteLedger::open_read_only(path)
+            .await
+            .map_err(|error| unreadable(&url, &error))
+    }
+}
+
+/// A ledger that can't be read.
+pub(crate) fn unreadable(url: &LedgerUrl, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        Exit::CantCreate,
+        format!("reading the ledger {url}: {error}"),
+    )
+    .hint("--data-dir or --ledger says where the ledger is")
+}
