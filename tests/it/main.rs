@@ -8,6 +8,7 @@
     reason = "a test that can't go on stops at once, in its helpers too, and says what it ran on"
 )]
 
+mod bench;
 mod cli;
 mod demo;
 mod faults;
