@@ -319,7 +319,9 @@ impl Running {
                 tokio::time::sleep(FLUSH_RETRY).await;
             }
         };
-        let flushed = tokio::time::timeout(self.drain_timeout, flush).await.is_ok();
+        let flushed = tokio::time::timeout(self.drain_timeout, flush)
+            .await
+            .is_ok();
         self.working.cancel();
         self.tasks.close();
         // What is left are loops between two steps; none of them holds anything.

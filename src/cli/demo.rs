@@ -83,9 +83,10 @@ pub async fn run(args: DemoArgs, output: Output) -> Result<Exit, Failure> {
     }
     let grpc = running.grpc_addr.to_string();
     drop(stage);
+    let stopped = running.stop().await;
     play.step("Stop the sidecar")
         .answer("calls finished, everything flushed")
-        .expect("stopped in time", true, running.stop().await);
+        .expect("stopped in time", true, stopped.drained && stopped.flushed);
 
     let (checks, differences) = (play.checks(), play.differences());
     let passed = differences == 0;
