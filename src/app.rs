@@ -297,26 +297,35 @@ fn roster(
     roster
 }
 
+/// How a sidecar stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Every call was finished; otherwise the last ones were cut at the deadline.
+    pub drained: bool,
+    /// The ledger has everything; otherwise what was not answered yet is lost with the process.
+    pub flushed: bool,
+}
+
 impl Running {
-    /// Stops: not serving, no new calls, open calls finish, everything is flushed. `false`: the
-    /// drain took longer than it may.
-    pub async fn stop(self) -> bool {
+    /// Stops: not serving, no new calls, open calls finish, everything is flushed. Each of the
+    /// two takes at most the drain's time: a peer that hangs must not cost the flush.
+    pub async fn stop(self) -> Stopped {
         self.readiness.set(CHECK_SERVING, false, "shutting down");
         self.serving.cancel();
-        let drain = async {
-            self.server.stopped().await;
+        let calls = tokio::time::timeout(self.drain_timeout, self.server.stopped());
+        let drained = calls.await.is_ok();
+        let flush = async {
             while !matches!(self.settler.step().await, Ok(workers::Progress::Done)) {
                 tokio::time::sleep(FLUSH_RETRY).await;
             }
         };
-        let drained = tokio::time::timeout(self.drain_timeout, drain)
+        let flushed = tokio::time::timeout(self.drain_timeout, flush)
             .await
             .is_ok();
         self.working.cancel();
         self.tasks.close();
-        let ended = tokio::time::timeout(self.drain_timeout, self.tasks.wait())
-            .await
-            .is_ok();
-        drained && ended
+        // What is left are loops between two steps; none of them holds anything.
+        let _ = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await;
+        Stopped { drained, flushed }
     }
 }

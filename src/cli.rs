@@ -6,6 +6,7 @@
 
 mod admin;
 mod amounts;
+mod bench;
 mod check;
 pub(crate) mod client;
 mod demo;
@@ -62,6 +63,9 @@ enum Command {
     Quota(quota::QuotaCommand),
     #[command(flatten)]
     Admin(admin::AdminCommand),
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BenchConstant(bench::constant::ConstantArgs),
     Demo(demo::DemoArgs),
     Reconcile(reconcile::ReconcileArgs),
 }
@@ -100,6 +104,8 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
+        Command::Bench(args) => bench::run(args, output).await,
+        Command::BenchConstant(args) => bench::constant::run(args).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::Reconcile(args) => reconcile::run(args, output).await,
     }

@@ -5,6 +5,7 @@
 //! until the ledger has what was answered. Every loop here is bounded.
 
 pub mod acks;
+mod answer;
 pub mod changes;
 pub mod error;
 mod pricing;
@@ -13,6 +14,7 @@ pub mod request;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+pub use self::answer::{ChargeAnswer, CommitAnswer, ReserveAnswer};
 use self::{
     acks::Acks,
     error::EnforceError,
@@ -26,10 +28,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         credits::Credits,
         cycle::Cycle,
-        decision::{
-            Balance, Charged, Committed, CycleEnded, Denial, Refusal, Released, ReservationView,
-            Reserved,
-        },
+        decision::{Balance, CycleEnded, Denial, Refusal, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
         rate_card::{OutcomeRule, Price},
         reservation,
@@ -74,37 +73,6 @@ pub struct Enforcer {
     catalogs: Arc<Catalogs>,
     acks: Arc<Acks>,
     options: EnforcerOptions,
-}
-
-/// The answer to a reserve or an extension, with what the caller can do with it.
-#[derive(Clone, Debug)]
-pub struct ReserveAnswer {
-    /// The decision.
-    pub reserved: Reserved,
-    /// How many output tokens the hold still pays for.
-    pub max_output_tokens: Option<u64>,
-    /// What the account's owner can do about a denial.
-    pub remedies: Vec<Remedy>,
-}
-
-/// The answer to a commit.
-#[derive(Clone, Debug)]
-pub struct CommitAnswer {
-    /// What it did.
-    pub committed: Committed,
-    /// How many output tokens the hold still pays for.
-    pub max_output_tokens: Option<u64>,
-    /// What can be done where `next_hold` was denied.
-    pub remedies: Vec<Remedy>,
-}
-
-/// The answer to a charge.
-#[derive(Clone, Debug)]
-pub struct ChargeAnswer {
-    /// What it did.
-    pub charged: Charged,
-    /// What can be done about a denial.
-    pub remedies: Vec<Remedy>,
 }
 
 type Step<'a, T> = Pin<Box<dyn Future<Output = Answer<T>> + Send + 'a>>;

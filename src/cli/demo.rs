@@ -83,9 +83,10 @@ pub async fn run(args: DemoArgs, output: Output) -> Result<Exit, Failure> {
     }
     let grpc = running.grpc_addr.to_string();
     drop(stage);
-    play.step("SIGTERM, as it were")
-        .answer("calls finished, everything flushed, stopped")
-        .expect("stopped in time", true, running.stop().await);
+    let stopped = running.stop().await;
+    play.step("Stop the sidecar")
+        .answer("calls finished, everything flushed")
+        .expect("stopped in time", true, stopped.drained && stopped.flushed);
 
     let (checks, differences) = (play.checks(), play.differences());
     let passed = differences == 0;
@@ -113,6 +114,7 @@ async fn perform(play: &mut Play, stage: &Stage, rows: &mut Vec<Row>) -> Result<
     morning::outcomes(play, stage).await?;
     limits::crowd(play, stage).await?;
     limits::vanished_client(play, stage).await?;
+    limits::short_balance(play, stage).await?;
     limits::cut_stream(play, stage).await?;
     empty::blocked(play, stage).await?;
     empty::debt(play, stage).await?;

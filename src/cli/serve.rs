@@ -53,17 +53,21 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     }
     output
         .progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
-    if running.stop().await {
-        Ok(Exit::Ok)
-    } else {
-        Err(Failure::new(
-            Exit::Internal,
-            format!(
-                "stopped after drain_timeout_ms, {} ms, with calls or entries left",
-                config.drain_timeout_ms
-            ),
-        ))
+    let stopped = running.stop().await;
+    if !stopped.drained {
+        tracing::warn!(
+            drain_timeout_ms = config.drain_timeout_ms,
+            "connections were still open at the end of the drain and were cut"
+        );
     }
+    if stopped.flushed {
+        return Ok(Exit::Ok);
+    }
+    Err(Failure::new(
+        Exit::Internal,
+        "stopped, but the ledger could not take everything in time",
+    )
+    .hint("what was answered with settle.ack = \"ledger\" is safe; the log says what failed"))
 }
 
 /// What it serves, where its data is, and what to try next.

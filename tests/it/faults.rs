@@ -240,7 +240,7 @@ async fn killed_under_load_at_random_moments_it_loses_and_doubles_nothing() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_holds_survive_a_kill_after_the_flush_interval() {
     let folder = tempfile::tempdir().unwrap();
     let mut sidecar = Sidecar::start(folder.path(), &["--set", "settle.flush_interval_ms=10"]);
@@ -279,7 +279,7 @@ async fn open_holds_survive_a_kill_after_the_flush_interval() {
     assert_eq!(again.balance.unwrap().held, 70);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_term_signal_ends_it_cleanly_and_keeps_everything() {
     let folder = tempfile::tempdir().unwrap();
     let slow_flush = ["--set", "settle.flush_interval_ms=3600000"];

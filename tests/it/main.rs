@@ -1,8 +1,18 @@
 //! Everything that is tested from outside, in one binary: one suite per seam and per face.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that can't go on stops at once, in its helpers too, and says what it ran on"
+)]
+
+mod bench;
 mod cli;
 mod demo;
 mod faults;
+mod grpc;
 mod hot_store;
 mod ledger;
 mod model;

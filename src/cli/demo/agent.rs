@@ -62,10 +62,10 @@ pub(super) async fn run(play: &mut Play, stage: &Stage) -> Result<(), Stopped> {
         let response = stage.commit(report).await?;
         let done = receipt(&response)?;
         let next = match keep_open {
-            true => format!("keep_open, next_hold {next_hold}"),
-            false => "the last one".to_owned(),
+            true => format!("next_hold {next_hold}"),
+            false => "the last".to_owned(),
         };
-        play.step(format!("Commit agent-1, step {number}: {next}"))
+        play.step(format!("Commit agent-1, step {number}, {next}"))
             .answer(format!(
                 "so far {}, charged {}",
                 words::exact(done),
@@ -104,9 +104,7 @@ async fn rounding(play: &mut Play, stage: &Stage, agent: pb::Action) -> Result<(
     )?;
     let charged = response.reservation.unwrap_or_default().charged;
     play.step("GetReservation agent-1")
-        .answer(format!(
-            "{charged} in all; rounded step by step it were {apart}"
-        ))
+        .answer(format!("{charged} in all; three roundings make {apart}"))
         .expect("charged in all", 28, charged)
         .expect("rounded step by step", 30, apart);
     Ok(())

@@ -8,7 +8,7 @@ use super::{
     stage::{Stage, answered, denied, granted, receipt},
     words::{self, SONNET, action, commit, reserve, tokens},
 };
-use crate::pb::{self, DenialReason, GrantKind};
+use crate::pb::{self, GrantKind};
 
 /// The webhook's order, which is the pack's idempotency key.
 const ORDER: &str = "order-1001";
@@ -31,17 +31,13 @@ pub(super) async fn blocked(play: &mut Play, stage: &Stage) -> Result<(), Stoppe
     );
     let response = stage.reserve(question()).await?;
     let denial = denied(&response)?;
-    let reason = denial.reason().as_str_name();
+    let reason = words::name(denial.reason().as_str_name());
     let step = play.step("Reserve chat-3: 2,000 in, 800 out");
     step.answer(format!(
-        "denied: needs {}, has {}",
+        "denied: {reason}, needs {}, has {}",
         denial.required, denial.available
     ))
-    .expect(
-        "reason",
-        DenialReason::BalanceExhausted.as_str_name(),
-        reason,
-    )
+    .expect("reason", "BALANCE_EXHAUSTED", reason)
     .expect("required", 3, denial.required)
     .expect("available to it", 0, denial.available)
     .balance(Left::free(0).held(10), response.balance.as_ref());
@@ -72,7 +68,7 @@ pub(super) async fn debt(play: &mut Play, stage: &Stage) -> Result<(), Stopped> 
     let response = stage.commit(commit("agent-2", usage)).await?;
     let done = receipt(&response)?;
     let (above, owed) = (done.overage, done.debt_added);
-    play.step("Commit agent-2: 5,000 in, 7,000 out, 3 tools")
+    play.step("Commit agent-2: 5,000 in, 7,000 out")
         .answer(format!(
             "charged {}, {above} above its hold: {owed} owed",
             done.credits
@@ -82,14 +78,10 @@ pub(super) async fn debt(play: &mut Play, stage: &Stage) -> Result<(), Stopped> 
         .expect("debt added", 15, owed)
         .balance(Left::free(0).debt(15), response.balance.as_ref());
     let response = stage.reserve(question()).await?;
-    let reason = denied(&response)?.reason().as_str_name();
+    let reason = words::name(denied(&response)?.reason().as_str_name());
     play.step("Reserve chat-3 again")
-        .answer("denied: the debt comes first")
-        .expect(
-            "reason",
-            DenialReason::DebtOutstanding.as_str_name(),
-            reason,
-        )
+        .answer(format!("denied: {reason}"))
+        .expect("reason", "DEBT_OUTSTANDING", reason)
         .balance(Left::free(0).debt(15), response.balance.as_ref());
     Ok(())
 }
@@ -103,7 +95,7 @@ pub(super) async fn pack(play: &mut Play, stage: &Stage) -> Result<(), Stopped> 
     );
     for call in [
         format!("GrantCredits {ORDER}: pack small"),
-        "The webhook comes twice".to_owned(),
+        "(the webhook comes twice)".to_owned(),
     ] {
         let request = pb::GrantCreditsRequest {
             account_id: ACCOUNT.to_owned(),
@@ -128,7 +120,7 @@ pub(super) async fn pack(play: &mut Play, stage: &Stage) -> Result<(), Stopped> 
             .balance(Left::free(485), Some(&left));
     }
     let response = stage.reserve(question()).await?;
-    play.step("Reserve chat-3, the same id once more")
+    play.step("Reserve chat-3, the same id again")
         .answer(format!("held {}", granted(&response)?.held))
         .balance(Left::free(482).held(3), response.balance.as_ref());
     let response = stage.commit(commit("chat-3", tokens(2_000, 800))).await?;

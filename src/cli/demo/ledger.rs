@@ -109,7 +109,7 @@ pub(super) async fn check(play: &mut Play, stage: &Stage, rows: &[Row]) -> Resul
 
 /// The ledger's own check of its invariants.
 pub(super) fn check_audit(play: &mut Play, findings: &[Finding]) {
-    let step = play.step("The ledger's audit of every invariant");
+    let step = play.step("Audit of the ledger's invariants");
     step.answer(format!("{} findings", findings.len()));
     step.expect("findings", 0, findings.len());
     for finding in findings {
@@ -152,7 +152,7 @@ fn row(entry: &pb::Entry) -> Row {
     Row {
         sequence: entry.sequence,
         when: when.get(MONTH_AT..).unwrap_or(&when).to_owned(),
-        what: kind.trim_start_matches("ENTRY_KIND_").to_lowercase(),
+        what: words::name(kind).to_lowercase(),
         credits: entry.credits,
         available: entry.available_after,
         debt: entry.debt_after,

@@ -7,9 +7,10 @@ use tokio::task::JoinSet;
 use super::{
     ACCOUNT,
     play::{Left, Play, Stopped},
-    stage::{Stage, answered, denied, granted, receipt},
+    stage::{Stage, answered, charged, denied, granted, receipt},
     words::{
-        OPUS, SONNET, action, charge_build, commit, reserve, reserve_credits, thousands, tokens,
+        self, OPUS, SONNET, action, charge_build, commit, reserve, reserve_credits, thousands,
+        tokens,
     },
 };
 use crate::pb::{self, ReservationState};
@@ -110,10 +111,13 @@ pub(super) async fn vanished_client(play: &mut Play, stage: &Stage) -> Result<()
         ttl: Some(ttl),
         ..reserve_credits("lost-1", action("agent", SONNET, ""), 100)
     };
-    let response = stage.reserve(request).await?;
-    play.step("Reserve lost-1: 100 credits, ttl 60 s")
+    // On a connection of its own, which then goes away.
+    let mut client = stage.stranger().await?;
+    let response = answered("Reserve lost-1", client.reserve(request).await)?;
+    drop(client);
+    play.step("Reserve lost-1: 100, ttl 60 s")
         .answer(format!(
-            "held {}; disconnecting changes nothing",
+            "held {}; then the connection is lost",
             granted(&response)?.held
         ))
         .balance(Left::free(350).held(100), response.balance.as_ref());
@@ -121,8 +125,8 @@ pub(super) async fn vanished_client(play: &mut Play, stage: &Stage) -> Result<()
     let state = swept(stage, "lost-1").await?;
     play.step("(nothing, for 60 s)")
         .answer(format!(
-            "lost-1 is {}: the hold is returned",
-            state.as_str_name()
+            "lost-1 is {}: its hold is returned",
+            words::name(state.as_str_name())
         ))
         .expect(
             "state",
@@ -154,19 +158,22 @@ async fn swept(stage: &Stage, reservation_id: &str) -> Result<ReservationState, 
     Ok(state)
 }
 
-/// A long answer on a short balance: it runs as far as the hold pays for it.
-pub(super) async fn cut_stream(play: &mut Play, stage: &Stage) -> Result<(), Stopped> {
+/// Two actions leave little, one of them still running.
+pub(super) async fn short_balance(play: &mut Play, stage: &Stage) -> Result<(), Stopped> {
     stage.wait(Duration::from_secs(90 * 60));
     play.act(
         "A long stream on a short balance: it is cut where its hold ends",
         stage.now(),
     );
-    let response = answered(
-        "Charge",
-        stage.quota().charge(charge_build("build-1", 1_950)).await,
-    )?;
-    play.step("Charge build-1: 1,950 s (Reserve and Commit in one)")
-        .answer("charged 390")
+    let build = charge_build("build-1", 1_950);
+    let response = answered("Charge", stage.quota().charge(build).await)?;
+    let done = charged(&response)?;
+    play.step("Charge build-1: 1,950 build seconds")
+        .answer(format!(
+            "charged {}: Reserve and Commit in one",
+            done.credits
+        ))
+        .expect("charged", 390, done.credits)
         .balance(Left::free(60), response.balance.as_ref());
     let estimate = pb::Usage {
         tool_calls: 3,
@@ -175,15 +182,22 @@ pub(super) async fn cut_stream(play: &mut Play, stage: &Stage) -> Result<(), Sto
     let response = stage
         .reserve(reserve("agent-2", action("agent", SONNET, ""), estimate))
         .await?;
-    play.step("Reserve agent-2: 4,000 in, 2,000 out, 3 tools")
+    play.step("Reserve agent-2: 4,000 in, 2,000 out")
         .answer(format!(
-            "held {}; it runs on below",
+            "held {}; it will run for a while",
             granted(&response)?.held
         ))
         .balance(Left::free(50).held(10), response.balance.as_ref());
+    Ok(())
+}
 
-    let wanted = 8_000;
-    let report = action("discuss", OPUS, "conv-report");
+/// A long answer on a short balance: it runs as far as the hold pays for it.
+pub(super) async fn cut_stream(play: &mut Play, stage: &Stage) -> Result<(), Stopped> {
+    let (report, wanted) = (action("discuss", OPUS, "conv-report"), 8_000);
+    let price = stage
+        .quote(report.clone(), tokens(5_000, wanted))
+        .await?
+        .credits;
     let request = pb::ReserveRequest {
         min_credits: Some(20),
         ..reserve("report-1", report, tokens(5_000, wanted))
@@ -191,30 +205,29 @@ pub(super) async fn cut_stream(play: &mut Play, stage: &Stage) -> Result<(), Sto
     let response = stage.reserve(request).await?;
     let hold = granted(&response)?;
     let most = hold.max_output_tokens.unwrap_or(0);
-    play.step("Reserve report-1: 90 credits, min_credits 20")
+    play.step(format!("Reserve report-1: {price}, min_credits 20"))
         .answer(format!(
             "held {}, max_output_tokens {}",
             hold.held,
             thousands(most)
         ))
+        .expect("asked for", 90, price)
         .expect("held by report-1", 50, hold.held)
         .expect("max_output_tokens", 4_000, most)
         .balance(Left::free(0).held(60), response.balance.as_ref());
+    // The model would go on, the gateway does not let it.
     let sent = most.min(wanted);
     let response = stage
         .commit(commit("report-1", tokens(5_000, sent)))
         .await?;
     let done = receipt(&response)?;
-    play.step(format!(
-        "(stream, cut at {}) Commit report-1",
-        thousands(sent)
-    ))
-    .answer(format!(
-        "charged {}, above the hold {}",
-        done.credits, done.overage
-    ))
-    .expect("charged", 50, done.credits)
-    .expect("above the hold", 0, done.overage)
-    .balance(Left::free(0).held(10), response.balance.as_ref());
+    play.step(format!("Commit report-1, cut at {} out", thousands(sent)))
+        .answer(format!(
+            "charged {}, above the hold {}",
+            done.credits, done.overage
+        ))
+        .expect("charged", 50, done.credits)
+        .expect("above the hold", 0, done.overage)
+        .balance(Left::free(0).held(10), response.balance.as_ref());
     Ok(())
 }

@@ -133,9 +133,10 @@ fn show(play: &mut Play, call: &str, expected: Cycle, got: &pb::Balance) {
     let renews = words::instant(got.renews_at.as_ref());
     let (used, allowance) = (thousands(got.plan_used), thousands(got.plan_allowance));
     let packs = thousands(got.pack_remaining);
+    let day = words::day(&renews);
     play.step(call)
         .answer(format!(
-            "used {used} of {allowance}; packs {packs}; renews {renews}"
+            "used {used} of {allowance}, packs {packs}, to {day}"
         ))
         .expect("plan used", expected.used, got.plan_used)
         .expect("allowance", expected.allowance, got.plan_allowance)

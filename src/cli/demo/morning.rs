@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The same question on three tiers, and one price line by line.
 pub(super) async fn quotes(play: &mut Play, stage: &Stage) -> Result<(), Stopped> {
     play.act(
-        "What does it cost? Ask before running it; no account is needed",
+        "What does it cost? 2,000 tokens in and 800 out, on three tiers; then an agent",
         stage.now(),
     );
     let expected = [
@@ -26,10 +26,10 @@ pub(super) async fn quotes(play: &mut Play, stage: &Stage) -> Result<(), Stopped
         let price = stage
             .quote(action("discuss", model, ""), tokens(2_000, 800))
             .await?;
-        play.step(format!("Quote discuss {model}, 2,000 in, 800 out"))
+        play.step(format!("Quote discuss {model}"))
             .answer(format!(
-                "{} credits ({}, exactly {})",
-                price.credits, price.tier, price.exact
+                "{}: {} rounded up is {}",
+                price.tier, price.exact, price.credits
             ))
             .expect("credits", credits, price.credits)
             .expect("exact", exact, price.exact)
@@ -37,7 +37,7 @@ pub(super) async fn quotes(play: &mut Play, stage: &Stage) -> Result<(), Stopped
     }
     let [first, _, _] = agent::steps();
     let price = stage.quote(action("agent", SONNET, ""), first).await?;
-    let step = play.step(format!("Quote agent {SONNET}, five meters"));
+    let step = play.step(format!("Quote agent {SONNET}"));
     let amounts = ["4.96", "1.2", "3.7", "1.4", "0.45"];
     step.expect("items", amounts.len(), price.items.len());
     for (item, amount) in price.items.iter().zip(amounts) {
@@ -60,7 +60,7 @@ pub(super) async fn quotes(play: &mut Play, stage: &Stage) -> Result<(), Stopped
         ..
     } = price;
     step.answer(format!(
-        "{subtotal} x {multiplier} = {exact}, rounded up once: {credits} credits"
+        "{subtotal} x {multiplier} = {exact}, rounded up once: {credits}"
     ))
     .expect("subtotal", "11.71", subtotal)
     .expect("exact", "17.565", exact)
@@ -155,7 +155,7 @@ pub(super) async fn lost_answer(play: &mut Play, stage: &Stage) -> Result<(), St
 
     let again = answered("Commit", stage.quota_by_socket().commit(report).await)?;
     let done = receipt(&again)?;
-    play.step("Commit chat-2 again, by the Unix socket")
+    play.step("Commit chat-2 again, by Unix socket")
         .answer(format!(
             "replayed: charged {}, entry {}",
             done.credits, done.sequence
@@ -174,7 +174,7 @@ pub(super) async fn lost_answer(play: &mut Play, stage: &Stage) -> Result<(), St
         Err(status) => (status.code(), status.message().to_owned()),
     };
     play.step("Commit chat-2 with 901 out")
-        .answer(format!("refused: {code:?}, {message}"))
+        .answer(format!("refused: {code:?}, other usage"))
         .expect("code", "AlreadyExists", format!("{code:?}"))
         .expect("names the field", true, message.contains("usage"))
         .balance(Left::free(481), Some(&stage.balance(ACCOUNT).await?));
@@ -232,7 +232,7 @@ pub(super) async fn outcomes(play: &mut Play, stage: &Stage) -> Result<(), Stopp
         reason: "the editor was closed".to_owned(),
     };
     let response = answered("Release", stage.quota().release(request).await)?;
-    play.step("Reserve edit-3, Release: it never ran")
+    play.step("Reserve edit-3, Release: not run")
         .answer(format!("returned {}", response.returned))
         .expect("returned", 10, response.returned)
         .balance(Left::free(450), response.balance.as_ref());

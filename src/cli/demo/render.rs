@@ -9,10 +9,10 @@ use super::{
 use crate::cli::output::{Column, table};
 
 /// Columns: what the caller did, what came back, and the three parts of a balance.
-const CALL: usize = 42;
-const ANSWER: usize = 52;
+const CALL: usize = 38;
+const ANSWER: usize = 42;
 const CREDITS: usize = 9;
-const SMALL: usize = 6;
+const SMALL: usize = 4;
 
 /// The whole document.
 pub(super) fn text(document: &Document) -> String {
@@ -45,8 +45,8 @@ pub(super) fn text(document: &Document) -> String {
 }
 
 fn add(lines: &mut Vec<String>, step: &Step) {
-    let mut answers = step.answer.iter().map(String::as_str);
-    let first = answers.next().unwrap_or("");
+    let mut answers = step.answer.iter().flat_map(|answer| wrapped(answer));
+    let first = answers.next().unwrap_or_default();
     let left = step.balance.map(|left| {
         let unless_zero = |credits: u64| match credits {
             0 => String::new(),
@@ -59,8 +59,8 @@ fn add(lines: &mut Vec<String>, step: &Step) {
         )
     });
     let (available, held, debt) = left.unwrap_or_default();
-    lines.push(columns(&step.call, first, &available, &held, &debt));
-    lines.extend(answers.map(|answer| columns("", answer, "", "", "")));
+    lines.push(columns(&step.call, &first, &available, &held, &debt));
+    lines.extend(answers.map(|answer| columns("", &answer, "", "", "")));
     lines.extend(
         step.checks
             .iter()
@@ -74,6 +74,23 @@ fn columns(call: &str, answer: &str, available: &str, held: &str, debt: &str) ->
         "  {call:<CALL$} {answer:<ANSWER$} {available:>CREDITS$} {held:>SMALL$} {debt:>SMALL$}"
     );
     line.trim_end().to_owned()
+}
+
+/// A line of an answer, cut between words where it is longer than its column.
+fn wrapped(answer: &str) -> Vec<String> {
+    if answer.chars().count() <= ANSWER {
+        return vec![answer.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in answer.split_whitespace() {
+        let full = |line: &String| line.chars().count() + 1 + word.chars().count() > ANSWER;
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if !full(line) => line.push_str(&format!(" {word}")),
+            Some(_) | None => lines.push(format!("  {word}")),
+        }
+    }
+    lines
 }
 
 fn difference(check: &Check) -> String {

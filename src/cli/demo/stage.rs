@@ -11,7 +11,7 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::play::Stopped;
+use super::{play::Stopped, words};
 use crate::{
     app::Running,
     cli::{exit::Exit, output::Failure},
@@ -80,6 +80,7 @@ pub(super) fn config(folder: &Folder, catalog: Option<PathBuf>) -> Result<Config
 /// Where the play happens.
 #[derive(Debug)]
 pub(super) struct Stage {
+    address: String,
     tcp: Channel,
     unix: Channel,
     clock: Arc<ManualClock>,
@@ -91,10 +92,16 @@ impl Stage {
         running: &Running,
         clock: Arc<ManualClock>,
     ) -> Result<Stage, Failure> {
-        let tcp = connect(format!("http://{}", running.grpc_addr)).await?;
+        let address = format!("http://{}", running.grpc_addr);
+        let tcp = connect(&address).await?;
         let socket = running.unix_socket.as_deref().unwrap_or(Path::new(SOCKET));
-        let unix = connect(format!("unix:{}", socket.display())).await?;
-        Ok(Stage { tcp, unix, clock })
+        let unix = connect(&format!("unix:{}", socket.display())).await?;
+        Ok(Stage {
+            address,
+            tcp,
+            unix,
+            clock,
+        })
     }
 
     /// The hot path, over TCP.
@@ -105,6 +112,14 @@ impl Stage {
     /// The hot path, over the Unix socket.
     pub(super) fn quota_by_socket(&self) -> QuotaServiceClient<Channel> {
         QuotaServiceClient::new(self.unix.clone())
+    }
+
+    /// The hot path, over a TCP connection that nobody else uses.
+    pub(super) async fn stranger(&self) -> Result<QuotaServiceClient<Channel>, Stopped> {
+        let channel = connect(&self.address).await;
+        let channel =
+            channel.map_err(|failure| Stopped::new("connect", "a connection", failure.message))?;
+        Ok(QuotaServiceClient::new(channel))
     }
 
     /// The control plane, over TCP.
@@ -173,11 +188,11 @@ impl Stage {
     }
 }
 
-async fn connect(address: String) -> Result<Channel, Failure> {
+async fn connect(address: &str) -> Result<Channel, Failure> {
     let failure = |error: tonic::transport::Error| {
         Failure::new(Exit::Internal, format!("connecting to {address}: {error}"))
     };
-    let endpoint = Endpoint::from_shared(address.clone()).map_err(failure)?;
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(failure)?;
     let endpoint = endpoint
         .connect_timeout(CALL_TIMEOUT)
         .timeout(CALL_TIMEOUT)
@@ -201,7 +216,7 @@ pub(super) fn granted(response: &pb::ReserveResponse) -> Result<&pb::Reservation
     use pb::reserve_response::Result::{Denial, Reservation};
     let got = match &response.result {
         Some(Reservation(reservation)) => return Ok(reservation),
-        Some(Denial(denial)) => format!("a denial, {}", denial.reason().as_str_name()),
+        Some(Denial(denial)) => format!("a denial, {}", words::name(denial.reason().as_str_name())),
         None => "neither reservation nor denial".to_owned(),
     };
     Err(Stopped::new("Reserve", "a reservation", got))
@@ -216,6 +231,17 @@ pub(super) fn denied(response: &pb::ReserveResponse) -> Result<&pb::Denial, Stop
         None => "neither reservation nor denial".to_owned(),
     };
     Err(Stopped::new("Reserve", "a denial", got))
+}
+
+/// What a charge did; a denial stops the play.
+pub(super) fn charged(response: &pb::ChargeResponse) -> Result<&pb::Receipt, Stopped> {
+    use pb::charge_response::Result::{Denial, Receipt};
+    let got = match &response.result {
+        Some(Receipt(receipt)) => return Ok(receipt),
+        Some(Denial(denial)) => format!("a denial, {}", words::name(denial.reason().as_str_name())),
+        None => "neither receipt nor denial".to_owned(),
+    };
+    Err(Stopped::new("Charge", "a receipt", got))
 }
 
 /// What a commit did; an answer without a receipt stops the play.

@@ -92,6 +92,13 @@ pub(super) fn exact(receipt: &pb::Receipt) -> &str {
         .map_or("", |price| price.exact.as_str())
 }
 
+/// The words of an enum's name that only it has: `EXPIRED` of `RESERVATION_STATE_EXPIRED`.
+pub(super) fn name(full: &'static str) -> &'static str {
+    let prefixes = ["RESERVATION_STATE_", "DENIAL_REASON_", "ENTRY_KIND_"];
+    let found = prefixes.iter().find_map(|prefix| full.strip_prefix(prefix));
+    found.unwrap_or(full)
+}
+
 /// From which grants credits were taken: `plan-0 12, order-1 3`.
 pub(super) fn draws(draws: &[pb::GrantDraw]) -> String {
     let each = draws
@@ -143,6 +150,13 @@ pub(super) fn instant(at: Option<&prost_types::Timestamp>) -> String {
         || "never".to_owned(),
         |at| minute(Timestamp::from_millis(millis(at))),
     )
+}
+
+/// The month and day of `2026-01-31 10:05`.
+pub(super) fn day(minute: &str) -> &str {
+    minute
+        .get("2026-".len().."2026-01-31".len())
+        .unwrap_or(minute)
 }
 
 /// A number as people write it: `10,000`.

@@ -11,7 +11,7 @@ use crate::domain::{
     credits::Credits,
     cycle::Cycle,
     decision::Committed,
-    grant::{Grant, GrantKind},
+    grant::{Draw, Grant, GrantKind},
     ids::{AccountId, GrantId, PlanId},
     refund::Cost,
     reservation::CommitRequest,

@@ -136,16 +136,13 @@ fn under(path: &str, field: &str) -> String {
 }
 
 /// What the enforcer calls `usage` is an estimate in this request.
-pub fn of_estimate(error: EnforceError) -> EnforceError {
-    match error {
-        EnforceError::BadRequest(mut violations) => {
-            for violation in &mut violations {
-                violation.field = under(&violation.field, "estimate");
-            }
-            EnforceError::BadRequest(violations)
+pub fn of_estimate(mut error: EnforceError) -> EnforceError {
+    if let EnforceError::BadRequest(violations) = &mut error {
+        for violation in violations {
+            violation.field = under(&violation.field, "estimate");
         }
-        other => other,
     }
+    error
 }
 
 /// 128 random bits as an id.

@@ -1,0 +1,270 @@
+//! What must be there before the run: accounts with more credits than it can use, and open holds
+//! on the first of them. Many calls at once, each idempotent and tried again where it may be.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tonic::{Status, transport::Channel};
+
+use super::{
+    caller::{Answer, Caller},
+    plan::{Call, Operation, Plan},
+    tally::Tally,
+    wire::{self, Fault},
+};
+use crate::{
+    cli::{client::Address, exit::Exit, output::Failure},
+    pb::{
+        CreateAccountRequest, GetCatalogRequest, GrantCreditsRequest, GrantKind,
+        admin_service_client::AdminServiceClient, grant_credits_request::Amount,
+    },
+};
+
+/// Calls in flight while preparing: enough for one fsync to serve many.
+const IN_FLIGHT: u32 = 512;
+/// Connections for preparing and checking.
+const CONNECTIONS: usize = 4;
+/// How often one call is tried.
+const ATTEMPTS: u32 = 5;
+/// The pause before a call is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// An account with so many credits runs out in no run.
+const ENOUGH: u64 = 1_000_000_000_000;
+
+/// Connections and what is called over them, for what is not measured.
+#[derive(Clone, Debug)]
+pub(super) struct Helper {
+    channels: Vec<Channel>,
+    /// The calls of the run.
+    pub(super) plan: Arc<Plan>,
+    /// What was answered so far.
+    pub(super) tally: Arc<Tally>,
+}
+
+/// What each account is given.
+#[derive(Clone, Debug)]
+struct Offer {
+    plan_id: String,
+    adjustment: Option<u64>,
+    pack_id: Option<String>,
+}
+
+impl Helper {
+    /// Connects.
+    pub(super) async fn connect(
+        endpoint: &Address,
+        plan: Arc<Plan>,
+        tally: Arc<Tally>,
+    ) -> Result<Self, Failure> {
+        let mut channels = Vec::with_capacity(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            channels.push(wire::connect(endpoint).await?);
+        }
+        Ok(Helper {
+            channels,
+            plan,
+            tally,
+        })
+    }
+
+    /// The control plane, over one of the connections.
+    pub(super) fn admin(&self, index: u32) -> Result<AdminServiceClient<Channel>, Failure> {
+        Ok(AdminServiceClient::new(self.channel(index)?))
+    }
+
+    /// The hot path, over one of the connections.
+    pub(super) fn caller(&self, index: u32) -> Result<Caller, Failure> {
+        let channel = self.channel(index)?;
+        Ok(Caller::new(
+            channel,
+            Arc::clone(&self.plan),
+            Arc::clone(&self.tally),
+        ))
+    }
+
+    fn channel(&self, index: u32) -> Result<Channel, Failure> {
+        let all = self.channels.iter().cycle();
+        let own = all
+            .take(CONNECTIONS)
+            .nth(usize::try_from(index).unwrap_or(0) % CONNECTIONS);
+        own.cloned()
+            .ok_or_else(|| Failure::new(Exit::Internal, "no connection"))
+    }
+
+    /// Creates the accounts of the plan, and buys each a pack where `pack` says so.
+    pub(super) async fn create_accounts(&self, pack: bool) -> Result<(), Failure> {
+        let offer = Arc::new(self.offer(pack).await?);
+        let next = Arc::new(AtomicU32::new(0));
+        let mut tasks = JoinSet::new();
+        for index in 0..IN_FLIGHT.min(self.plan.accounts) {
+            let admin = self.admin(index)?;
+            let (plan, offer, next) = (
+                Arc::clone(&self.plan),
+                Arc::clone(&offer),
+                Arc::clone(&next),
+            );
+            tasks.spawn(async move {
+                while let Some(account) = take(&next, plan.accounts) {
+                    create(&admin, plan.account_id(account), &offer).await?;
+                }
+                Ok(())
+            });
+        }
+        join(tasks).await
+    }
+
+    /// Places so many holds on the first account, and leaves them open.
+    pub(super) async fn place_holds(&self, holds: u32) -> Result<(), Failure> {
+        let next = Arc::new(AtomicU32::new(0));
+        let mut tasks = JoinSet::new();
+        for index in 0..IN_FLIGHT.min(holds) {
+            let mut caller = self.caller(index)?;
+            let next = Arc::clone(&next);
+            tasks.spawn(async move {
+                while let Some(number) = take(&next, holds) {
+                    let number = u64::from(number);
+                    let call = Call {
+                        operation: Operation::Reserve,
+                        account: 0,
+                        number,
+                    };
+                    let answer = caller
+                        .make(&call, 0)
+                        .await
+                        .map_err(|fault| failed("Reserve", &fault))?;
+                    if answer == Answer::Denied {
+                        let message = "a hold was denied: the first account has too few credits";
+                        return Err(Failure::new(Exit::Denied, message));
+                    }
+                }
+                Ok(())
+            });
+        }
+        join(tasks).await
+    }
+
+    /// The largest plan of the catalogue, made up for where it is too small.
+    async fn offer(&self, pack: bool) -> Result<Offer, Failure> {
+        let admin = self.admin(0)?;
+        let catalog = retry("GetCatalog", || {
+            let mut admin = admin.clone();
+            async move {
+                admin
+                    .get_catalog(GetCatalogRequest {})
+                    .await
+                    .map(tonic::Response::into_inner)
+            }
+        })
+        .await?;
+        let none = |what| {
+            Failure::new(
+                Exit::NotFound,
+                format!("the server's catalogue has no {what}"),
+            )
+        };
+        let plan = catalog.plans.into_iter().max_by_key(|plan| plan.allowance);
+        let plan = plan.ok_or_else(|| none("plan"))?;
+        let pack_id = match pack {
+            true => {
+                let largest = catalog.packs.into_iter().max_by_key(|pack| pack.credits);
+                Some(largest.ok_or_else(|| none("pack"))?.pack_id)
+            }
+            false => None,
+        };
+        let adjustment = (plan.allowance < ENOUGH).then_some(ENOUGH);
+        Ok(Offer {
+            plan_id: plan.plan_id,
+            adjustment,
+            pack_id,
+        })
+    }
+}
+
+/// The next number below `end`, for whoever asks first.
+pub(super) fn take(next: &AtomicU32, end: u32) -> Option<u32> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    (number < end).then_some(number)
+}
+
+/// Waits for all; the first that failed ends the others.
+pub(super) async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| Failure::new(Exit::Internal, format!("a task ended: {error}")))??;
+    }
+    Ok(())
+}
+
+/// Makes an idempotent call until it is answered, a few times.
+pub(super) async fn retry<A, F, R>(name: &str, mut call: F) -> Result<A, Failure>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<A, Status>>,
+{
+    let mut attempt = 1;
+    loop {
+        let fault = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => Fault::from(status),
+        };
+        if !fault.is_uncertain() || attempt >= ATTEMPTS {
+            return Err(failed(name, &fault));
+        }
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn create(
+    admin: &AdminServiceClient<Channel>,
+    account_id: String,
+    offer: &Offer,
+) -> Result<(), Failure> {
+    let request = CreateAccountRequest {
+        account_id: account_id.clone(),
+        plan_id: offer.plan_id.clone(),
+        ..CreateAccountRequest::default()
+    };
+    retry("CreateAccount", || {
+        let (mut admin, request) = (admin.clone(), request.clone());
+        async move { admin.create_account(request).await }
+    })
+    .await?;
+    let pack = offer
+        .pack_id
+        .clone()
+        .map(|id| ("pack", GrantKind::Pack, Amount::PackId(id)));
+    let adjustment = offer
+        .adjustment
+        .map(|n| ("adjustment", GrantKind::Adjustment, Amount::Credits(n)));
+    for (name, kind, amount) in pack.into_iter().chain(adjustment) {
+        let request = GrantCreditsRequest {
+            account_id: account_id.clone(),
+            grant_id: format!("bench-{name}"),
+            kind: kind.into(),
+            amount: Some(amount),
+            reason: "bench".to_owned(),
+            ..GrantCreditsRequest::default()
+        };
+        retry("GrantCredits", || {
+            let (mut admin, request) = (admin.clone(), request.clone());
+            async move { admin.grant_credits(request).await }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn failed(name: &str, fault: &Fault) -> Failure {
+    let exit = match fault.is_uncertain() {
+        true => Exit::Unavailable,
+        false => Exit::BadRequest,
+    };
+    Failure::new(exit, format!("{name}: {:?}: {}", fault.code, fault.message))
+}

@@ -1,0 +1,152 @@
+//! The load generator, played for real but shortly: that it counts right and notices what does
+//! not add up. Never how fast anything is.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A run of every operation, closed loop, with a busy account, holds that stay open and a
+/// restart, next to the limit.
+#[test]
+fn every_operation_adds_up_across_a_kill() {
+    let report = bench(&[
+        "--in-flight=16",
+        "--accounts=20",
+        "--pack",
+        "--hot-share=0.5",
+        "--open-holds=50",
+        "--mix=reserve=4,commit=3,release=1,charge=1,balance=1",
+        "--limit",
+        "--restart",
+    ]);
+    let called: Vec<&str> = list(&report["tollgate"]["operations"])
+        .map(|row| text(&row["operation"]))
+        .collect();
+    assert_eq!(
+        called,
+        ["reserve", "commit", "release", "charge", "balance"]
+    );
+    let compared: Vec<&str> = list(&report["ratios"])
+        .map(|row| text(&row["operation"]))
+        .collect();
+    assert_eq!(
+        compared,
+        ["reserve", "commit", "release", "charge", "balance", "all"]
+    );
+    assert!(number(&report["restart_seconds"]) > 0.0);
+    adds_up(&report, 20);
+}
+
+/// Open loop over the Unix socket: all that was due was called, and nothing else.
+#[test]
+fn an_open_loop_makes_every_call_that_is_due() {
+    let report = bench(&[
+        "--rate=200",
+        "--accounts=5",
+        "--unix-socket",
+        "--duration=1s",
+    ]);
+    let all = &report["tollgate"]["all"];
+    let made = number(&all["answers"]) + number(&report["tollgate"]["unsent"]);
+    assert_eq!(made, 200.0, "{all}");
+    adds_up(&report, 5);
+}
+
+/// A mix that only settles uses up what was reserved before it, each once.
+#[test]
+fn a_stock_is_settled_once() {
+    let report = bench(&[
+        "--mix=commit=1",
+        "--stock=64",
+        "--in-flight=4",
+        "--accounts=3",
+        "--warm-up=0s",
+    ]);
+    let rows: Vec<&Value> = list(&report["tollgate"]["operations"]).collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(text(&rows[0]["operation"]), "commit");
+    assert_eq!(number(&rows[0]["answers"]), 64.0);
+    assert_eq!(number(&report["check"]["receipts_answered"]), 64.0);
+    adds_up(&report, 3);
+}
+
+#[test]
+fn a_wrong_argument_is_named_with_what_is_accepted() {
+    for (argument, expected) in [
+        (
+            "--mix=reserves=1",
+            "accepted are reserve, commit, release, charge and balance",
+        ),
+        ("--hot-share=2", "a share from 0 to 1"),
+        ("--duration=10", "a whole number and a unit"),
+        ("--usage=output_tokens", "output_tokens"),
+        ("--duration=0s", "a whole number and a unit"),
+    ] {
+        let output = run(&[argument]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{argument}: {said}");
+        assert!(said.contains(expected), "{argument}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unavailable() {
+    let output = run(&["--endpoint=127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["bench", "--json"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// A short run that must end well, and its report.
+fn bench(arguments: &[&str]) -> Value {
+    let has = |name: &str| arguments.iter().any(|argument| argument.starts_with(name));
+    let mut all = arguments.to_vec();
+    if !has("--duration") {
+        all.push("--duration=500ms");
+    }
+    if !has("--warm-up") {
+        all.push("--warm-up=100ms");
+    }
+    let output = run(&all);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{shown}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The audit found the ledger right, and had something to look at.
+fn adds_up(report: &Value, accounts: u32) {
+    let check = &report["check"];
+    assert_eq!(check["ok"], true, "{check}");
+    assert_eq!(
+        number(&check["accounts_checked"]),
+        f64::from(accounts),
+        "{check}"
+    );
+    assert_eq!(number(&check["problems"]), 0.0, "{check}");
+    assert!(number(&check["receipts_answered"]) > 0.0, "{check}");
+    let answered = number(&check["credits_answered"]);
+    assert!(answered > 0.0, "{check}");
+    assert_eq!(number(&check["credits_in_ledger"]), answered, "{check}");
+    let all = &report["tollgate"]["all"];
+    assert_eq!(number(&all["denials"]), 0.0, "{all}");
+    assert_eq!(all["errors"], serde_json::json!({}), "{all}");
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().unwrap().iter()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
