@@ -5,8 +5,6 @@ use std::{fs, path::Path, process::Command};
 
 /// A viewer should be able to read all of it.
 const LINES_MAX: usize = 125;
-/// On a terminal of usual width.
-const WIDTH_MAX: usize = 104;
 
 struct Played {
     code: Option<i32>,

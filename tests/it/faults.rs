@@ -335,7 +335,7 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
         "--http-listen",
         "127.0.0.1:0",
     ];
-    let folders = ["data", "b", "c", "d"].map(|name| path(name));
+    let folders = ["data", "b", "c", "d"].map(path);
     let [data, b, c, d] = &folders;
     let cases: &[(&str, Vec<&str>, i32, &str)] = &[
         (

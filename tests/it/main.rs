@@ -5,6 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::type_complexity,
     reason = "a test that can't go on stops at once, in its helpers too, and says what it ran on"
 )]
 

@@ -46,6 +46,7 @@ fn cycle_ended() -> Refusal {
 }
 
 /// Every variant, with the code and the reason it is answered with, and one pair of its metadata.
+#[allow(clippy::type_complexity, reason = "a table reads best as a table")]
 fn table() -> Vec<(
     EnforceError,
     Code,

@@ -314,7 +314,7 @@ impl World {
         let batch = self.take_batch();
         let settled = self
             .ledger
-            .settle(&[batch.clone()], self.now)
+            .settle(std::slice::from_ref(&batch), self.now)
             .await
             .unwrap();
         assert!(!settled.cursor_conflict);
