@@ -3,7 +3,7 @@
 
 mod data_dir;
 mod error;
-mod restore;
+pub mod restore;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

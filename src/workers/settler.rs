@@ -89,6 +89,11 @@ impl Settler {
                 return Ok((batches, true));
             }
             let batch = self.hot.outbox(shard).await?;
+            // What was there before is in the ledger: a retry after a restart waits for no more.
+            self.acks.publish(Mark {
+                shard,
+                position: batch.from,
+            });
             if batch.to > batch.from {
                 entries += batch.entries.len();
                 batches.push(batch);
