@@ -18,5 +18,6 @@ mod ledger;
 mod model;
 mod process;
 mod python;
+mod scenario;
 mod support;
 mod tidy;
