@@ -159,6 +159,7 @@ impl Account {
             debt: self.head.debt,
             plan_id: self.head.plan.id.clone(),
             plan_allowance: self.head.plan.allowance,
+            next_plan: self.head.next_plan.clone(),
             plan_used: self.plan_grant().map_or(0, |grant| grant.used),
             plan_remaining: plan.map_or(0, Grant::remaining),
             pack_remaining,

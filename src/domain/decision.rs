@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    account::PlanTerm,
     credits::MAX_CREDITS,
     cycle::Cycle,
     entry::Receipt,
@@ -68,6 +69,8 @@ pub struct Balance {
     pub plan_id: PlanId,
     /// Its credits per cycle.
     pub plan_allowance: u64,
+    /// The plan of the next cycle, where it differs.
+    pub next_plan: Option<PlanTerm>,
     /// Settled against the plan's grant in this cycle.
     pub plan_used: u64,
     /// Left of the plan's grant in this cycle.

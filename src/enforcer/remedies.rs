@@ -67,10 +67,22 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         let (plan_id, allowance) = (plan.id.clone(), plan.allowance);
         remedies.push(Remedy::UpgradePlan { plan_id, allowance });
     }
-    if balance.plan_allowance + balance.pack_remaining >= wanted {
+    if renewed_allowance(balance, catalog) + balance.pack_remaining >= wanted {
         remedies.push(Remedy::WaitForRenewal {
             renews_at: balance.renews_at,
         });
     }
     remedies
+}
+
+/// What the renewal brings: the allowance of the plan that the account will be on, as the
+/// catalogue has it now.
+fn renewed_allowance(balance: &Balance, catalog: &Catalog) -> u64 {
+    let (id, allowance) = match &balance.next_plan {
+        Some(next) => (&next.id, next.allowance),
+        None => (&balance.plan_id, balance.plan_allowance),
+    };
+    catalog
+        .plan(id.as_str())
+        .map_or(allowance, |plan| plan.allowance.get())
 }

@@ -20,5 +20,6 @@ mod ledger;
 mod model;
 mod process;
 mod python;
+mod scenario;
 mod support;
 mod tidy;

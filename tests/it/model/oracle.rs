@@ -127,6 +127,7 @@ impl Oracle {
             debt: self.debt,
             plan_id: self.plan.id.clone(),
             plan_allowance: self.plan.allowance,
+            next_plan: self.next_plan.clone(),
             plan_used: plan_lot.map_or(0, |lot| lot.used),
             plan_remaining: plan_lot
                 .filter(|lot| self.is_active(lot))
