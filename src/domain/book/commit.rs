@@ -101,7 +101,7 @@ impl Book {
             Settled::corrected(request.clone(), credits, back, held_before)
         } else {
             let credits = target.saturating_sub(reservation.charged);
-            let payment = self.pay(&mut reservation, credits, now);
+            let payment = self.pay(&mut reservation, credits, now, effects);
             Settled::charged(request.clone(), credits, payment, held_before)
         };
         settled.receipt.late = late;
@@ -233,7 +233,7 @@ impl Book {
     ) -> Receipt {
         let mut reservation = charge_reservation(command, now);
         let credits = command.credits.get();
-        let mut payment = self.pay(&mut reservation, credits, now);
+        let mut payment = self.pay(&mut reservation, credits, now, effects);
         // Nothing was held: only what the balance did not cover counts as overage.
         payment.overage = payment.debt + payment.written_off;
         let request = CommitRequest {

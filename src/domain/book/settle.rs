@@ -27,13 +27,19 @@ pub(super) struct Payment {
 
 impl Book {
     /// Charges `credits`: first the hold, then the active grants in order, then the account's
-    /// overage policy. What is left of the hold stays in `reservation.holds`.
+    /// overage policy. What is left of the hold stays in `reservation.holds`. Due holds of this
+    /// account are given back first, before anything becomes debt or is written off.
     pub(super) fn pay(
         &mut self,
         reservation: &mut Reservation,
         credits: u64,
         now: Timestamp,
+        effects: &mut Effects,
     ) -> Payment {
+        let beyond_hold = credits.saturating_sub(reservation.held());
+        if beyond_hold > self.account.available(now) {
+            self.reclaim(now, effects);
+        }
         let mut draws = self.account.use_holds(&mut reservation.holds, credits);
         let overage = credits - sum_draws(&draws);
         let from_grants = self.account.take(overage, Take::Use, now);

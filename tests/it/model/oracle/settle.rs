@@ -118,8 +118,12 @@ impl Oracle {
     }
 
     /// First the hold, then the active lots in order, then the account's policy. Answers what
-    /// the account's worth moved by.
+    /// the account's worth moved by. What is due comes back before anything is owed.
     fn pay(&mut self, id: &ReservationId, credits: u64) -> (Receipt, i64) {
+        let held = sum(&self.deal_mut(id).holds);
+        if credits.saturating_sub(held) > self.available() {
+            self.expire_due(usize::MAX);
+        }
         let mut parts = Vec::new();
         let mut missing = credits;
         for hold in &mut self.deal_mut(id).holds {
