@@ -52,7 +52,7 @@ fn an_open_loop_makes_every_call_that_is_due() {
     adds_up(&report, 5);
 }
 
-/// A mix that only settles uses up what was reserved before it, each once.
+/// A mix that only settles ends when what was reserved before it is used up, each once.
 #[test]
 fn a_stock_is_settled_once() {
     let report = bench(&[
@@ -61,12 +61,17 @@ fn a_stock_is_settled_once() {
         "--in-flight=4",
         "--accounts=3",
         "--warm-up=0s",
+        "--duration=1m",
     ]);
     let rows: Vec<&Value> = list(&report["tollgate"]["operations"]).collect();
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert_eq!(text(&rows[0]["operation"]), "commit");
-    assert_eq!(number(&rows[0]["answers"]), 64.0);
-    assert_eq!(number(&report["check"]["receipts_answered"]), 64.0);
+    let answers = number(&rows[0]["answers"]);
+    assert!(
+        (32.0..=64.0).contains(&answers),
+        "it ends with the first half of it: {answers}"
+    );
+    assert_eq!(number(&report["check"]["receipts_answered"]), answers);
     adds_up(&report, 3);
 }
 

@@ -124,6 +124,8 @@ async fn drive(spec: LaneSpec) {
     let Ok(go) = go.await else {
         return;
     };
+    let lead = go.span.start.saturating_sub(lane.clock.monotonic());
+    tokio::time::sleep(lead).await;
     let mut workers = Vec::with_capacity(callers.len());
     for caller in callers {
         workers.push(tokio::task::spawn_local(worker(

@@ -76,8 +76,11 @@ impl Schedule {
             clippy::cast_sign_loss,
             reason = "not negative, and below the bounds of rate and duration"
         )]
-        let tickets = (seconds * self.per_second).ceil() as u64;
-        tickets
+        let about = (seconds * self.per_second) as u64;
+        // The product is rounded: the neighbours decide.
+        let near = about.saturating_sub(1)..=about + 2;
+        let mut later = near.skip_while(|ticket| self.start(*ticket) < instant);
+        later.next().unwrap_or(about)
     }
 }
 
@@ -178,6 +181,15 @@ mod tests {
         assert_eq!(schedule.before(span.start), 0);
         assert_eq!(schedule.before(span.warm), 1_000);
         assert_eq!(schedule.before(span.end), 3_000);
+        for rate in [3.0, 200.0, 333.3, 2_000.0] {
+            let schedule = Schedule::new(span, rate);
+            for ticket in [1, 2, 21, 22, 219, 220, 221] {
+                let start = schedule.start(ticket);
+                assert_eq!(schedule.before(start), ticket, "{ticket} at {rate}");
+                let next = start + Duration::from_nanos(1);
+                assert_eq!(schedule.before(next), ticket + 1, "{ticket} at {rate}");
+            }
+        }
     }
 
     #[test]
