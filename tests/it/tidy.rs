@@ -317,3 +317,14 @@ fn nothing_is_left_unfinished() {
         }
     }
 }
+
+#[test]
+fn the_readme_names_every_configuration_key() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for key in tollgate::config::Config::keys() {
+        assert!(
+            readme.contains(&format!("| `{key}` |")),
+            "README.md lacks {key}"
+        );
+    }
+}
