@@ -1,8 +1,8 @@
 //! The gRPC edge: the contract's two services, health and reflection, over TCP and a Unix socket.
 //!
-//! A call goes from its connection ([`server`]) to its service, which parses the request
-//! ([`convert`]), asks the enforcer, and writes the answer out. Messages of the contract appear
-//! nowhere but here, and a gRPC status is made in [`status`] alone. Nothing here decides about
+//! A call goes from its connection (`server`) to its service, which parses the request
+//! (`convert`), asks the enforcer, and writes the answer out. Messages of the contract appear
+//! nowhere but here, and a gRPC status is made in `status` alone. Nothing here decides about
 //! credits or keeps anything.
 
 mod admin_service;
