@@ -5,7 +5,12 @@ mod data_dir;
 mod error;
 pub mod restore;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -257,6 +262,7 @@ fn roster(
         hot: Arc::clone(&parts.hot),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.sweep.batch_max,
+        violations: AtomicU64::new(0),
     };
     let renewer = Renewer {
         ledger: Arc::clone(&parts.ledger),

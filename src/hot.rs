@@ -122,6 +122,8 @@ pub struct HotStats {
     pub open: usize,
     /// Outbox records that the ledger does not have yet.
     pub outbox: usize,
+    /// Steps after which an invariant of their account did not hold, since the start.
+    pub violations: u64,
 }
 
 /// Hot balances. Every method is one atomic step on one account, or on one shard.

@@ -23,6 +23,8 @@ pub(super) struct Shard {
     /// Settled reservations by when they ended.
     ended: BTreeSet<(Timestamp, AccountId, ReservationId)>,
     open: usize,
+    /// Steps after which an invariant did not hold.
+    violations: u64,
     /// Entries that the ledger does not have, each with its position.
     entries: VecDeque<(u64, Entry)>,
     /// Reservations that changed since the ledger last had them, each with its position.
@@ -87,6 +89,10 @@ impl Shard {
             if let Some(next) = next {
                 self.due.insert((next, account_id.clone()));
             }
+        }
+        if let Some(broken) = book.account().broken_invariant(now) {
+            self.violations += 1;
+            tracing::error!(account = %account_id, broken, "an invariant is broken");
         }
         self.keep(account_id, effects);
         answer
@@ -202,6 +208,10 @@ impl Shard {
 
     pub(super) fn waiting(&self) -> usize {
         self.entries.len() + self.touched.len()
+    }
+
+    pub(super) fn violations(&self) -> u64 {
+        self.violations
     }
 
     pub(super) fn accounts(&self) -> usize {
