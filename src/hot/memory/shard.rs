@@ -1,17 +1,19 @@
 //! One shard: some accounts, their deadlines, and the outbox of what the ledger must get.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     domain::{
         book::{Book, Effects},
         decision::Refusal,
-        entry::Entry,
         ids::{AccountId, ReservationId},
         reservation::State,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Line, OutboxBatch},
 };
 
 /// Some accounts and what is written of them.
@@ -26,7 +28,7 @@ pub(super) struct Shard {
     /// Steps after which an invariant did not hold.
     violations: u64,
     /// Entries that the ledger does not have, each with its position.
-    entries: VecDeque<(u64, Entry)>,
+    entries: VecDeque<(u64, Arc<Line>)>,
     /// Reservations that changed since the ledger last had them, each with its position.
     touched: VecDeque<(u64, AccountId, ReservationId)>,
     /// How many records the outbox has had, and how many of them the ledger has.
@@ -101,7 +103,7 @@ impl Shard {
     fn keep(&mut self, account_id: &AccountId, effects: Effects) {
         for entry in effects.entries {
             self.tail += 1;
-            self.entries.push_back((self.tail, entry));
+            self.entries.push_back((self.tail, Arc::new(entry.into())));
         }
         for id in effects.touched {
             let book = self.books.get(account_id);
@@ -177,7 +179,7 @@ impl Shard {
             entries: self
                 .entries
                 .iter()
-                .map(|(_, entry)| entry.clone())
+                .map(|(_, line)| Arc::clone(line))
                 .collect(),
             reservations,
         }

@@ -1,6 +1,6 @@
 //! The pairs of stores that every scenario runs on.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tollgate::{
@@ -10,13 +10,21 @@ use tollgate::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
     },
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::{
+        Ledger,
+        redo::RedoLedger,
+        sqlite::{OpenError, SqliteLedger},
+    },
 };
 
 /// How many shards the hot store has: more than one, so that the settler has to gather.
 const SHARDS: u32 = 4;
 /// How long a settled reservation is remembered.
 const REPLAY_WINDOW_MS: u64 = 86_400_000;
+
+/// How often a locked ledger is tried, and how long in between.
+const OPENS_MAX: usize = 500;
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// A hot store and its ledger.
 pub struct Stores {
@@ -35,7 +43,7 @@ pub trait Backend: Send + Sync {
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String>;
 }
 
-/// Memory, and SQLite.
+/// Memory, and SQLite behind its redo log.
 struct Embedded;
 
 #[async_trait]
@@ -46,7 +54,8 @@ impl Backend for Embedded {
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
         let path = folder.join("ledger.db");
-        let ledger = SqliteLedger::open(&path)
+        let sqlite = open(&path).await?;
+        let ledger = RedoLedger::open(Arc::new(sqlite), path)
             .await
             .map_err(|error| error.to_string())?;
         let fixed = ledger
@@ -67,6 +76,17 @@ impl Backend for Embedded {
             ledger: Arc::new(ledger),
         })
     }
+}
+
+/// The ledger of a process that was just killed is free once its last transaction has ended.
+async fn open(path: &Path) -> Result<SqliteLedger, String> {
+    for _ in 0..OPENS_MAX {
+        match SqliteLedger::open(path).await {
+            Err(OpenError::Locked { .. }) => tokio::time::sleep(OPEN_PAUSE).await,
+            opened => return opened.map_err(|error| error.to_string()),
+        }
+    }
+    Err("the ledger stays locked".to_owned())
 }
 
 /// Every pair of stores that the scenarios run on.
