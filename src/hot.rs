@@ -23,7 +23,7 @@ use crate::domain::{
     },
     entry::Entry,
     ids::{AccountId, ReservationId},
-    reservation::Reservation,
+    packed::Packed,
     timestamp::Timestamp,
 };
 
@@ -101,7 +101,7 @@ pub struct OutboxBatch {
     pub entries: Vec<Entry>,
     /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
     /// forgotten.
-    pub reservations: Vec<((AccountId, ReservationId), Option<Reservation>)>,
+    pub reservations: Vec<((AccountId, ReservationId), Option<Packed>)>,
 }
 
 /// What a sweep did.

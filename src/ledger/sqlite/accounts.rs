@@ -198,7 +198,8 @@ pub(super) async fn reservations(
         (account.as_str(), reservation.as_str())
     });
     let found = sqlx::query(
-        "SELECT body FROM reservations WHERE (account_id, reservation_id) > (?, ?)
+        "SELECT account_id, reservation_id, body FROM reservations
+         WHERE (account_id, reservation_id) > (?, ?)
          ORDER BY account_id, reservation_id LIMIT ?",
     )
     .bind(account_id)
@@ -206,8 +207,5 @@ pub(super) async fn reservations(
     .bind(limit(max))
     .fetch_all(readers)
     .await?;
-    found
-        .iter()
-        .map(|row| rows::json(row, 0, "reservation"))
-        .collect()
+    found.iter().map(rows::reservation).collect()
 }

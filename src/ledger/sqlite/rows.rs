@@ -10,7 +10,9 @@ use crate::{
         account::{Account, AccountHead, OveragePolicy, PlanTerm, Status},
         cycle::Cycle,
         grant::{Grant, GrantKind},
-        ids::{AccountId, GrantId, IdError, PlanId},
+        ids::{AccountId, GrantId, IdError, PlanId, ReservationId},
+        packed::{Packed, Unreadable},
+        reservation::Reservation,
         timestamp::Timestamp,
     },
     ledger::Recorded,
@@ -167,6 +169,21 @@ pub(super) fn recorded(row: &SqliteRow, body: usize, at: usize) -> Result<Record
         entry: json(row, body, "entry")?,
         recorded_at: instant(row, at)?,
     })
+}
+
+/// A reservation that is not what its row says.
+pub(super) fn unreadable_reservation(error: Unreadable) -> Fault {
+    unreadable("reservation", error)
+}
+
+/// A reservation, from its two ids and its body.
+pub(super) fn reservation(row: &SqliteRow) -> Result<Reservation, Fault> {
+    let account_id = id(row, 0, "account id", AccountId::new)?;
+    let reservation_id = id(row, 1, "reservation id", ReservationId::new)?;
+    let packed = Packed::from_bytes(row.try_get(2)?);
+    packed
+        .unpack(&account_id, &reservation_id)
+        .map_err(unreadable_reservation)
 }
 
 /// A value that is kept as JSON.

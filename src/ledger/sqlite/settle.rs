@@ -22,6 +22,8 @@ use crate::{
     domain::{
         entry::{Entry, EntryKind},
         ids::{AccountId, ReservationId},
+        packed::Packed,
+        reservation::State,
         timestamp::Timestamp,
     },
     hot::OutboxBatch,
@@ -54,10 +56,13 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
 });
 static PUT_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        3,
-        "INSERT INTO reservations (account_id, reservation_id, body) SELECT * FROM",
+        6,
+        "INSERT INTO reservations (account_id, reservation_id, charged, mode, holds, body)
+         SELECT * FROM",
         "WHERE column1 IS NOT NULL
-         ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
+         ON CONFLICT (account_id, reservation_id) DO UPDATE
+         SET (charged, mode, holds, body)
+             = (excluded.charged, excluded.mode, excluded.holds, excluded.body)",
     )
 });
 static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
@@ -79,7 +84,7 @@ pub(super) struct Prepared<'a> {
     /// The entries as they are kept.
     bodies: Vec<String>,
     moves: Moves<'a>,
-    put: Vec<(Key<'a>, String)>,
+    put: Vec<(Key<'a>, Kept<'a>)>,
     dropped: Vec<Key<'a>>,
 }
 
@@ -101,7 +106,7 @@ impl<'a> Prepared<'a> {
         let mut dropped = Vec::new();
         for (key, kept) in latest {
             match kept {
-                Some(reservation) => put.push((key, rows::to_json(reservation)?)),
+                Some(packed) => put.push((key, Kept::new(packed)?)),
                 None => dropped.push(key),
             }
         }
@@ -112,6 +117,28 @@ impl<'a> Prepared<'a> {
             moves,
             put,
             dropped,
+        })
+    }
+}
+
+/// A reservation as it is kept.
+struct Kept<'a> {
+    charged: i64,
+    /// Mode and holds of an open one.
+    open: Option<(String, String)>,
+    body: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    fn new(packed: &'a Packed) -> Result<Self, Fault> {
+        let summary = packed.summary().map_err(rows::unreadable_reservation)?;
+        Ok(Kept {
+            charged: int(summary.charged),
+            open: match summary.state {
+                State::Open => Some((summary.mode, rows::to_json(&summary.holds)?)),
+                State::Committed | State::Released | State::Expired => None,
+            },
+            body: packed.as_bytes(),
         })
     }
 }
@@ -284,8 +311,17 @@ async fn write_reservations(
         .execute(
             connection,
             &prepared.put,
-            |((account_id, id), body), arguments| {
-                bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
+            |((account_id, id), kept), arguments| {
+                let open = kept.open.as_ref();
+                bind_all!(
+                    arguments,
+                    account_id.as_str(),
+                    id.as_str(),
+                    kept.charged,
+                    open.map(|(mode, _)| mode.as_str()),
+                    open.map(|(_, holds)| holds.as_str()),
+                    kept.body,
+                )
             },
         )
         .await?;

@@ -94,10 +94,16 @@ CREATE INDEX changes_by_reservation ON changes (reservation_id, account_id)
     WHERE reservation_id IS NOT NULL;
 
 -- What the hot store keeps of each reservation, as of its last flush. Settling puts and deletes.
+-- `body` is the whole of it but for its ids, in the hot store's own packed form; `charged` is a
+-- part of it. An open one also has its mode (empty where none was named) and its holds, as an
+-- array of {grant_id, credits}.
 CREATE TABLE reservations (
     account_id TEXT NOT NULL,
     reservation_id TEXT NOT NULL,
-    body TEXT NOT NULL,
+    charged INTEGER NOT NULL,
+    mode TEXT,
+    holds TEXT,
+    body BLOB NOT NULL,
     PRIMARY KEY (account_id, reservation_id)
 ) STRICT, WITHOUT ROWID;
 
