@@ -21,22 +21,25 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Committed, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.reservation_id, now, effects);
-        let known = self.reservations.get(&command.reservation_id);
+        let known = self.known(&command.reservation_id, now, effects)?;
         if known.is_some() != command.known {
             return Err(Refusal::Reprice);
         }
-        let charged = known.map_or(0, |known| known.charged);
-        if let Some(known) = known
+        let charged = known.as_ref().map_or(0, |known| known.charged);
+        if let Some(known) = &known
             && let Some(answer) = self.answer_known(known, &command.request, now)?
         {
             return Ok(answer);
         }
         let more = command.credits.get().saturating_sub(charged);
         in_range("debt", self.account.head.debt + more)?;
-        let reservation = self
-            .check_out(&command.reservation_id)
-            .unwrap_or_else(|| unknown_reservation(command, now));
+        let reservation = match known {
+            Some(known) => {
+                self.check_out(&known);
+                known
+            }
+            None => unknown_reservation(command, now),
+        };
         Ok(self.settle_commit(reservation, command, now, effects))
     }
 
@@ -182,7 +185,8 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial,
         }));
-        self.check_in(reservation, effects)
+        self.check_in(&reservation, effects);
+        reservation.into_view()
     }
 
     /// Settles an action whose cost is known at once, without a hold in between.
@@ -193,9 +197,8 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Charged, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.charge_id, now, effects);
-        if let Some(known) = self.reservations.get(&command.charge_id) {
-            let receipt = answer_charged(known, command)?;
+        if let Some(known) = self.known(&command.charge_id, now, effects)? {
+            let receipt = answer_charged(&known, command)?;
             let balance = self.account.balance(now);
             return Ok(Charged {
                 result: Ok(receipt),
@@ -250,7 +253,7 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial: None,
         }));
-        self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
         receipt
     }

@@ -19,11 +19,10 @@ impl Book {
     ) -> Result<Reserved, Refusal> {
         self.advance(now, effects)?;
         if !command.dry_run {
-            self.expire_if_due(&command.reservation_id, now, effects);
-            if let Some(known) = self.reservations.get(&command.reservation_id) {
-                check_same(known, command)?;
+            if let Some(known) = self.known(&command.reservation_id, now, effects)? {
+                check_same(&known, command)?;
                 return Ok(Reserved {
-                    result: Ok(known.view()),
+                    result: Ok(known.into_view()),
                     balance: self.account.balance(now),
                     replayed: true,
                 });
@@ -55,16 +54,16 @@ impl Book {
     ) -> ReservationView {
         let mut reservation = new_reservation(command, now);
         reservation.holds = self.account.take(credits, Take::Hold, now);
-        let view = self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
-        view
+        reservation.into_view()
     }
 
     fn would_hold(&self, command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
         ReservationView {
             state: None,
             held: credits,
-            ..new_reservation(command, now).view()
+            ..new_reservation(command, now).into_view()
         }
     }
 }

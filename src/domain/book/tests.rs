@@ -101,7 +101,7 @@ impl Desk {
         let reservation_id = ReservationId::new(id).unwrap();
         let command = Commit {
             account_id: self.book.account.id.clone(),
-            known: self.book.reservation(&reservation_id).is_some(),
+            known: self.book.packed(&reservation_id).is_some(),
             reservation_id,
             request: CommitRequest {
                 amount: credits(amount),
@@ -211,6 +211,7 @@ fn the_last_charged_is_corrected_first_as_the_ledger_sees_it() {
     let charges = &desk
         .book
         .reservation(&ReservationId::new("r1").unwrap())
+        .unwrap()
         .unwrap()
         .charges;
     assert_eq!(parts(charges), [("a", 10), ("b", 10), ("a", 15)]);

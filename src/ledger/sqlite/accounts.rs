@@ -188,26 +188,32 @@ pub(super) async fn due(
         .collect()
 }
 
-/// Flushed reservations after one, by account and id.
+/// Flushed reservations, in the order in which they came, after one that is still there.
 pub(super) async fn reservations(
     readers: &SqlitePool,
     after: Option<&(AccountId, ReservationId)>,
     max: usize,
 ) -> Result<Vec<Reservation>, Fault> {
-    let (account_id, reservation_id) = after.map_or(("", ""), |(account, reservation)| {
-        (account.as_str(), reservation.as_str())
-    });
+    let last: i64 = match after {
+        None => 0,
+        Some((account_id, id)) => {
+            sqlx::query_scalar(
+                "SELECT id FROM reservations
+                 WHERE hash = ? AND account_id = ? AND reservation_id = ?",
+            )
+            .bind(rows::hash((account_id, id)))
+            .bind(account_id.as_str())
+            .bind(id.as_str())
+            .fetch_one(readers)
+            .await?
+        }
+    };
     let found = sqlx::query(
-        "SELECT body FROM reservations WHERE (account_id, reservation_id) > (?, ?)
-         ORDER BY account_id, reservation_id LIMIT ?",
+        "SELECT account_id, reservation_id, body FROM reservations WHERE id > ? ORDER BY id LIMIT ?",
     )
-    .bind(account_id)
-    .bind(reservation_id)
+    .bind(last)
     .bind(limit(max))
     .fetch_all(readers)
     .await?;
-    found
-        .iter()
-        .map(|row| rows::json(row, 0, "reservation"))
-        .collect()
+    found.iter().map(rows::reservation).collect()
 }

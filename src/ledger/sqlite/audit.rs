@@ -37,8 +37,8 @@ const HOLDS: Check = Check {
     sql: "WITH held AS (
               SELECT r.account_id, hold.value ->> '$.grant_id' AS grant_id,
                      sum(hold.value ->> '$.credits') AS credits
-              FROM reservations AS r, json_each(r.body, '$.holds') AS hold
-              WHERE r.body ->> '$.state' = 'open' GROUP BY 1, 2)
+              FROM reservations AS r, json_each(r.holds) AS hold
+              WHERE r.holds IS NOT NULL GROUP BY 1, 2)
           SELECT account_id,
                  format('grant %s: open holds have %d, and %d are left of it',
                         grant_id, held.credits, coalesce(g.amount - g.used - g.expired, 0))
@@ -158,7 +158,7 @@ const CHARGED: Check = Check {
     invariant: 5,
     sql: "SELECT r.account_id,
               format('reservation %s charged %d, and its entries %d', r.reservation_id,
-                     r.body ->> '$.charged',
+                     r.charged,
                      coalesce(sum((e.body ->> '$.settlement.receipt.credits')
                                 - (e.body ->> '$.settlement.receipt.corrected')), 0))
           FROM reservations AS r LEFT JOIN entries AS e
@@ -166,7 +166,7 @@ const CHARGED: Check = Check {
                  AND e.slot IS NOT NULL
           GROUP BY r.account_id, r.reservation_id
           HAVING coalesce(min(e.slot), 1) > 0
-             AND r.body ->> '$.charged'
+             AND r.charged
                  <> coalesce(sum((e.body ->> '$.settlement.receipt.credits')
                                - (e.body ->> '$.settlement.receipt.corrected')), 0) LIMIT ?",
 };

@@ -27,11 +27,11 @@ const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many pages the write-ahead log gets before it is copied into the file: fewer, larger
 /// copies, since the same pages change again and again.
-const WAL_PAGES: &str = "4000";
+const WAL_PAGES: &str = "16384";
 /// What the write-ahead log is cut down to once it was larger.
-const WAL_BYTES_MAX: &str = "67108864";
+const WAL_BYTES_MAX: &str = "268435456";
 /// Memory for pages, for the writer alone, in KiB (negative by SQLite's convention).
-const WRITER_CACHE: &str = "-65536";
+const WRITER_CACHE: &str = "-131072";
 
 /// Why a ledger file can't be opened.
 #[derive(Debug, thiserror::Error)]

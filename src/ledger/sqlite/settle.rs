@@ -10,11 +10,11 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{Connection, Row, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
 
 use super::{
     Fault,
-    bulk::{Bulk, bind_all},
+    bulk::{Binding, Bulk, bind_all},
     duplicates::{self, Mark},
     rows::{self, int},
     state::Moves,
@@ -23,6 +23,8 @@ use crate::{
     domain::{
         entry::{Entry, EntryKind},
         ids::{AccountId, ReservationId},
+        packed::Packed,
+        reservation::State,
         timestamp::Timestamp,
     },
     hot::{Line, OutboxBatch},
@@ -53,19 +55,37 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
         "WHERE column1 IS NOT NULL",
     )
 });
-static PUT_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
+static CHANGE_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        3,
-        "INSERT INTO reservations (account_id, reservation_id, body) SELECT * FROM",
-        "WHERE column1 IS NOT NULL
-         ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
+        7,
+        "UPDATE reservations
+         SET (charged, mode, holds, body) = (kept.column4, kept.column5, kept.column6, kept.column7)
+         FROM",
+        "AS kept
+         WHERE hash = kept.column1 AND account_id = kept.column2
+           AND reservation_id = kept.column3",
+    )
+});
+static ADD_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        7,
+        "INSERT INTO reservations (hash, account_id, reservation_id, charged, mode, holds, body)
+         SELECT * FROM",
+        "AS kept
+         WHERE column1 IS NOT NULL AND NOT EXISTS
+             (SELECT 1 FROM reservations AS known
+              WHERE known.hash = kept.column1 AND known.account_id = kept.column2
+                AND known.reservation_id = kept.column3)",
     )
 });
 static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        2,
-        "DELETE FROM reservations WHERE (account_id, reservation_id) IN",
-        "",
+        3,
+        "DELETE FROM reservations WHERE id IN
+             (SELECT known.id FROM",
+        "AS dropped JOIN reservations AS known
+                 ON known.hash = dropped.column1 AND known.account_id = dropped.column2
+                AND known.reservation_id = dropped.column3)",
     )
 });
 
@@ -80,7 +100,7 @@ pub(super) struct Prepared<'a> {
     /// The entries as they are kept.
     bodies: Vec<&'a str>,
     moves: Moves<'a>,
-    put: Vec<(Key<'a>, String)>,
+    put: Vec<(Key<'a>, Kept<'a>)>,
     dropped: Vec<Key<'a>>,
 }
 
@@ -107,7 +127,7 @@ impl<'a> Prepared<'a> {
         let mut dropped = Vec::new();
         for (key, kept) in latest {
             match kept {
-                Some(reservation) => put.push((key, rows::to_json(reservation)?)),
+                Some(packed) => put.push((key, Kept::new(packed)?)),
                 None => dropped.push(key),
             }
         }
@@ -118,6 +138,28 @@ impl<'a> Prepared<'a> {
             moves,
             put,
             dropped,
+        })
+    }
+}
+
+/// A reservation as it is kept.
+struct Kept<'a> {
+    charged: i64,
+    /// Mode and holds of an open one.
+    open: Option<(String, String)>,
+    body: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    fn new(packed: &'a Packed) -> Result<Self, Fault> {
+        let summary = packed.summary().map_err(rows::unreadable_reservation)?;
+        Ok(Kept {
+            charged: int(summary.charged),
+            open: match summary.state {
+                State::Open => Some((summary.mode, rows::to_json(&summary.holds)?)),
+                State::Committed | State::Released | State::Expired => None,
+            },
+            body: packed.as_bytes(),
         })
     }
 }
@@ -286,23 +328,38 @@ async fn write_reservations(
     connection: &mut SqliteConnection,
     prepared: &Prepared<'_>,
 ) -> Result<(), Fault> {
-    PUT_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.put,
-            |((account_id, id), body), arguments| {
-                bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
-            },
-        )
-        .await?;
+    let put = &prepared.put;
+    let changed = CHANGE_RESERVATIONS.execute(connection, put, bind_kept);
+    if changed.await? < put.len() as u64 {
+        ADD_RESERVATIONS.execute(connection, put, bind_kept).await?;
+    }
     DROP_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.dropped,
-            |(account_id, id), arguments| bind_all!(arguments, account_id.as_str(), id.as_str()),
-        )
+        .execute(connection, &prepared.dropped, |key, arguments| {
+            let (account_id, id) = key;
+            bind_all!(
+                arguments,
+                rows::hash(*key),
+                account_id.as_str(),
+                id.as_str()
+            )
+        })
         .await?;
     Ok(())
+}
+
+fn bind_kept((key, kept): &(Key<'_>, Kept<'_>), arguments: &mut SqliteArguments) -> Binding {
+    let (account_id, id) = key;
+    let open = kept.open.as_ref();
+    bind_all!(
+        arguments,
+        rows::hash(*key),
+        account_id.as_str(),
+        id.as_str(),
+        kept.charged,
+        open.map(|(mode, _)| mode.as_str()),
+        open.map(|(_, holds)| holds.as_str()),
+        kept.body,
+    )
 }
 
 /// Every shard's cursor.

@@ -36,11 +36,8 @@ pub(super) async fn in_use(readers: &SqlitePool) -> Result<InUse, Fault> {
     )
     .fetch_all(readers)
     .await?;
-    let modes = sqlx::query_scalar(
-        "SELECT DISTINCT body ->> '$.action.mode' FROM reservations
-         WHERE body ->> '$.state' = 'open' AND body ->> '$.action.mode' <> ''",
-    )
-    .fetch_all(readers)
-    .await?;
+    let modes = sqlx::query_scalar("SELECT DISTINCT mode FROM reservations WHERE mode <> ''")
+        .fetch_all(readers)
+        .await?;
     Ok(InUse { plans, modes })
 }

@@ -100,13 +100,13 @@ pub async fn corruption_is_found(backend: Box<dyn Backend>) {
         ),
         (
             1,
-            "UPDATE reservations SET body = replace(body, '\"credits\":25', '\"credits\":9999')",
-            "UPDATE reservations SET body = replace(body, '\"credits\":9999', '\"credits\":25')",
+            "UPDATE reservations SET holds = replace(holds, '\"credits\":25', '\"credits\":9999')",
+            "UPDATE reservations SET holds = replace(holds, '\"credits\":9999', '\"credits\":25')",
         ),
         (
             5,
-            "UPDATE reservations SET body = replace(body, '\"charged\":700', '\"charged\":701')",
-            "UPDATE reservations SET body = replace(body, '\"charged\":701', '\"charged\":700')",
+            "UPDATE reservations SET charged = 701 WHERE charged = 700",
+            "UPDATE reservations SET charged = 700 WHERE charged = 701",
         ),
     ];
     for (invariant, corrupt, restore) in corruptions {
