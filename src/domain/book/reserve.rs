@@ -18,15 +18,15 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Reserved, Refusal> {
         self.advance(now, effects)?;
-        if !command.dry_run {
-            if let Some(known) = self.known(&command.reservation_id, now, effects)? {
-                check_same(&known, command)?;
-                return Ok(Reserved {
-                    result: Ok(known.into_view()),
-                    balance: self.account.balance(now),
-                    replayed: true,
-                });
-            }
+        if !command.dry_run
+            && let Some(known) = self.known(&command.reservation_id, now, effects)?
+        {
+            check_same(&known, command)?;
+            return Ok(Reserved {
+                result: Ok(known.into_view()),
+                balance: self.account.balance(now),
+                replayed: true,
+            });
         }
         let asked = command.credits.get();
         // Even who would take nothing is blocked at zero: an empty hold is for what costs nothing.

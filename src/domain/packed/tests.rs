@@ -168,6 +168,41 @@ fn every_field_comes_back() {
     }
 }
 
+/// The size that the module's introduction promises: five meters, one grant, a text for each id.
+#[test]
+fn usual_reservations_take_few_bytes() {
+    let usage = amount(&[
+        ("input_tokens", 12_400),
+        ("cached_input_tokens", 30_000),
+        ("output_tokens", 1_850),
+        ("tool_calls", 7),
+        ("file_operations", 9),
+    ]);
+    let mut usual = open();
+    usual.holds.truncate(1);
+    usual.origin = Origin::Commit {
+        amount: usage.clone(),
+    };
+    let open_bytes = Packed::new(&usual).as_bytes().len();
+    let item = price().items.remove(0);
+    let mut price = price();
+    price.items = vec![
+        LineItem {
+            amount: Decimal::new(12_400, 4),
+            ..item
+        };
+        5
+    ];
+    let mut last = *settled().last_commit.unwrap();
+    last.request.amount = usage;
+    last.receipt.price = Some(Arc::new(price));
+    usual.charges = std::mem::take(&mut usual.holds);
+    usual.last_commit = Some(Box::new(last));
+    let settled_bytes = Packed::new(&usual).as_bytes().len();
+    assert!(open_bytes <= 110, "{open_bytes}");
+    assert!(settled_bytes <= 250, "{settled_bytes}");
+}
+
 #[test]
 fn bytes_that_end_early_or_late_are_refused() {
     let (account_id, id) = ids();

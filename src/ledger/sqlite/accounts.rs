@@ -1,4 +1,4 @@
-//! Reads accounts with their live grants, grants, and the reservations that were flushed.
+//! Reads accounts with their live grants, and grants.
 
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
@@ -9,8 +9,7 @@ use super::{
 use crate::domain::{
     account::Account,
     grant::{Grant, GrantKind},
-    ids::{AccountId, GrantId, ReservationId},
-    reservation::Reservation,
+    ids::{AccountId, GrantId},
     timestamp::Timestamp,
 };
 
@@ -186,34 +185,4 @@ pub(super) async fn due(
         .iter()
         .map(|row| rows::id(row, 0, "account id", AccountId::new))
         .collect()
-}
-
-/// Flushed reservations, in the order in which they came, after one that is still there.
-pub(super) async fn reservations(
-    readers: &SqlitePool,
-    after: Option<&(AccountId, ReservationId)>,
-    max: usize,
-) -> Result<Vec<Reservation>, Fault> {
-    let last: i64 = match after {
-        None => 0,
-        Some((account_id, id)) => {
-            sqlx::query_scalar(
-                "SELECT id FROM reservations
-                 WHERE hash = ? AND account_id = ? AND reservation_id = ?",
-            )
-            .bind(rows::hash((account_id, id)))
-            .bind(account_id.as_str())
-            .bind(id.as_str())
-            .fetch_one(readers)
-            .await?
-        }
-    };
-    let found = sqlx::query(
-        "SELECT account_id, reservation_id, body FROM reservations WHERE id > ? ORDER BY id LIMIT ?",
-    )
-    .bind(last)
-    .bind(limit(max))
-    .fetch_all(readers)
-    .await?;
-    found.iter().map(rows::reservation).collect()
 }

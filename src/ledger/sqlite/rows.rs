@@ -10,9 +10,8 @@ use crate::{
         account::{Account, AccountHead, OveragePolicy, PlanTerm, Status},
         cycle::Cycle,
         grant::{Grant, GrantKind},
-        ids::{AccountId, GrantId, IdError, PlanId, ReservationId},
-        packed::{Packed, Unreadable},
-        reservation::Reservation,
+        ids::{AccountId, GrantId, IdError, PlanId},
+        packed::Unreadable,
         timestamp::Timestamp,
     },
     ledger::Recorded,
@@ -60,24 +59,13 @@ pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A short hash of a reservation's ids (64-bit FNV-1a). Rows are found by it, and told apart by
-/// the ids themselves.
-pub(super) fn hash((account_id, id): (&AccountId, &ReservationId)) -> i64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let ids = [account_id.as_str(), "/", id.as_str()];
-    for byte in ids.iter().flat_map(|part| part.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash.cast_signed()
-}
-
 /// A bound on the number of rows.
 pub(super) fn limit(max: usize) -> i64 {
     i64::try_from(max).unwrap_or(i64::MAX)
 }
 
 /// A value that does not fit.
-fn unreadable(
+pub(super) fn unreadable(
     what: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Fault {
@@ -185,16 +173,6 @@ pub(super) fn recorded(row: &SqliteRow, body: usize, at: usize) -> Result<Record
 /// A reservation that is not what its row says.
 pub(super) fn unreadable_reservation(error: Unreadable) -> Fault {
     unreadable("reservation", error)
-}
-
-/// A reservation, from its two ids and its body.
-pub(super) fn reservation(row: &SqliteRow) -> Result<Reservation, Fault> {
-    let account_id = id(row, 0, "account id", AccountId::new)?;
-    let reservation_id = id(row, 1, "reservation id", ReservationId::new)?;
-    let packed = Packed::from_bytes(row.try_get(2)?);
-    packed
-        .unpack(&account_id, &reservation_id)
-        .map_err(unreadable_reservation)
 }
 
 /// A value that is kept as JSON.

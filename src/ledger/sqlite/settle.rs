@@ -10,13 +10,14 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{Connection, Row, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
+use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 
 use super::{
     Fault,
-    bulk::{Binding, Bulk, bind_all},
+    bulk::{Bulk, bind_all},
     duplicates::{self, Mark},
-    rows::{self, int},
+    kept::Kept,
+    rows::int,
     state::Moves,
 };
 use crate::{
@@ -24,7 +25,6 @@ use crate::{
         entry::{Entry, EntryKind},
         ids::{AccountId, ReservationId},
         packed::Packed,
-        reservation::State,
         timestamp::Timestamp,
     },
     hot::{Line, OutboxBatch},
@@ -55,40 +55,6 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
         "WHERE column1 IS NOT NULL",
     )
 });
-static CHANGE_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        7,
-        "UPDATE reservations
-         SET (charged, mode, holds, body) = (kept.column4, kept.column5, kept.column6, kept.column7)
-         FROM",
-        "AS kept
-         WHERE hash = kept.column1 AND account_id = kept.column2
-           AND reservation_id = kept.column3",
-    )
-});
-static ADD_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        7,
-        "INSERT INTO reservations (hash, account_id, reservation_id, charged, mode, holds, body)
-         SELECT * FROM",
-        "AS kept
-         WHERE column1 IS NOT NULL AND NOT EXISTS
-             (SELECT 1 FROM reservations AS known
-              WHERE known.hash = kept.column1 AND known.account_id = kept.column2
-                AND known.reservation_id = kept.column3)",
-    )
-});
-static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        3,
-        "DELETE FROM reservations WHERE id IN
-             (SELECT known.id FROM",
-        "AS dropped JOIN reservations AS known
-                 ON known.hash = dropped.column1 AND known.account_id = dropped.column2
-                AND known.reservation_id = dropped.column3)",
-    )
-});
-
 /// A reservation's key.
 type Key<'a> = (&'a AccountId, &'a ReservationId);
 
@@ -100,8 +66,8 @@ pub(super) struct Prepared<'a> {
     /// The entries as they are kept.
     bodies: Vec<&'a str>,
     moves: Moves<'a>,
-    put: Vec<(Key<'a>, Kept<'a>)>,
-    dropped: Vec<Key<'a>>,
+    /// The last mention of each reservation.
+    reservations: Vec<(&'a str, &'a str, Option<&'a [u8]>)>,
 }
 
 impl<'a> Prepared<'a> {
@@ -118,48 +84,24 @@ impl<'a> Prepared<'a> {
             .map(|line| line.text().map_err(Fault::Encode))
             .collect::<Result<_, _>>()?;
         let moves = Moves::new(&entries)?;
-        let latest: BTreeMap<Key<'_>, _> = batches
+        let latest: HashMap<Key<'_>, _> = batches
             .iter()
             .flat_map(|batch| &batch.reservations)
             .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
             .collect();
-        let mut put = Vec::with_capacity(latest.len());
-        let mut dropped = Vec::new();
-        for (key, kept) in latest {
-            match kept {
-                Some(packed) => put.push((key, Kept::new(packed)?)),
-                None => dropped.push(key),
-            }
-        }
+        let reservations = latest
+            .into_iter()
+            .map(|((account_id, id), kept)| {
+                let bytes = kept.as_ref().map(Packed::as_bytes);
+                (account_id.as_str(), id.as_str(), bytes)
+            })
+            .collect();
         Ok(Prepared {
             cursors: cursor_moves(batches)?,
             entries,
             bodies,
             moves,
-            put,
-            dropped,
-        })
-    }
-}
-
-/// A reservation as it is kept.
-struct Kept<'a> {
-    charged: i64,
-    /// Mode and holds of an open one.
-    open: Option<(String, String)>,
-    body: &'a [u8],
-}
-
-impl<'a> Kept<'a> {
-    fn new(packed: &'a Packed) -> Result<Self, Fault> {
-        let summary = packed.summary().map_err(rows::unreadable_reservation)?;
-        Ok(Kept {
-            charged: int(summary.charged),
-            open: match summary.state {
-                State::Open => Some((summary.mode, rows::to_json(&summary.holds)?)),
-                State::Committed | State::Released | State::Expired => None,
-            },
-            body: packed.as_bytes(),
+            reservations,
         })
     }
 }
@@ -182,6 +124,7 @@ fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fa
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
+    kept: &mut Kept,
     prepared: &Prepared<'_>,
     now: Timestamp,
 ) -> Result<Settled, Fault> {
@@ -199,9 +142,10 @@ pub(super) async fn settle(
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     prepared.moves.write(&mut transaction).await?;
-    write_reservations(&mut transaction, prepared).await?;
+    let changed = kept.write(&mut transaction, &prepared.reservations).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
+    kept.apply(changed);
     Ok(Settled {
         entries: prepared.entries.len(),
         cursor_conflict: false,
@@ -322,44 +266,6 @@ async fn refunded_conversations<'a>(
         );
     }
     Ok(found)
-}
-
-async fn write_reservations(
-    connection: &mut SqliteConnection,
-    prepared: &Prepared<'_>,
-) -> Result<(), Fault> {
-    let put = &prepared.put;
-    let changed = CHANGE_RESERVATIONS.execute(connection, put, bind_kept);
-    if changed.await? < put.len() as u64 {
-        ADD_RESERVATIONS.execute(connection, put, bind_kept).await?;
-    }
-    DROP_RESERVATIONS
-        .execute(connection, &prepared.dropped, |key, arguments| {
-            let (account_id, id) = key;
-            bind_all!(
-                arguments,
-                rows::hash(*key),
-                account_id.as_str(),
-                id.as_str()
-            )
-        })
-        .await?;
-    Ok(())
-}
-
-fn bind_kept((key, kept): &(Key<'_>, Kept<'_>), arguments: &mut SqliteArguments) -> Binding {
-    let (account_id, id) = key;
-    let open = kept.open.as_ref();
-    bind_all!(
-        arguments,
-        rows::hash(*key),
-        account_id.as_str(),
-        id.as_str(),
-        kept.charged,
-        open.map(|(mode, _)| mode.as_str()),
-        open.map(|(_, holds)| holds.as_str()),
-        kept.body,
-    )
 }
 
 /// Every shard's cursor.

@@ -93,25 +93,14 @@ CREATE UNIQUE INDEX changes_by_key ON changes (account_id, key) WHERE key IS NOT
 CREATE INDEX changes_by_reservation ON changes (reservation_id, account_id)
     WHERE reservation_id IS NOT NULL;
 
--- What the hot store keeps of each reservation, as of its last flush. Settling puts and deletes.
--- `body` is the whole of it but for its ids, in the hot store's own packed form; `charged` is a
--- part of it. An open one also has its mode (empty where none was named) and its holds, as an
--- array of {grant_id, credits}.
---
--- Ids of reservations are random more often than not. So the rows stand in the order in which they
--- came, and are found by a short hash of both ids: a few pages change with many reservations,
--- where a key of the ids themselves would change a page with each of them.
-CREATE TABLE reservations (
+-- What the hot store keeps of each reservation, as of its last flush: a log. Each row has what one
+-- transaction put and dropped, in the hot store's own packed form; the newest mention of a
+-- reservation counts. Settling adds rows at the end, and deletes the oldest ones after it has added
+-- anew what still counts of them.
+CREATE TABLE reservation_log (
     id INTEGER PRIMARY KEY NOT NULL,
-    hash INTEGER NOT NULL,
-    account_id TEXT NOT NULL,
-    reservation_id TEXT NOT NULL,
-    charged INTEGER NOT NULL,
-    mode TEXT,
-    holds TEXT,
     body BLOB NOT NULL
 ) STRICT;
-CREATE INDEX reservations_by_hash ON reservations (hash);
 
 -- How far each shard of the hot store is in the ledger. Settling moves it by compare-and-set.
 CREATE TABLE cursors (
