@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::Deref,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
@@ -15,18 +14,21 @@ use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 use super::{
     Fault,
     bulk::{Bulk, bind_all},
-    duplicates::{self, Mark},
-    rows::{self, int},
-    state::Moves,
+    duplicates,
+    rows::int,
+    state,
 };
 use crate::{
     domain::{
         entry::{Entry, EntryKind},
-        ids::{AccountId, ReservationId},
+        ids::ReservationId,
         timestamp::Timestamp,
     },
-    hot::{Line, OutboxBatch},
-    ledger::Settled,
+    ledger::{
+        Settled,
+        batch::{Key, Prepared},
+        eras::Mark,
+    },
 };
 
 static START_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
@@ -69,74 +71,6 @@ static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// A reservation's key.
-type Key<'a> = (&'a AccountId, &'a ReservationId);
-
-/// Batches, made ready before the writing connection is waited for.
-pub(super) struct Prepared<'a> {
-    /// From where to where each shard's cursor moves.
-    cursors: BTreeMap<u32, (u64, u64)>,
-    entries: Vec<&'a Entry>,
-    /// The entries as they are kept.
-    bodies: Vec<&'a str>,
-    moves: Moves<'a>,
-    put: Vec<(Key<'a>, String)>,
-    dropped: Vec<Key<'a>>,
-}
-
-impl<'a> Prepared<'a> {
-    /// Adds up what the batches move and writes out what is kept of them.
-    pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Fault> {
-        let lines = || {
-            batches
-                .iter()
-                .flat_map(|batch| &batch.entries)
-                .map(Arc::as_ref)
-        };
-        let entries: Vec<&Entry> = lines().map(Line::deref).collect();
-        let bodies = lines()
-            .map(|line| line.text().map_err(Fault::Encode))
-            .collect::<Result<_, _>>()?;
-        let moves = Moves::new(&entries)?;
-        let latest: BTreeMap<Key<'_>, _> = batches
-            .iter()
-            .flat_map(|batch| &batch.reservations)
-            .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
-            .collect();
-        let mut put = Vec::with_capacity(latest.len());
-        let mut dropped = Vec::new();
-        for (key, kept) in latest {
-            match kept {
-                Some(reservation) => put.push((key, rows::to_json(reservation)?)),
-                None => dropped.push(key),
-            }
-        }
-        Ok(Prepared {
-            cursors: cursor_moves(batches)?,
-            entries,
-            bodies,
-            moves,
-            put,
-            dropped,
-        })
-    }
-}
-
-/// Several batches of one shard must follow each other.
-fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fault> {
-    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for batch in batches {
-        let (_, to) = cursors
-            .entry(batch.shard)
-            .or_insert((batch.from, batch.from));
-        if *to != batch.from {
-            return Err(Fault::BatchGap { shard: batch.shard });
-        }
-        *to = batch.to;
-    }
-    Ok(cursors)
-}
-
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
@@ -156,7 +90,7 @@ pub(super) async fn settle(
     }
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
-    prepared.moves.write(&mut transaction).await?;
+    state::write(&prepared.moves, &mut transaction).await?;
     write_reservations(&mut transaction, prepared).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
