@@ -9,6 +9,7 @@ mod changes;
 mod duplicates;
 mod entries;
 mod redo;
+mod postgres;
 mod settle;
 mod sqlite;
 mod world;
