@@ -190,6 +190,11 @@ impl Server {
         format!("postgres://tollgate@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Its TCP port, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// An empty ledger in a database of its own.
     pub async fn ledger(&'static self) -> Database {
         self.create(&format!("TEMPLATE {TEMPLATE}")).await
