@@ -23,7 +23,10 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
-use tollgate::ledger::postgres::{PostgresLedger, PostgresOptions};
+use tollgate::{
+    domain::timestamp::Timestamp,
+    ledger::postgres::{PostgresLedger, PostgresOptions},
+};
 
 use super::instant;
 
@@ -246,9 +249,13 @@ impl Database {
         options
     }
 
-    /// Opens the ledger as a start does.
+    /// Opens the ledger as a start in January 2026 does.
     pub async fn open(&self) -> Arc<PostgresLedger> {
-        let now = instant("2026-01-31T10:00:00Z");
+        self.open_at(instant("2026-01-31T10:00:00Z")).await
+    }
+
+    /// Opens the ledger as a start does.
+    pub async fn open_at(&self, now: Timestamp) -> Arc<PostgresLedger> {
         let ledger = PostgresLedger::open(&self.options(), now).await;
         Arc::new(ledger.unwrap_or_else(|error| panic!("{error}")))
     }

@@ -97,12 +97,13 @@ const MARCH: &str = "2026-03-01T00:00:00Z";
 async fn detached_months_leave_every_balance_as_it_is() {
     let database = shared().ledger().await;
     let mut world = three_months(&database).await;
+    let other = database.open_at(world.now).await;
     let acme = account_id("acme");
     let before = world.ledger.account(&acme, world.now).await.unwrap();
     let lines = listed(&world, &acme).await;
-    let detached = database.open().await.detach(instant(MARCH)).await.unwrap();
+    let detached = other.detach(instant(MARCH)).await.unwrap();
     assert_eq!(detached, ["entries_2026_01", "entries_2026_02"]);
-    let again = database.open().await.detach(instant(MARCH)).await.unwrap();
+    let again = other.detach(instant(MARCH)).await.unwrap();
     assert_eq!(again, [""; 0]);
     assert_eq!(
         world.ledger.account(&acme, world.now).await.unwrap(),
@@ -124,7 +125,8 @@ async fn detached_months_leave_every_balance_as_it_is() {
 async fn a_settlement_of_a_detached_month_is_still_refused() {
     let database = shared().ledger().await;
     let mut world = three_months(&database).await;
-    database.open().await.detach(instant(MARCH)).await.unwrap();
+    let other = database.open_at(world.now).await;
+    other.detach(instant(MARCH)).await.unwrap();
     let available = world.available("acme");
     world.forget("acme", "r1");
     world.commit("acme", "r1", 45, false);
@@ -149,8 +151,9 @@ async fn a_settlement_of_a_detached_month_is_still_refused() {
 async fn a_late_entry_of_a_detached_month_finds_a_place() {
     let database = shared().ledger().await;
     let mut world = three_months(&database).await;
+    let other = database.open_at(world.now).await;
     // The world's own ledger does not know that another process has detached anything.
-    database.open().await.detach(instant(MARCH)).await.unwrap();
+    other.detach(instant(MARCH)).await.unwrap();
     for (charge, at) in [
         ("late-1", START),
         ("late-2", Timestamp::from_millis(START.millis() + 1)),
@@ -167,7 +170,7 @@ async fn a_late_entry_of_a_detached_month_finds_a_place() {
             .contains(&"entries_2026_01_2".to_owned())
     );
     world.check().await;
-    let detached = database.open().await.detach(instant(MARCH)).await.unwrap();
+    let detached = other.detach(instant(MARCH)).await.unwrap();
     assert_eq!(detached, ["entries_2026_01_2"]);
     world.check().await;
 }
