@@ -80,10 +80,7 @@ impl Backend for MemoryPostgres {
 }
 
 /// The memory store, restored from a ledger.
-async fn with_memory(
-    ledger: Arc<dyn Ledger>,
-    clock: Arc<ManualClock>,
-) -> Result<Stores, String> {
+async fn with_memory(ledger: Arc<dyn Ledger>, clock: Arc<ManualClock>) -> Result<Stores, String> {
     let fixed = ledger
         .fix_shards(SHARDS)
         .await

@@ -6,6 +6,7 @@ use tollgate::{
 };
 
 use crate::{
+    ledger::settle::amend,
     ledger::world::{START, World, account_id, pack, refund, request},
     support::{
         instant,
@@ -48,7 +49,7 @@ async fn an_entry_of_any_other_month_gets_its_own() {
     ] {
         world.charge("acme", &format!("charge-{at}"), 1);
         let mut batch = world.take_batch();
-        batch.entries[0].occurred_at = instant(at);
+        amend(&mut batch, 0, |entry| entry.occurred_at = instant(at));
         world.ledger.settle(&[batch], world.now).await.unwrap();
         assert!(months(&database).await.contains(&partition.to_owned()));
         let found = database
@@ -160,7 +161,7 @@ async fn a_late_entry_of_a_detached_month_finds_a_place() {
     ] {
         world.charge("acme", charge, 1);
         let mut batch = world.take_batch();
-        batch.entries[0].occurred_at = at;
+        amend(&mut batch, 0, |entry| entry.occurred_at = at);
         let settled = world.ledger.settle(&[batch], world.now).await.unwrap();
         assert_eq!(settled.entries, 1);
     }
