@@ -243,7 +243,11 @@ fn wrong_values_name_key_value_and_what_is_accepted() {
             "hot=redis://localhost",
             "hot = \"redis://localhost\" (--set): must be \"memory:\"",
         ),
-        ("ledger=postgres://h/db", "must be \"sqlite://PATH\""),
+        ("ledger=postgres://", "must be \"sqlite://PATH\""),
+        ("ledger=postgres://h/a db", "must be \"sqlite://PATH\""),
+        ("ledger=mysql://h/db", "must be \"sqlite://PATH\""),
+        ("postgres.migrate=yes", "must be \"auto\" or \"never\""),
+        ("postgres.connections_max=0", "from 1 to 1000"),
         ("ledger=sqlite://", "must be \"sqlite://PATH\""),
         ("ledger=sqlite:x", "must be \"sqlite://PATH\""),
     ] {

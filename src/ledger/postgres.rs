@@ -8,6 +8,7 @@ mod accounts;
 mod audit;
 mod catalogs;
 mod changes;
+mod claim;
 mod copy;
 mod entries;
 mod open;
@@ -23,7 +24,8 @@ mod state;
 mod submit;
 
 use async_trait::async_trait;
-use sqlx::PgPool;
+use parking_lot::Mutex;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -57,6 +59,8 @@ pub struct PostgresLedger {
     /// Set once the schema was found to be the right one.
     checked: OnceCell<()>,
     partitions: partitions::Known,
+    /// The session that keeps other processes out, where this one has to be alone.
+    claimed: Mutex<Option<PgConnection>>,
 }
 
 /// Why an operation failed.
@@ -143,8 +147,20 @@ impl PostgresLedger {
             .map_err(|fault| fault.during("detach"))
     }
 
+    /// Claims the ledger for this process, until the ledger is closed or dropped. `false`: another
+    /// process has claimed it, and did not end within a few seconds.
+    pub async fn claim(&self) -> Result<bool, LedgerFault> {
+        let pool = self.pool("claim").await?;
+        let claimed = claim::claim(pool).await;
+        let session = claimed.map_err(|fault| fault.during("claim"))?;
+        let is_mine = session.is_some();
+        *self.claimed.lock() = session;
+        Ok(is_mine)
+    }
+
     /// Closes all connections. A ledger that is dropped instead loses nothing.
     pub async fn close(&self) {
+        drop(self.claimed.lock().take());
         self.pool.close().await;
     }
 }

@@ -125,6 +125,7 @@ impl PostgresLedger {
             options: options.clone(),
             checked: OnceCell::new(),
             partitions: Mutex::new(BTreeSet::new()),
+            claimed: Mutex::new(None),
         }
     }
 

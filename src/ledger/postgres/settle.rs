@@ -6,10 +6,7 @@
 //! nothing is written. Their rows stay locked to the end, so two settlers of one shard go one
 //! after the other.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::DerefMut,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
 
@@ -111,7 +108,7 @@ struct Disposable(Option<PoolConnection<Postgres>>);
 
 impl Disposable {
     fn get(&mut self) -> Result<&mut PgConnection, Fault> {
-        let connection = self.0.as_mut().map(DerefMut::deref_mut);
+        let connection = self.0.as_deref_mut();
         connection.ok_or(Fault::Sql(sqlx::Error::PoolClosed))
     }
 

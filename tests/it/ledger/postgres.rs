@@ -5,6 +5,7 @@ mod killed;
 mod open;
 mod partitions;
 mod plans;
+mod served;
 
 use std::sync::Arc;
 
