@@ -3,6 +3,7 @@
 
 mod data_dir;
 mod error;
+mod ledger;
 pub mod restore;
 
 use std::{
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::data_dir::DataDir;
-pub use self::error::StartError;
+pub use self::{error::StartError, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
@@ -28,11 +29,12 @@ use crate::{
         memory::{MemoryHot, MemoryOptions},
     },
     http::{self, Readiness},
-    ledger::{Ledger, redo::RedoLedger, sqlite::SqliteLedger},
+    ledger::Ledger,
     telemetry::Metrics,
     workers::{
         self, Worker,
         applier::Applier,
+        partitioner::Partitioner,
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
@@ -42,6 +44,8 @@ use crate::{
 
 /// How often the applier looks for changes that nobody finished.
 const APPLY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether the next months' entries have a partition.
+const PARTITION_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often the catalogue's file is looked at without a sign that it changed.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is left in the outbox is tried again while shutting down.
@@ -65,7 +69,7 @@ pub struct Running {
     /// The parts, for whoever runs in the same process.
     pub enforcer: Arc<Enforcer>,
     settler: Arc<Settler>,
-    redo: Arc<RedoLedger>,
+    opened: ledger::Opened,
     readiness: Arc<Readiness>,
     server: grpc::Server,
     serving: CancellationToken,
@@ -73,7 +77,7 @@ pub struct Running {
     tasks: TaskTracker,
     drain_timeout: Duration,
     _watch: Option<WatchGuard>,
-    _data_dir: DataDir,
+    _data_dir: Option<DataDir>,
 }
 
 /// Everything that is open before anything is served.
@@ -85,12 +89,16 @@ struct Parts {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     enforcer: Arc<Enforcer>,
-    redo: Arc<RedoLedger>,
+    opened: ledger::Opened,
 }
 
 /// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let data_dir = DataDir::lock(&config.data_dir)?;
+    ledger::check_url(&config)?;
+    let data_dir = match &config.ledger {
+        LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
+        LedgerUrl::Postgres(_) => None,
+    };
     let sockets = grpc::Sockets::bind(&config.grpc)
         .await
         .map_err(StartError::Bind)?;
@@ -149,7 +157,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         restored,
         enforcer: parts.enforcer,
         settler,
-        redo: parts.redo,
+        opened: parts.opened,
         readiness,
         server,
         serving,
@@ -173,10 +181,8 @@ async fn open(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 ) -> Result<(Parts, restore::Restored), StartError> {
-    let LedgerUrl::Sqlite(path) = &config.ledger;
-    let sqlite = Arc::new(SqliteLedger::open(path).await?);
-    let redo = Arc::new(RedoLedger::open(sqlite, path.clone()).await?);
-    let ledger: Arc<dyn Ledger> = Arc::clone(&redo) as _;
+    let opened = ledger::open(config, clock.as_ref()).await?;
+    let ledger = opened.ledger();
     let fixed = ledger.fix_shards(config.shards).await?;
     if fixed != config.shards {
         return Err(StartError::Shards {
@@ -219,7 +225,7 @@ async fn open(
         clock,
         metrics,
         enforcer,
-        redo,
+        opened,
     };
     Ok((parts, restored))
 }
@@ -295,6 +301,13 @@ fn roster(
         ),
         (Arc::new(applier), APPLY_INTERVAL),
     ];
+    if let ledger::Opened::Postgres(ledger) = &parts.opened {
+        let partitioner = Partitioner {
+            ledger: Arc::clone(ledger),
+            clock: Arc::clone(&parts.clock),
+        };
+        roster.push((Arc::new(partitioner), PARTITION_INTERVAL));
+    }
     if let Some(path) = &config.catalog {
         let reloader = Reloader {
             path: path.clone(),
@@ -330,7 +343,7 @@ impl Running {
             while !matches!(self.settler.step().await, Ok(workers::Progress::Done)) {
                 tokio::time::sleep(FLUSH_RETRY).await;
             }
-            self.redo.close().await
+            self.opened.close().await
         };
         let flushed = tokio::time::timeout(self.drain_timeout, flush)
             .await

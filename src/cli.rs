@@ -12,6 +12,7 @@ pub(crate) mod client;
 mod demo;
 mod document;
 pub mod exit;
+mod migrate;
 mod offline;
 pub mod output;
 mod quota;
@@ -59,6 +60,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Migrate(migrate::MigrateArgs),
     #[command(flatten)]
     Quota(quota::QuotaCommand),
     #[command(flatten)]
@@ -102,6 +104,7 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve::run(args, output).await,
         Command::Check(args) => check::run(args, output).await,
+        Command::Migrate(args) => migrate::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,
         Command::Bench(args) => bench::run(args, output).await,

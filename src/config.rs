@@ -10,6 +10,7 @@ mod error;
 mod flags;
 mod layers;
 mod nearest;
+mod postgres;
 mod reader;
 mod sections;
 mod stores;
@@ -23,11 +24,12 @@ pub use self::{
     error::{ConfigError, Problem},
     flags::Flags,
     layers::Source,
+    postgres::{Migrate, PostgresConfig},
     sections::{
         GrpcConfig, HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck,
         SettleConfig, WorkerConfig,
     },
-    stores::{HotUrl, LedgerUrl},
+    stores::{HotUrl, LedgerUrl, SecretUrl},
 };
 use self::{layers::Layers, reader::Reader};
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub reserve: ReserveConfig,
     /// From the hot store to the ledger.
     pub settle: SettleConfig,
+    /// The bounds of a Postgres ledger's use.
+    pub postgres: PostgresConfig,
     /// The worker that returns holds past their deadline.
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
@@ -142,6 +146,7 @@ impl Config {
         let http = HttpConfig::read(reader);
         let reserve = ReserveConfig::read(reader);
         let settle = SettleConfig::read(reader);
+        let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
         let log = LogConfig::read(reader);
@@ -158,6 +163,7 @@ impl Config {
             roles: roles?,
             reserve: reserve?,
             settle: settle?,
+            postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
             log: log?,

@@ -4,8 +4,15 @@
 //! What is absent: a ledger never decides about credits, has no clock, and no method changes or
 //! deletes an entry.
 
+mod batch;
+mod eras;
+mod months;
+mod moves;
+mod names;
+pub mod postgres;
 pub mod redo;
 pub mod sqlite;
+mod standing;
 
 use std::{error::Error, fmt};
 

@@ -5,6 +5,7 @@
 //! back what nobody came for, and let time pass on accounts that nobody asks about.
 
 pub mod applier;
+pub mod partitioner;
 pub mod reloader;
 pub mod renewer;
 pub mod settler;

@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use crate::{
     catalogs::CatalogProblems,
     grpc,
-    ledger::{LedgerFault, redo::RedoError, sqlite::OpenError},
+    ledger::{LedgerFault, postgres, redo::RedoError, sqlite::OpenError},
     workers::reloader::ReloadError,
 };
 
@@ -29,6 +29,18 @@ pub enum StartError {
     /// The ledger can't be opened.
     #[error(transparent)]
     OpenLedger(#[from] OpenError),
+    /// The ledger on a Postgres server can't be opened.
+    #[error(transparent)]
+    OpenPostgres(#[from] postgres::OpenError),
+    /// Another process with its balances in memory uses the same ledger.
+    #[error(
+        "ledger {ledger} is in use by another tollgate with hot = \"memory:\", and only one can \
+         keep the balances in its memory"
+    )]
+    LedgerInUse {
+        /// Which, without user, password and parameters.
+        ledger: String,
+    },
     /// The redo log in front of the ledger can't be used.
     #[error(transparent)]
     Redo(#[from] RedoError),

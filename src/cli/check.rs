@@ -19,7 +19,6 @@ use super::{
 use crate::{
     catalogs::{self, CatalogProblems, FILE_BYTES_MAX},
     domain::catalog::Catalog,
-    ledger::Ledger,
 };
 
 /// Check a catalogue of plans, packs and rates, before it is served
@@ -101,7 +100,6 @@ fn problems_text(path: &Path, found: &CatalogProblems) -> String {
 async fn missing(catalog: &Catalog, args: &LedgerArgs) -> Result<Vec<String>, Failure> {
     let ledger = args.open().await?;
     let in_use = ledger.in_use().await;
-    ledger.close().await;
     let url = args.url()?;
     let in_use = in_use.map_err(|error| unreadable(&url, &error))?;
     let plans = in_use.plans.iter().map(String::as_str);

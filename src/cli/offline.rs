@@ -2,8 +2,13 @@
 
 use super::{exit::Exit, output::Failure};
 use crate::{
+    clock::{Clock, SystemClock},
     config::{Config, Flags, LedgerUrl},
-    ledger::sqlite::SqliteLedger,
+    ledger::{
+        Ledger,
+        postgres::{PostgresLedger, PostgresOptions},
+        sqlite::SqliteLedger,
+    },
 };
 
 /// Which ledger. It is only read, and may be in use.
@@ -13,7 +18,7 @@ pub(crate) struct LedgerArgs {
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
 
-    /// This ledger, sqlite://PATH
+    /// This ledger, sqlite://PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
 }
@@ -35,12 +40,21 @@ impl LedgerArgs {
     }
 
     /// Opens it for reading.
-    pub(crate) async fn open(&self) -> Result<SqliteLedger, Failure> {
+    pub(crate) async fn open(&self) -> Result<Box<dyn Ledger>, Failure> {
         let url = self.url()?;
-        let LedgerUrl::Sqlite(path) = &url;
-        SqliteLedger::open_read_only(path)
-            .await
-            .map_err(|error| unreadable(&url, &error))
+        match &url {
+            LedgerUrl::Sqlite(path) => {
+                let opened = SqliteLedger::open_read_only(path).await;
+                let ledger = opened.map_err(|error| unreadable(&url, &error))?;
+                Ok(Box::new(ledger))
+            }
+            LedgerUrl::Postgres(secret) => {
+                let mut options = PostgresOptions::new(secret.expose())?;
+                options.migrate = false;
+                let ledger = PostgresLedger::open(&options, SystemClock::new().now()).await?;
+                Ok(Box::new(ledger))
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     output::{Failure, Output},
     values,
 };
-use crate::ledger::{Finding, Ledger};
+use crate::ledger::Finding;
 
 /// Check that ledger and balances add up, on live data; changes nothing
 #[derive(Clone, Debug, clap::Args)]
@@ -68,13 +68,12 @@ pub(crate) async fn run(args: ReconcileArgs, output: Output) -> Result<Exit, Fai
     let compared = match &args.endpoint {
         Some(address) => {
             let channel = connect(address, args.timeout).await?;
-            let compared = live::compare(channel, &ledger, limit).await?;
+            let compared = live::compare(channel, ledger.as_ref(), limit).await?;
             findings.extend(compared.findings.iter().cloned().map(Line::from));
             Some(compared)
         }
         None => None,
     };
-    ledger.close().await;
     let report = Report {
         ledger: url.to_string(),
         ok: findings.is_empty(),

@@ -122,11 +122,13 @@ impl Greeting {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let exit = match &error {
+        let exit = match error {
+            StartError::OpenPostgres(error) => return error.into(),
             StartError::Catalog(_) | StartError::Shards { .. } => Exit::Usage,
             StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::OpenLedger(_)
+            | StartError::LedgerInUse { .. }
             | StartError::Redo(_)
             | StartError::Bind(_)
             | StartError::BindHttp { .. } => Exit::CantCreate,

@@ -35,7 +35,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub hot: Option<String>,
 
-    /// The ledger, sqlite://PATH [default: ledger.db in the data folder]
+    /// The ledger, sqlite://PATH or postgres://USER@HOST:PORT/DATABASE [default: ledger.db in the data folder]
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
 

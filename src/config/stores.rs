@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use super::error::redact;
+
 /// Where the hot balances are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HotUrl {
@@ -31,17 +33,48 @@ impl fmt::Display for HotUrl {
 pub enum LedgerUrl {
     /// A SQLite file: `sqlite://PATH`.
     Sqlite(PathBuf),
+    /// A Postgres database: `postgres://USER@HOST:PORT/DATABASE`.
+    Postgres(SecretUrl),
+}
+
+/// A URL that may hold a password. It is shown without user, password and parameters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The whole URL, for whoever connects.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact(&self.0))
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact(&self.0))
+    }
 }
 
 impl LedgerUrl {
     /// What [`LedgerUrl::parse`] accepts, in words.
-    pub(super) const ACCEPTED: &str =
-        "\"sqlite://PATH\", or empty for ledger.db in data_dir (this version has no other ledger)";
+    pub(super) const ACCEPTED: &str = "\"sqlite://PATH\", \"postgres://USER@HOST:PORT/DATABASE\", or empty for ledger.db in data_dir";
 
     /// `Some(None)` where the text is empty. Everything after `sqlite://` is the path.
     pub(super) fn parse(text: &str) -> Option<Option<Self>> {
         if text.is_empty() {
             return Some(None);
+        }
+        let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| {
+            text.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        });
+        if is_postgres && !text.contains(char::is_whitespace) {
+            return Some(Some(LedgerUrl::Postgres(SecretUrl(text.to_owned()))));
         }
         let path = text.strip_prefix("sqlite://")?;
         (!path.is_empty() && !path.contains(['?', '\0']))
@@ -53,6 +86,7 @@ impl fmt::Display for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LedgerUrl::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            LedgerUrl::Postgres(url) => url.fmt(f),
         }
     }
 }

@@ -30,6 +30,7 @@ use sqlx::SqlitePool;
 use super::{
     ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
     Recorded, Settled, StoredCatalog, Submitted,
+    batch::{Prepared, Unfit},
 };
 use crate::{
     domain::{
@@ -65,22 +66,15 @@ pub struct SqliteLedger {
 enum Fault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
-    #[error("a record can't be written as JSON: {0}")]
-    Encode(#[source] serde_json::Error),
     #[error("a stored {what} can't be read: {source}")]
     Decode {
         what: &'static str,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("account {account_id}: {detail}")]
-    Broken {
-        account_id: AccountId,
-        detail: String,
-    },
-    #[error("shard {shard}: two batches do not follow each other")]
-    BatchGap { shard: u32 },
     #[error("reservations can't be packed: {0}")]
     Pack(String),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("the ledger is open for reading only")]
     ReadOnly,
 }
@@ -170,7 +164,8 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Settled, LedgerFault> {
         let writer = self.writer().map_err(|fault| fault.during("settle"))?;
-        let prepared = settle::Prepared::new(batches).map_err(|fault| fault.during("settle"))?;
+        let prepared =
+            Prepared::new(batches).map_err(|unfit| Fault::from(unfit).during("settle"))?;
         let mut connection = writer.lock().await;
         let mut kept = self.kept.lock().await;
         let result = settle::settle(&mut connection, &mut kept, &prepared, now).await;

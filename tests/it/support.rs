@@ -18,6 +18,7 @@ use tollgate::{
 
 pub mod account;
 pub mod commands;
+pub mod postgres;
 
 /// How a hot store is to be set up.
 #[derive(Clone, Copy, Debug)]

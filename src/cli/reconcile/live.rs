@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 use crate::{
     cli::{client::failure, output::Failure},
     domain::ids::AccountId,
-    ledger::{Finding, Ledger, sqlite::SqliteLedger},
+    ledger::{Finding, Ledger},
     pb::{
         Account, GetAccountRequest, ListAccountsRequest, admin_service_client::AdminServiceClient,
     },
@@ -35,7 +35,7 @@ pub(super) struct Compared {
 /// Compares every account of the server, until `limit` of them are off.
 pub(super) async fn compare(
     channel: Channel,
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     limit: usize,
 ) -> Result<Compared, Failure> {
     let mut admin = AdminServiceClient::new(channel);
@@ -63,7 +63,7 @@ pub(super) async fn compare(
 
 async fn compare_one(
     admin: &mut AdminServiceClient<Channel>,
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     mut hot: Account,
     compared: &mut Compared,
 ) -> Result<(), Failure> {
@@ -94,7 +94,7 @@ async fn compare_one(
 }
 
 async fn stored(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     hot: &Account,
 ) -> Result<Option<crate::domain::account::Account>, Failure> {
     let Ok(id) = AccountId::new(&hot.account_id) else {

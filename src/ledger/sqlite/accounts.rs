@@ -6,11 +6,14 @@ use super::{
     Fault,
     rows::{self, account_columns, grant_columns, limit},
 };
-use crate::domain::{
-    account::Account,
-    grant::{Grant, GrantKind},
-    ids::{AccountId, GrantId},
-    timestamp::Timestamp,
+use crate::{
+    domain::{
+        account::Account,
+        grant::Grant,
+        ids::{AccountId, GrantId},
+        timestamp::Timestamp,
+    },
+    ledger::names::is_live,
 };
 
 /// Something may still move these: what has nothing left does not come back by itself. The plan's
@@ -121,11 +124,8 @@ fn merge(accounts: &mut [Account], grants: &[SqliteRow]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Of the grants that have nothing left only the present cycle's plan grant is live.
 fn add_if_live(account: &mut Account, grant: Grant) {
-    let is_current =
-        grant.kind == GrantKind::Plan && grant.id == GrantId::plan(account.head.cycle.index);
-    if grant.remaining() > 0 || is_current {
+    if is_live(&grant, account.head.cycle.index) {
         account.insert_grant(grant);
     }
 }

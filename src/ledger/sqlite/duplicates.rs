@@ -1,10 +1,7 @@
 //! Settlements that the ledger has already: found by their key, written all the same, since
 //! sequences have no gaps, and reversed by a change of their own.
 //!
-//! A hot store that has forgotten a reservation numbers its commits from 1 again. Such a run of
-//! commits (an "era" of the reservation) charges anew what earlier eras have charged. Where one of
-//! those had ended the reservation, the whole entry is reversed; otherwise what the earlier eras
-//! charged and nobody has given back yet, at most what the entry charged.
+//! What a duplicate is, and how much of it goes back, is in `eras`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -16,16 +13,15 @@ use super::{
     changes::{self, Submission},
     refunds, rows,
 };
-use crate::domain::{
-    change::{Change, ChangeBody, Refund},
-    entry::{Entry, Settlement},
-    ids::{AccountId, ReservationId},
-    refund::Cost,
-    timestamp::Timestamp,
+use crate::{
+    domain::{
+        change::{Change, ChangeBody, Refund},
+        entry::Entry,
+        ids::ReservationId,
+        timestamp::Timestamp,
+    },
+    ledger::eras::{self, Known, Mark, settled},
 };
-
-/// Who reverses.
-const ACTOR: &str = "tollgate";
 
 /// The newest settlement of each reservation that has any, and its lowest slot, which is negative
 /// where it has duplicates already.
@@ -44,41 +40,7 @@ static NEWEST: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// The settlement key of an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// The commit number, or the negated sequence of a duplicate; absent for all but usage.
-    pub slot: Option<i64>,
-}
-
-impl Mark {
-    fn is_duplicate(self) -> bool {
-        self.slot.is_some_and(|slot| slot < 0)
-    }
-}
-
-/// What the ledger knows of a reservation.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    /// The highest commit number.
-    slot: i64,
-    /// Whether that commit ended the reservation.
-    ended: bool,
-    /// Whether a later era began.
-    forgotten: bool,
-}
-
 type Key<'a> = (&'a str, &'a str);
-
-/// What of an entry makes it a settlement.
-fn settled(entry: &Entry) -> Option<(&AccountId, &ReservationId, &Settlement)> {
-    let settlement = entry.settlement.as_deref()?;
-    Some((
-        &entry.account_id,
-        entry.reservation_id.as_ref()?,
-        settlement,
-    ))
-}
 
 /// Marks each entry: a settlement is a duplicate where its key is taken, where its reservation
 /// has ended, or where it continues an era of duplicates.
@@ -124,21 +86,6 @@ pub(super) async fn mark(
     Ok(marks.collect())
 }
 
-impl Known {
-    fn mark(&mut self, settlement: &Settlement, sequence: i64) -> Mark {
-        let commit = i64::from(settlement.commit);
-        if self.ended || self.forgotten || commit <= self.slot {
-            self.forgotten = true;
-            return Mark {
-                slot: Some(-sequence),
-            };
-        }
-        self.slot = commit;
-        self.ended = settlement.last;
-        Mark { slot: Some(commit) }
-    }
-}
-
 /// Adds a change for each duplicate that charged what was charged before. The entries must be in
 /// the ledger.
 pub(super) async fn reverse(
@@ -160,15 +107,15 @@ pub(super) async fn reverse(
         if credits == 0 {
             continue;
         }
-        let spread = Cost::new([*entry], []).spread(credits);
+        let spread = eras::spread(entry, credits);
         let refund = Refund {
             reservation_id: reservation_id.clone(),
             parts: refunds::parts(connection, account_id, &spread).await?,
             of_debt: spread.of_debt,
-            reason: format!("duplicate settlement of {reservation_id}"),
-            actor: ACTOR.to_owned(),
+            reason: eras::reason(reservation_id),
+            actor: eras::ACTOR.to_owned(),
         };
-        let key = format!("duplicate:{}", entry.sequence);
+        let key = eras::reversal_key(entry);
         let submission = Submission {
             key: Some(&key),
             payload: &[],
@@ -186,40 +133,12 @@ async fn to_reverse(
     entry: &Entry,
     reservation_id: &ReservationId,
 ) -> Result<u64, Fault> {
-    let charged = Cost::new([entry], []).total();
+    let charged = eras::charged(entry);
     if charged == 0 {
         return Ok(0);
     }
     let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
     let up_to = usage.partition_point(|known| known.sequence <= entry.sequence);
-    let earlier = before_era(&usage[..up_to]);
-    if earlier.iter().any(ended) {
-        return Ok(charged);
-    }
-    let given_back: u64 = changes::refunds(connection, &entry.account_id, reservation_id)
-        .await?
-        .iter()
-        .map(Refund::credits)
-        .sum();
-    let before = Cost::new(earlier, []).total();
-    Ok(charged.min(before.saturating_sub(given_back)))
-}
-
-fn ended(entry: &Entry) -> bool {
-    entry
-        .settlement
-        .as_deref()
-        .is_some_and(|settlement| settlement.last)
-}
-
-/// The entries before the era that the last one belongs to: an era starts with commit 1.
-fn before_era(usage: &[Entry]) -> &[Entry] {
-    let starts = |entry: &Entry| {
-        entry
-            .settlement
-            .as_deref()
-            .is_some_and(|settlement| settlement.commit == 1)
-    };
-    let start = usage.iter().rposition(starts).unwrap_or(0);
-    &usage[..start]
+    let given_back = changes::refunds(connection, &entry.account_id, reservation_id).await?;
+    Ok(eras::to_reverse(charged, &usage[..up_to], &given_back))
 }

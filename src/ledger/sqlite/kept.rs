@@ -28,7 +28,7 @@ const SLACK: usize = 4 * ROW_RECORDS;
 const CLEANED_MAX: usize = 8;
 
 /// One mention: a reservation's ids and its bytes, absent where it was dropped.
-type Record<'a> = (&'a str, &'a str, Option<&'a [u8]>);
+pub(super) type Record<'a> = (&'a str, &'a str, Option<&'a [u8]>);
 /// A reservation's ids, and what it is looked at for.
 pub(super) type Summarized = (String, String, Summary);
 /// What tells reservations apart in memory: 128 bits, which never meet by accident.

@@ -5,13 +5,12 @@ use sqlx::SqliteConnection;
 use super::{Fault, accounts, changes, rows};
 use crate::{
     domain::{
-        change::{Refund, RefundPart},
+        change::RefundPart,
         entry::Entry,
-        grant::Draw,
         ids::{AccountId, ReservationId},
-        refund::{Cost, Spread},
+        refund::Spread,
     },
-    ledger::SubmitRefusal,
+    ledger::{SubmitRefusal, moves::uncharged_grant, standing},
 };
 
 /// Every settlement of a reservation, oldest first.
@@ -42,21 +41,8 @@ pub(super) async fn spread(
     credits: u64,
 ) -> Result<Result<Spread, SubmitRefusal>, Fault> {
     let usage = usage(connection, account_id, reservation_id).await?;
-    if usage.is_empty() {
-        return Ok(Err(SubmitRefusal::NothingSettled));
-    }
     let refunds = changes::refunds(connection, account_id, reservation_id).await?;
-    let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
-    let cost = Cost::new(&usage, &given_back);
-    let refundable = cost.total();
-    if refundable == 0 || credits > refundable {
-        return Ok(Err(SubmitRefusal::RefundTooMuch { refundable }));
-    }
-    Ok(Ok(cost.spread(if credits == 0 {
-        refundable
-    } else {
-        credits
-    })))
+    Ok(standing::spread(&usage, &refunds, credits))
 }
 
 /// The parts of a refund, with each grant as the ledger has it now.
@@ -69,14 +55,7 @@ pub(super) async fn parts(
     for draw in &spread.draws {
         let grant = accounts::grant_of(connection, account_id, &draw.grant_id).await?;
         let Some(grant) = grant else {
-            let detail = format!(
-                "grant {} was charged, but the ledger has none",
-                draw.grant_id
-            );
-            return Err(Fault::Broken {
-                account_id: account_id.clone(),
-                detail,
-            });
+            return Err(uncharged_grant(account_id, &draw.grant_id).into());
         };
         parts.push(RefundPart {
             grant: Box::new(grant),
@@ -84,15 +63,4 @@ pub(super) async fn parts(
         });
     }
     Ok(parts)
-}
-
-fn as_spread(refund: &Refund) -> Spread {
-    let draw = |part: &RefundPart| Draw {
-        grant_id: part.grant.id.clone(),
-        credits: part.credits,
-    };
-    Spread {
-        draws: refund.parts.iter().map(draw).collect(),
-        of_debt: refund.of_debt,
-    }
 }

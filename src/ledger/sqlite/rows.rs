@@ -9,12 +9,16 @@ use crate::{
     domain::{
         account::{Account, AccountHead, OveragePolicy, PlanTerm, Status},
         cycle::Cycle,
-        grant::{Grant, GrantKind},
+        grant::Grant,
         ids::{AccountId, GrantId, IdError, PlanId},
         packed::Unreadable,
         timestamp::Timestamp,
     },
-    ledger::Recorded,
+    ledger::{
+        Recorded,
+        batch::Unfit,
+        names::{KINDS, OVERAGES, STATUSES, kind_name},
+    },
 };
 
 /// The columns that [`account`] reads, in order.
@@ -34,25 +38,6 @@ macro_rules! grant_columns {
     };
 }
 pub(super) use grant_columns;
-
-const STATUSES: [Status; 3] = [Status::Active, Status::Suspended, Status::Closed];
-const OVERAGES: [OveragePolicy; 2] = [OveragePolicy::Debt, OveragePolicy::Absorb];
-const KINDS: [GrantKind; 4] = [
-    GrantKind::Plan,
-    GrantKind::Pack,
-    GrantKind::Promo,
-    GrantKind::Adjustment,
-];
-
-/// The stored name of a grant's kind.
-pub(super) fn kind_name(kind: GrantKind) -> &'static str {
-    match kind {
-        GrantKind::Plan => "plan",
-        GrantKind::Pack => "pack",
-        GrantKind::Promo => "promo",
-        GrantKind::Adjustment => "adjustment",
-    }
-}
 
 /// A count or an amount as SQLite keeps it. Everything stored is far below what an `i64` holds.
 pub(super) fn int(number: u64) -> i64 {
@@ -187,5 +172,5 @@ pub(super) fn json<T: DeserializeOwned>(
 
 /// A value as the JSON that is kept of it.
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(Fault::Encode)
+    serde_json::to_string(value).map_err(|error| Unfit::Encode(error).into())
 }

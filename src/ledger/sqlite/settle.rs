@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::Deref,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
@@ -15,20 +14,23 @@ use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 use super::{
     Fault,
     bulk::{Bulk, bind_all},
-    duplicates::{self, Mark},
-    kept::Kept,
+    duplicates,
+    kept::{Kept, Record},
     rows::int,
-    state::Moves,
+    state,
 };
 use crate::{
     domain::{
         entry::{Entry, EntryKind},
-        ids::{AccountId, ReservationId},
+        ids::ReservationId,
         packed::Packed,
         timestamp::Timestamp,
     },
-    hot::{Line, OutboxBatch},
-    ledger::Settled,
+    ledger::{
+        Settled,
+        batch::{Key, Prepared},
+        eras::Mark,
+    },
 };
 
 static START_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
@@ -55,71 +57,6 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
         "WHERE column1 IS NOT NULL",
     )
 });
-/// A reservation's key.
-type Key<'a> = (&'a AccountId, &'a ReservationId);
-
-/// Batches, made ready before the writing connection is waited for.
-pub(super) struct Prepared<'a> {
-    /// From where to where each shard's cursor moves.
-    cursors: BTreeMap<u32, (u64, u64)>,
-    entries: Vec<&'a Entry>,
-    /// The entries as they are kept.
-    bodies: Vec<&'a str>,
-    moves: Moves<'a>,
-    /// The last mention of each reservation.
-    reservations: Vec<(&'a str, &'a str, Option<&'a [u8]>)>,
-}
-
-impl<'a> Prepared<'a> {
-    /// Adds up what the batches move and writes out what is kept of them.
-    pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Fault> {
-        let lines = || {
-            batches
-                .iter()
-                .flat_map(|batch| &batch.entries)
-                .map(Arc::as_ref)
-        };
-        let entries: Vec<&Entry> = lines().map(Line::deref).collect();
-        let bodies = lines()
-            .map(|line| line.text().map_err(Fault::Encode))
-            .collect::<Result<_, _>>()?;
-        let moves = Moves::new(&entries)?;
-        let latest: HashMap<Key<'_>, _> = batches
-            .iter()
-            .flat_map(|batch| &batch.reservations)
-            .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
-            .collect();
-        let reservations = latest
-            .into_iter()
-            .map(|((account_id, id), kept)| {
-                let bytes = kept.as_ref().map(Packed::as_bytes);
-                (account_id.as_str(), id.as_str(), bytes)
-            })
-            .collect();
-        Ok(Prepared {
-            cursors: cursor_moves(batches)?,
-            entries,
-            bodies,
-            moves,
-            reservations,
-        })
-    }
-}
-
-/// Several batches of one shard must follow each other.
-fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fault> {
-    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for batch in batches {
-        let (_, to) = cursors
-            .entry(batch.shard)
-            .or_insert((batch.from, batch.from));
-        if *to != batch.from {
-            return Err(Fault::BatchGap { shard: batch.shard });
-        }
-        *to = batch.to;
-    }
-    Ok(cursors)
-}
 
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
@@ -141,8 +78,9 @@ pub(super) async fn settle(
     }
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
-    prepared.moves.write(&mut transaction).await?;
-    let changed = kept.write(&mut transaction, &prepared.reservations).await?;
+    state::write(&prepared.moves, &mut transaction).await?;
+    let mentions: Vec<Record<'_>> = prepared.reservations.iter().map(mention).collect();
+    let changed = kept.write(&mut transaction, &mentions).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
     kept.apply(changed);
@@ -266,6 +204,15 @@ async fn refunded_conversations<'a>(
         );
     }
     Ok(found)
+}
+
+/// A reservation as the log mentions it.
+fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Record<'a> {
+    (
+        account_id.as_str(),
+        id.as_str(),
+        packed.map(Packed::as_bytes),
+    )
 }
 
 /// Every shard's cursor.

@@ -4,20 +4,21 @@
 //! An account moves only from the sequence before its first new entry. Where the ledger has
 //! another one, an entry is missing or comes twice, and nothing is written.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use sqlx::{SqliteConnection, sqlite::SqliteArguments};
 
 use super::{
     Fault,
     bulk::{Binding, Bulk, bind_all},
-    rows::{int, kind_name},
+    rows::int,
 };
-use crate::domain::{
-    entry::{Entry, EntryKind, GrantMove},
-    grant::Grant,
-    ids::{AccountId, GrantId},
-    timestamp::Timestamp,
+use crate::{
+    domain::timestamp::Timestamp,
+    ledger::{
+        moves::{AccountMove, GrantLine, GrantLines, Moves, unknown_grant},
+        names::kind_name,
+    },
 };
 
 static MOVE_DEBTS: LazyLock<Bulk> = LazyLock::new(|| {
@@ -82,210 +83,73 @@ static FORGET_DUE: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// What some entries add up to.
-pub(super) struct Moves<'a> {
-    accounts: BTreeMap<&'a AccountId, AccountMove<'a>>,
-    grants: BTreeMap<(&'a AccountId, &'a GrantId), GrantSum<'a>>,
+/// Writes the new state.
+pub(super) async fn write(
+    moves: &Moves<'_>,
+    connection: &mut SqliteConnection,
+) -> Result<(), Fault> {
+    write_accounts(moves, connection).await?;
+    write_grants(&moves.grant_lines(), connection).await?;
+    FORGET_DUE
+        .execute(connection, &moves.ended(), |(id, at), arguments| {
+            bind_all!(arguments, id.as_str(), at.millis())
+        })
+        .await?;
+    Ok(())
 }
 
-struct AccountMove<'a> {
-    first: &'a Entry,
-    last: &'a Entry,
-    /// Whether more than sequence and debt may have changed.
-    whole: bool,
-    /// When a grant of it may have come to its end.
-    ended_at: Option<Timestamp>,
+async fn write_accounts(moves: &Moves<'_>, connection: &mut SqliteConnection) -> Result<(), Fault> {
+    let (slim, whole) = moves.slim_and_whole();
+    let mut moved = MOVE_DEBTS
+        .execute(connection, &slim, |account, arguments| {
+            bind_debt(account, arguments)
+        })
+        .await?;
+    moved += MOVE_HEADS
+        .execute(connection, &whole, |account, arguments| {
+            bind_head(account, arguments)
+        })
+        .await?;
+    if moved == moves.accounts.len() as u64 {
+        return Ok(());
+    }
+    Err(find_gap(moves, connection).await?)
 }
 
-#[derive(Default)]
-struct GrantSum<'a> {
-    made: Option<&'a Grant>,
-    amount: i64,
-    used: i64,
-    expired: i64,
-    voided_at: Option<Timestamp>,
+/// Which account did not move, and why. Those that did are one behind their last entry no more,
+/// so the first that is not at its last entry is the one.
+async fn find_gap(moves: &Moves<'_>, connection: &mut SqliteConnection) -> Result<Fault, Fault> {
+    for (id, account) in &moves.accounts {
+        let stored: Option<i64> =
+            sqlx::query_scalar("SELECT sequence FROM accounts WHERE account_id = ?")
+                .bind(id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?;
+        if let Some(gap) = account.gap(stored.map(i64::unsigned_abs)) {
+            return Ok(gap.into());
+        }
+    }
+    Err(Fault::Sql(sqlx::Error::RowNotFound))
 }
 
-type GrantLine<'a> = (&'a AccountId, &'a GrantId, &'a GrantSum<'a>);
-
-impl<'a> Moves<'a> {
-    /// Adds up entries; those of each account must be in sequence.
-    pub(super) fn new(entries: &[&'a Entry]) -> Result<Self, Fault> {
-        let mut moves = Moves {
-            accounts: BTreeMap::new(),
-            grants: BTreeMap::new(),
-        };
-        for entry in entries {
-            moves.add_account(entry)?;
-            for moved in &entry.moves {
-                moves
-                    .grants
-                    .entry((&entry.account_id, &moved.grant_id))
-                    .or_default()
-                    .add(moved);
-            }
-        }
-        Ok(moves)
+async fn write_grants(
+    lines: &GrantLines<'_>,
+    connection: &mut SqliteConnection,
+) -> Result<(), Fault> {
+    let GrantLines { made, used, moved } = lines;
+    ADD_GRANTS.execute(connection, made, bind_new_grant).await?;
+    let mut found = USE_GRANTS
+        .execute(connection, used, |(account_id, id, sum), arguments| {
+            bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
+        })
+        .await?;
+    found += MOVE_GRANTS
+        .execute(connection, moved, bind_moved_grant)
+        .await?;
+    if found == (used.len() + moved.len()) as u64 {
+        return Ok(());
     }
-
-    fn add_account(&mut self, entry: &'a Entry) -> Result<(), Fault> {
-        let account = self
-            .accounts
-            .entry(&entry.account_id)
-            .or_insert(AccountMove {
-                first: entry,
-                last: entry,
-                whole: false,
-                ended_at: None,
-            });
-        let follows =
-            std::ptr::eq(account.first, entry) || entry.sequence == account.last.sequence + 1;
-        if !follows {
-            let detail = format!(
-                "entry {} comes after entry {}",
-                entry.sequence, account.last.sequence
-            );
-            return Err(Fault::Broken {
-                account_id: entry.account_id.clone(),
-                detail,
-            });
-        }
-        account.last = entry;
-        account.whole |= changes_head(entry.kind);
-        if ends_grants(entry.kind) {
-            account.ended_at = Some(entry.occurred_at);
-        }
-        Ok(())
-    }
-
-    /// Writes the new state.
-    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
-        self.write_accounts(connection).await?;
-        self.write_grants(connection).await?;
-        let ended: Vec<(&AccountId, Timestamp)> = self
-            .accounts
-            .iter()
-            .filter_map(|(id, account)| account.ended_at.map(|at| (*id, at)))
-            .collect();
-        FORGET_DUE
-            .execute(connection, &ended, |(id, at), arguments| {
-                bind_all!(arguments, id.as_str(), at.millis())
-            })
-            .await?;
-        Ok(())
-    }
-
-    async fn write_accounts(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
-        let (whole, slim): (Vec<&AccountMove<'_>>, Vec<_>) =
-            self.accounts.values().partition(|account| account.whole);
-        let mut moved = MOVE_DEBTS
-            .execute(connection, &slim, |account, arguments| {
-                bind_debt(account, arguments)
-            })
-            .await?;
-        moved += MOVE_HEADS
-            .execute(connection, &whole, |account, arguments| {
-                bind_head(account, arguments)
-            })
-            .await?;
-        if moved == self.accounts.len() as u64 {
-            return Ok(());
-        }
-        Err(self.find_gap(connection).await?)
-    }
-
-    /// Which account did not move, and why. Those that did are one behind their last entry no
-    /// more, so the first that is not at its last entry is the one.
-    async fn find_gap(&self, connection: &mut SqliteConnection) -> Result<Fault, Fault> {
-        for (id, account) in &self.accounts {
-            let stored: Option<i64> =
-                sqlx::query_scalar("SELECT sequence FROM accounts WHERE account_id = ?")
-                    .bind(id.as_str())
-                    .fetch_optional(&mut *connection)
-                    .await?;
-            let detail = match stored {
-                Some(stored) if stored == int(account.last.sequence) => continue,
-                Some(stored) => format!(
-                    "the ledger is at entry {stored}, so entry {} can't be the next",
-                    account.first.sequence
-                ),
-                None => "the ledger does not know it".to_owned(),
-            };
-            return Ok(Fault::Broken {
-                account_id: (*id).clone(),
-                detail,
-            });
-        }
-        Err(Fault::Sql(sqlx::Error::RowNotFound))
-    }
-
-    async fn write_grants(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
-        let lines = self
-            .grants
-            .iter()
-            .map(|((account_id, id), sum)| (*account_id, *id, sum));
-        let (made, known): (Vec<GrantLine<'_>>, Vec<_>) =
-            lines.partition(|(_, _, sum)| sum.made.is_some());
-        ADD_GRANTS
-            .execute(connection, &made, bind_new_grant)
-            .await?;
-        let (used, moved): (Vec<GrantLine<'_>>, Vec<_>) =
-            known.into_iter().partition(|(_, _, sum)| sum.is_use());
-        let mut found = USE_GRANTS
-            .execute(connection, &used, |(account_id, id, sum), arguments| {
-                bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
-            })
-            .await?;
-        found += MOVE_GRANTS
-            .execute(connection, &moved, bind_moved_grant)
-            .await?;
-        if found == (used.len() + moved.len()) as u64 {
-            return Ok(());
-        }
-        Err(find_unknown(connection, used.iter().chain(&moved)).await?)
-    }
-}
-
-/// Usage, expiry and the payment of debt change nothing of the head but the debt. The audit
-/// compares every head with the last entry's.
-fn changes_head(kind: EntryKind) -> bool {
-    match kind {
-        EntryKind::Usage | EntryKind::Expiry | EntryKind::DebtRepaid => false,
-        EntryKind::Grant
-        | EntryKind::Refund
-        | EntryKind::Void
-        | EntryKind::Renewal
-        | EntryKind::PlanChange
-        | EntryKind::Status => true,
-    }
-}
-
-fn ends_grants(kind: EntryKind) -> bool {
-    match kind {
-        EntryKind::Expiry | EntryKind::Renewal => true,
-        EntryKind::Usage
-        | EntryKind::DebtRepaid
-        | EntryKind::Grant
-        | EntryKind::Refund
-        | EntryKind::Void
-        | EntryKind::PlanChange
-        | EntryKind::Status => false,
-    }
-}
-
-impl<'a> GrantSum<'a> {
-    fn add(&mut self, moved: &'a GrantMove) {
-        self.made = self.made.or(moved.made.as_deref());
-        self.amount += moved.amount;
-        self.used += moved.used;
-        self.expired += moved.expired;
-        self.voided_at = moved.voided_at.or(self.voided_at);
-    }
-
-    /// Whether nothing but `used` moves: the common case, which touches no index.
-    fn is_use(&self) -> bool {
-        self.amount == 0 && self.expired == 0 && self.voided_at.is_none()
-    }
+    Err(find_unknown(connection, used.iter().chain(moved)).await?)
 }
 
 fn bind_debt(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
@@ -366,11 +230,7 @@ async fn find_unknown<'a>(
             .await?
             .is_none()
         {
-            let detail = format!("grant {id} is moved, but the ledger does not know it");
-            return Ok(Fault::Broken {
-                account_id: (*account_id).clone(),
-                detail,
-            });
+            return Ok(unknown_grant(account_id, id).into());
         }
     }
     Err(Fault::Sql(sqlx::Error::RowNotFound))

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Changes one entry of a batch.
-fn amend(batch: &mut OutboxBatch, index: usize, change: impl FnOnce(&mut Entry)) {
+pub fn amend(batch: &mut OutboxBatch, index: usize, change: impl FnOnce(&mut Entry)) {
     let mut entry = (**batch.entries[index]).clone();
     change(&mut entry);
     batch.entries[index] = Arc::new(entry.into());

@@ -17,6 +17,8 @@ use tollgate::{
     },
 };
 
+use crate::support::postgres;
+
 /// How many shards the hot store has: more than one, so that the settler has to gather.
 const SHARDS: u32 = 4;
 /// How long a settled reservation is remembered.
@@ -58,24 +60,44 @@ impl Backend for Embedded {
         let ledger = RedoLedger::open(Arc::new(sqlite), path)
             .await
             .map_err(|error| error.to_string())?;
-        let fixed = ledger
-            .fix_shards(SHARDS)
-            .await
-            .map_err(|fault| fault.to_string())?;
-        assert_eq!(fixed, SHARDS);
-        let options = MemoryOptions {
-            shards: SHARDS,
-            replay_window_ms: REPLAY_WINDOW_MS,
-            ..MemoryOptions::default()
-        };
-        let hot = MemoryHot::new(options, clock.clone());
-        let restored = restore::restore(&hot, &ledger, clock.as_ref()).await;
-        restored.map_err(|error| error.to_string())?;
-        Ok(Stores {
-            hot: Arc::new(hot),
-            ledger: Arc::new(ledger),
-        })
+        with_memory(Arc::new(ledger), clock).await
     }
+}
+
+/// Memory, and Postgres.
+struct MemoryPostgres;
+
+#[async_trait]
+impl Backend for MemoryPostgres {
+    fn name(&self) -> &'static str {
+        "memory, postgres"
+    }
+
+    async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
+        let ledger = postgres::of_folder(folder).await.open().await;
+        with_memory(ledger, clock).await
+    }
+}
+
+/// The memory store, restored from a ledger.
+async fn with_memory(ledger: Arc<dyn Ledger>, clock: Arc<ManualClock>) -> Result<Stores, String> {
+    let fixed = ledger
+        .fix_shards(SHARDS)
+        .await
+        .map_err(|fault| fault.to_string())?;
+    assert_eq!(fixed, SHARDS);
+    let options = MemoryOptions {
+        shards: SHARDS,
+        replay_window_ms: REPLAY_WINDOW_MS,
+        ..MemoryOptions::default()
+    };
+    let hot = MemoryHot::new(options, clock.clone());
+    let restored = restore::restore(&hot, ledger.as_ref(), clock.as_ref()).await;
+    restored.map_err(|error| error.to_string())?;
+    Ok(Stores {
+        hot: Arc::new(hot),
+        ledger,
+    })
 }
 
 /// The ledger of a process that was just killed is free once its last transaction has ended.
@@ -91,5 +113,5 @@ async fn open(path: &Path) -> Result<SqliteLedger, String> {
 
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Embedded)]
+    vec![Box::new(Embedded), Box::new(MemoryPostgres)]
 }

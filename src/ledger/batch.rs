@@ -1,0 +1,88 @@
+//! What settling writes, made ready before a connection is waited for: nothing here knows SQL.
+
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+
+use super::moves::Moves;
+use crate::{
+    domain::{
+        entry::Entry,
+        ids::{AccountId, ReservationId},
+        packed::Packed,
+    },
+    hot::{Line, OutboxBatch},
+};
+
+/// A reservation's key.
+pub(super) type Key<'a> = (&'a AccountId, &'a ReservationId);
+
+/// Batches that can't be what a hot store has settled, or that can't be written down.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("a record can't be written as JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+    #[error("account {account_id}: {detail}")]
+    Broken {
+        account_id: AccountId,
+        detail: String,
+    },
+    #[error("shard {shard}: two batches do not follow each other")]
+    BatchGap { shard: u32 },
+}
+
+/// Batches, added up.
+pub(super) struct Prepared<'a> {
+    /// From where to where each shard's cursor moves.
+    pub(super) cursors: BTreeMap<u32, (u64, u64)>,
+    /// All entries, in the order of the batches.
+    pub(super) entries: Vec<&'a Entry>,
+    /// The entries as they are kept.
+    pub(super) bodies: Vec<&'a str>,
+    /// What the entries add up to.
+    pub(super) moves: Moves<'a>,
+    /// Reservations as they were last, each once, in the order of their keys; absent: forgotten.
+    pub(super) reservations: Vec<(Key<'a>, Option<&'a Packed>)>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Adds up what the batches move and writes out what is kept of them.
+    pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Unfit> {
+        let lines = || {
+            batches
+                .iter()
+                .flat_map(|batch| &batch.entries)
+                .map(Arc::as_ref)
+        };
+        let entries: Vec<&Entry> = lines().map(Line::deref).collect();
+        let bodies = lines()
+            .map(|line| line.text().map_err(Unfit::Encode))
+            .collect::<Result<_, _>>()?;
+        let moves = Moves::new(&entries)?;
+        let latest: BTreeMap<Key<'_>, _> = batches
+            .iter()
+            .flat_map(|batch| &batch.reservations)
+            .map(|((account_id, id), kept)| ((account_id, id), kept.as_ref()))
+            .collect();
+        Ok(Prepared {
+            cursors: cursor_moves(batches)?,
+            entries,
+            bodies,
+            moves,
+            reservations: latest.into_iter().collect(),
+        })
+    }
+}
+
+/// Several batches of one shard must follow each other.
+fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Unfit> {
+    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for batch in batches {
+        let (_, to) = cursors
+            .entry(batch.shard)
+            .or_insert((batch.from, batch.from));
+        if *to != batch.from {
+            return Err(Unfit::BatchGap { shard: batch.shard });
+        }
+        *to = batch.to;
+    }
+    Ok(cursors)
+}

@@ -1,0 +1,133 @@
+//! The settlement key, for ever: which settlements the ledger has had already. Pure: the backends
+//! say what they know of a reservation, and keep what comes of it.
+//!
+//! A hot store that has forgotten a reservation numbers its commits from 1 again. Such a run of
+//! commits (an "era" of the reservation) charges anew what earlier eras have charged. Where one of
+//! those had ended the reservation, the whole entry is reversed; otherwise what the earlier eras
+//! charged and nobody has given back yet, at most what the entry charged.
+
+use crate::domain::{
+    change::Refund,
+    entry::{Entry, Settlement},
+    grant::Draw,
+    ids::{AccountId, ReservationId},
+    refund::{Cost, Spread},
+};
+
+/// Who reverses.
+pub(super) const ACTOR: &str = "tollgate";
+
+/// The settlement key of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The commit number, or the negated sequence of a duplicate; absent for all but usage.
+    pub(super) slot: Option<i64>,
+}
+
+impl Mark {
+    /// Whether the ledger had the settlement already.
+    pub(super) fn is_duplicate(self) -> bool {
+        self.slot.is_some_and(|slot| slot < 0)
+    }
+}
+
+/// What the ledger knows of a reservation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The highest commit number.
+    pub(super) slot: i64,
+    /// Whether that commit ended the reservation.
+    pub(super) ended: bool,
+    /// Whether a later era began.
+    pub(super) forgotten: bool,
+}
+
+impl Known {
+    /// Marks the reservation's next settlement: a duplicate where its key is taken, where the
+    /// reservation has ended, or where it continues an era of duplicates.
+    pub(super) fn mark(&mut self, settlement: &Settlement, sequence: i64) -> Mark {
+        let commit = i64::from(settlement.commit);
+        if self.ended || self.forgotten || commit <= self.slot {
+            self.forgotten = true;
+            return Mark {
+                slot: Some(-sequence),
+            };
+        }
+        self.slot = commit;
+        self.ended = settlement.last;
+        Mark { slot: Some(commit) }
+    }
+}
+
+/// What of an entry makes it a settlement.
+pub(super) fn settled(entry: &Entry) -> Option<(&AccountId, &ReservationId, &Settlement)> {
+    let settlement = entry.settlement.as_deref()?;
+    Some((
+        &entry.account_id,
+        entry.reservation_id.as_ref()?,
+        settlement,
+    ))
+}
+
+/// What a duplicate charged.
+pub(super) fn charged(entry: &Entry) -> u64 {
+    Cost::new([entry], []).total()
+}
+
+/// How many of the credits that a duplicate `charged` had been charged before. `usage` is every
+/// settlement of the reservation up to the duplicate, oldest first; `refunds` is every refund.
+pub(super) fn to_reverse(charged: u64, usage: &[Entry], refunds: &[Refund]) -> u64 {
+    let earlier = before_era(usage);
+    if earlier.iter().any(ended) {
+        return charged;
+    }
+    let given_back: u64 = refunds.iter().map(Refund::credits).sum();
+    let before = Cost::new(earlier, []).total();
+    charged.min(before.saturating_sub(given_back))
+}
+
+/// How a duplicate's credits go back.
+pub(super) fn spread(entry: &Entry, credits: u64) -> Spread {
+    Cost::new([entry], []).spread(credits)
+}
+
+/// Why a duplicate is reversed.
+pub(super) fn reason(reservation_id: &ReservationId) -> String {
+    format!("duplicate settlement of {reservation_id}")
+}
+
+/// The idempotency key of a duplicate's reversal.
+pub(super) fn reversal_key(entry: &Entry) -> String {
+    format!("duplicate:{}", entry.sequence)
+}
+
+/// What a refund gave back, grant by grant.
+pub(super) fn as_spread(refund: &Refund) -> Spread {
+    let draw = |part: &crate::domain::change::RefundPart| Draw {
+        grant_id: part.grant.id.clone(),
+        credits: part.credits,
+    };
+    Spread {
+        draws: refund.parts.iter().map(draw).collect(),
+        of_debt: refund.of_debt,
+    }
+}
+
+fn ended(entry: &Entry) -> bool {
+    entry
+        .settlement
+        .as_deref()
+        .is_some_and(|settlement| settlement.last)
+}
+
+/// The entries before the era that the last one belongs to: an era starts with commit 1.
+fn before_era(usage: &[Entry]) -> &[Entry] {
+    let starts = |entry: &Entry| {
+        entry
+            .settlement
+            .as_deref()
+            .is_some_and(|settlement| settlement.commit == 1)
+    };
+    let start = usage.iter().rposition(starts).unwrap_or(0);
+    &usage[..start]
+}

@@ -1,0 +1,336 @@
+//! Settles outbox batches: cursors, entries, state and reservations in one transaction, in a
+//! handful of statements whatever the number of entries. The entries go by COPY, everything else
+//! by arrays.
+//!
+//! The cursors go first: where one is not where its batch starts, another settler was here, and
+//! nothing is written. Their rows stay locked to the end, so two settlers of one shard go one
+//! after the other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
+
+use super::{
+    Fault, PostgresLedger, TRIES_MAX, outcome, partitions,
+    rows::{self, int},
+    settlements, state,
+};
+use crate::{
+    domain::{
+        entry::{Entry, EntryKind},
+        ids::ReservationId,
+        packed::Packed,
+        timestamp::Timestamp,
+    },
+    ledger::{
+        Settled,
+        batch::{Key, Prepared, Unfit},
+        eras::Mark,
+    },
+};
+
+/// Everything here is found by its key, by so many rows that the planner, asked each time, might
+/// prefer to read a table whole. A plan that does not look at the number of rows uses the keys,
+/// and takes the rows, and so their locks, in the order of the arrays.
+const BEGIN: &str = "BEGIN;
+    SET LOCAL plan_cache_mode = force_generic_plan;
+    SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off";
+const COPY_ENTRIES: &str = "COPY entries
+    (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+     occurred_at, recorded_at, body)
+    FROM STDIN (FORMAT binary)";
+const ENTRY_COLUMNS: i16 = 11;
+/// About how many bytes an entry has beside its body.
+const ENTRY_BYTES: usize = 256;
+
+/// Writes everything, or nothing where a cursor is elsewhere.
+pub(super) async fn settle(
+    ledger: &PostgresLedger,
+    prepared: &Prepared<'_>,
+    now: Timestamp,
+) -> Result<Settled, Fault> {
+    if prepared.cursors.is_empty() {
+        return Ok(Settled::default());
+    }
+    let months = partitions::months(&prepared.entries)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        partitions::make(&ledger.pool, &ledger.partitions, &months).await?;
+        match once(&ledger.pool, prepared, now).await {
+            Err(fault) if tries < TRIES_MAX && fault.is_transient() => {
+                tracing::debug!(%fault, tries, "settling again");
+            }
+            // A month was detached since this process last looked.
+            Err(fault) if tries < TRIES_MAX && fault.lacks_partition() => {
+                ledger.partitions.lock().clear();
+            }
+            settled => return settled,
+        }
+    }
+}
+
+async fn once(pool: &PgPool, prepared: &Prepared<'_>, now: Timestamp) -> Result<Settled, Fault> {
+    let mut connection = Disposable(Some(pool.acquire().await?));
+    let mut transaction = connection.get()?.begin_with(BEGIN).await?;
+    let Some(transaction_id) = move_cursors(&mut transaction, &prepared.cursors).await? else {
+        transaction.rollback().await?;
+        connection.keep();
+        return Ok(Settled {
+            cursor_conflict: true,
+            ..Settled::default()
+        });
+    };
+    let marked = settlements::mark(&mut transaction, &prepared.entries).await?;
+    settlements::write(&mut transaction, &marked).await?;
+    state::write(&prepared.moves, &mut transaction).await?;
+    add_entries(&mut transaction, prepared, &marked.marks, now).await?;
+    write_reservations(&mut transaction, prepared).await?;
+    let reversals = settlements::reverse(&mut transaction, &prepared.entries, &marked, now).await?;
+    let settled = Settled {
+        entries: prepared.entries.len(),
+        cursor_conflict: false,
+        reversals,
+    };
+    match transaction.commit().await {
+        Ok(()) => {
+            connection.keep();
+            Ok(settled)
+        }
+        // The connection broke while the answer was on its way: it may have happened.
+        Err(error) => match outcome::is_committed(pool, &transaction_id).await {
+            true => Ok(settled),
+            false => Err(error.into()),
+        },
+    }
+}
+
+/// A connection that goes back to its pool only where that is said: after a fault, or where the
+/// caller has gone away in the middle of a COPY, nobody knows what it still has to say.
+struct Disposable(Option<PoolConnection<Postgres>>);
+
+impl Disposable {
+    fn get(&mut self) -> Result<&mut PgConnection, Fault> {
+        let connection = self.0.as_deref_mut();
+        connection.ok_or(Fault::Sql(sqlx::Error::PoolClosed))
+    }
+
+    fn keep(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Disposable {
+    fn drop(&mut self) {
+        // Dropping it unpooled closes the socket, and the server rolls back.
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
+
+/// Moves every cursor by compare-and-set; answers the transaction's id, or `None` where one of
+/// them is elsewhere. A shard that the ledger has never seen stands at zero.
+async fn move_cursors(
+    connection: &mut PgConnection,
+    cursors: &BTreeMap<u32, (u64, u64)>,
+) -> Result<Option<String>, Fault> {
+    let first: Vec<i64> = cursors
+        .iter()
+        .filter(|(_, (from, _))| *from == 0)
+        .map(|(shard, _)| i64::from(*shard))
+        .collect();
+    if !first.is_empty() {
+        sqlx::query(
+            "INSERT INTO cursors (shard, position) SELECT shard, 0 FROM unnest($1) AS shard
+             ON CONFLICT (shard) DO NOTHING",
+        )
+        .bind(first)
+        .execute(&mut *connection)
+        .await?;
+    }
+    let column = |take: fn(u32, u64, u64) -> i64| -> Vec<i64> {
+        cursors
+            .iter()
+            .map(|(shard, (from, to))| take(*shard, *from, *to))
+            .collect()
+    };
+    let moved = sqlx::query(
+        "UPDATE cursors AS c SET position = m.upto
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS m (shard, since, upto)
+         WHERE c.shard = m.shard AND c.position = m.since
+         RETURNING pg_current_xact_id()::text",
+    )
+    .bind(column(|shard, _, _| i64::from(shard)))
+    .bind(column(|_, from, _| int(from)))
+    .bind(column(|_, _, to| int(to)))
+    .fetch_all(connection)
+    .await?;
+    if moved.len() != cursors.len() {
+        return Ok(None);
+    }
+    let id = moved.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(id)
+}
+
+async fn add_entries(
+    connection: &mut PgConnection,
+    prepared: &Prepared<'_>,
+    marks: &[Mark],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    if prepared.entries.is_empty() {
+        return Ok(());
+    }
+    let conversations = refunded_conversations(connection, &prepared.entries).await?;
+    let bytes: usize = prepared
+        .bodies
+        .iter()
+        .map(|body| body.len() + ENTRY_BYTES)
+        .sum();
+    let mut rows = super::copy::CopyRows::new(ENTRY_COLUMNS, bytes);
+    let lines = prepared.entries.iter().zip(&prepared.bodies).zip(marks);
+    for ((entry, body), mark) in lines {
+        let settlement = entry.settlement.as_ref();
+        rows.row()
+            .text(entry.account_id.as_str())
+            .int(int(entry.sequence))
+            .text(entry.kind.name())
+            .int(entry.credits)
+            .maybe_text(entry.reservation_id.as_ref().map(ReservationId::as_str))
+            .maybe_int(mark.slot)
+            .maybe_flag(settlement.map(|settlement| settlement.last))
+            .maybe_text(conversation(entry, &conversations))
+            .int(entry.occurred_at.millis())
+            .int(now.millis())
+            .text(body);
+    }
+    let mut copy = connection.copy_in_raw(COPY_ENTRIES).await?;
+    copy.send(rows.finish()).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+/// The conversation of each reservation that is refunded here.
+type Conversations<'a> = HashMap<Key<'a>, String>;
+
+fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
+    let found = match (&entry.settlement, &entry.reservation_id) {
+        (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
+        (None, Some(id)) => refunded.get(&(&entry.account_id, id)).map(String::as_str),
+        (None, None) => None,
+    };
+    found.filter(|id| !id.is_empty())
+}
+
+/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
+async fn refunded_conversations<'a>(
+    connection: &mut PgConnection,
+    entries: &[&'a Entry],
+) -> Result<Conversations<'a>, Fault> {
+    let mut found = Conversations::new();
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Refund)
+    {
+        let Some(reservation_id) = &entry.reservation_id else {
+            continue;
+        };
+        let settled = entries.iter().find(|settled| {
+            settled.account_id == entry.account_id
+                && settled.reservation_id.as_ref() == Some(reservation_id)
+                && settled.settlement.is_some()
+        });
+        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
+            Some(settlement) => Some(settlement.action.conversation_id.clone()),
+            None => {
+                sqlx::query_scalar(
+                    "SELECT conversation_id FROM entries
+                     WHERE reservation_id = $1 AND account_id = $2
+                       AND conversation_id IS NOT NULL
+                     LIMIT 1",
+                )
+                .bind(reservation_id.as_str())
+                .bind(entry.account_id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?
+            }
+        };
+        found.insert(
+            (&entry.account_id, reservation_id),
+            conversation.unwrap_or_default(),
+        );
+    }
+    Ok(found)
+}
+
+/// A reservation as JSON, which the audit's SQL reads.
+fn written_out((account_id, id): Key<'_>, packed: &Packed) -> Result<String, Fault> {
+    let reservation = packed.unpack(account_id, id);
+    let reservation = reservation.map_err(|error| rows::unreadable("reservation", error))?;
+    Ok(serde_json::to_string(&reservation).map_err(Unfit::Encode)?)
+}
+
+async fn write_reservations(
+    connection: &mut PgConnection,
+    prepared: &Prepared<'_>,
+) -> Result<(), Fault> {
+    let mut put = Vec::new();
+    let mut dropped = Vec::new();
+    for (key, packed) in &prepared.reservations {
+        match packed {
+            Some(packed) => put.push((*key, written_out(*key, packed)?)),
+            None => dropped.push(*key),
+        }
+    }
+    if !put.is_empty() {
+        let ids = |take: fn(&Key<'_>) -> String| -> Vec<String> {
+            put.iter().map(|(key, _)| take(key)).collect()
+        };
+        let bodies: Vec<&str> = put.iter().map(|(_, body)| body.as_str()).collect();
+        sqlx::query(
+            "INSERT INTO reservations (account_id, reservation_id, body)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+             ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
+        )
+        .bind(ids(|(account_id, _)| account_id.as_str().to_owned()))
+        .bind(ids(|(_, id)| id.as_str().to_owned()))
+        .bind(bodies)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !dropped.is_empty() {
+        let (accounts, ids): (Vec<&str>, Vec<&str>) = dropped
+            .iter()
+            .map(|(account_id, id)| (account_id.as_str(), id.as_str()))
+            .unzip();
+        sqlx::query(
+            "DELETE FROM reservations AS r
+             USING unnest($1::text[], $2::text[]) AS d (account_id, reservation_id)
+             WHERE r.account_id = d.account_id AND r.reservation_id = d.reservation_id",
+        )
+        .bind(accounts)
+        .bind(ids)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Every shard's cursor.
+pub(super) async fn cursors(pool: &PgPool) -> Result<Vec<(u32, u64)>, Fault> {
+    let found = sqlx::query("SELECT shard, position FROM cursors ORDER BY shard")
+        .fetch_all(pool)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let shard: i64 = row.try_get(0)?;
+            let position: i64 = row.try_get(1)?;
+            Ok((
+                u32::try_from(shard).unwrap_or(u32::MAX),
+                position.unsigned_abs(),
+            ))
+        })
+        .collect()
+}

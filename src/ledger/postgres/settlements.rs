@@ -1,0 +1,253 @@
+//! The settlement key, for ever: one row for each reservation that was ever settled, moved in the
+//! transaction that writes its entries. What a duplicate is, and how much of it goes back, is in
+//! `eras`.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, Row};
+
+use super::{
+    Fault,
+    changes::{self, Submission},
+    refunds,
+    rows::int,
+};
+use crate::{
+    domain::{
+        change::{Change, ChangeBody, Refund},
+        entry::{Entry, Settlement},
+        ids::ReservationId,
+        timestamp::Timestamp,
+    },
+    ledger::{
+        batch::Key,
+        eras::{self, Known, Mark, settled},
+    },
+};
+
+/// The reservations that some entries settle, as they are after them, and a mark for each entry.
+pub(super) struct Marked<'a> {
+    pub(super) marks: Vec<Mark>,
+    reservations: BTreeMap<Key<'a>, Settled>,
+}
+
+/// One reservation.
+#[derive(Default)]
+struct Settled {
+    known: Known,
+    /// Whether the ledger has a row of it.
+    is_stored: bool,
+    /// How many usage entries it has had before.
+    earlier: i64,
+    /// How many are added, and what they charge.
+    added: i64,
+    charged: i64,
+}
+
+/// Marks each entry, by what the ledger knows of its reservation.
+pub(super) async fn mark<'a>(
+    connection: &mut PgConnection,
+    entries: &[&'a Entry],
+) -> Result<Marked<'a>, Fault> {
+    let mut reservations: BTreeMap<Key<'a>, Settled> = entries
+        .iter()
+        .filter_map(|entry| settled(entry))
+        .map(|(account_id, reservation_id, _)| ((account_id, reservation_id), Settled::default()))
+        .collect();
+    look_up(connection, &mut reservations).await?;
+    let marks = entries.iter().map(|entry| match settled(entry) {
+        Some((account_id, reservation_id, settlement)) => reservations
+            .entry((account_id, reservation_id))
+            .or_default()
+            .add(settlement, int(entry.sequence)),
+        None => Mark::default(),
+    });
+    let marks = marks.collect();
+    Ok(Marked {
+        marks,
+        reservations,
+    })
+}
+
+async fn look_up(
+    connection: &mut PgConnection,
+    reservations: &mut BTreeMap<Key<'_>, Settled>,
+) -> Result<(), Fault> {
+    if reservations.is_empty() {
+        return Ok(());
+    }
+    let (accounts, ids): (Vec<&str>, Vec<&str>) = reservations
+        .keys()
+        .map(|(account_id, id)| (account_id.as_str(), id.as_str()))
+        .unzip();
+    let found = sqlx::query(
+        "SELECT asked.number, s.last_commit, s.ended, s.forgotten, s.entries
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY
+             AS asked (account_id, reservation_id, number)
+         JOIN settlements AS s USING (account_id, reservation_id)
+         ORDER BY asked.number",
+    )
+    .bind(accounts)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    let mut all = reservations.values_mut();
+    let mut passed = 0;
+    for row in &found {
+        let number: i64 = row.try_get(0)?;
+        let skipped = usize::try_from(number - passed - 1).unwrap_or(0);
+        passed = number;
+        let Some(state) = all.nth(skipped) else {
+            break;
+        };
+        state.is_stored = true;
+        state.known = Known {
+            slot: row.try_get(1)?,
+            ended: row.try_get(2)?,
+            forgotten: row.try_get(3)?,
+        };
+        state.earlier = row.try_get(4)?;
+    }
+    Ok(())
+}
+
+impl Settled {
+    fn add(&mut self, settlement: &Settlement, sequence: i64) -> Mark {
+        let receipt = &settlement.receipt;
+        self.added += 1;
+        self.charged += int(receipt.credits) - int(receipt.corrected);
+        self.known.mark(settlement, sequence)
+    }
+}
+
+/// Writes what the ledger knows from now on. A reservation that another transaction has put in
+/// meanwhile violates the primary key, and nothing is written.
+pub(super) async fn write(connection: &mut PgConnection, marked: &Marked<'_>) -> Result<(), Fault> {
+    let (stored, new): (Vec<_>, Vec<_>) = marked
+        .reservations
+        .iter()
+        .partition(|(_, state)| state.is_stored);
+    put(
+        connection,
+        "INSERT INTO settlements
+             (account_id, reservation_id, last_commit, ended, forgotten, entries, charged)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[],
+                              $5::boolean[], $6::bigint[], $7::bigint[])",
+        &new,
+    )
+    .await?;
+    put(
+        connection,
+        "UPDATE settlements AS s SET
+             last_commit = m.last_commit, ended = m.ended, forgotten = m.forgotten,
+             entries = s.entries + m.entries, charged = s.charged + m.charged
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[],
+                     $6::bigint[], $7::bigint[])
+             AS m (account_id, reservation_id, last_commit, ended, forgotten, entries, charged)
+         WHERE s.account_id = m.account_id AND s.reservation_id = m.reservation_id",
+        &stored,
+    )
+    .await
+}
+
+async fn put(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    lines: &[(&Key<'_>, &Settled)],
+) -> Result<(), Fault> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let text = |take: fn(&Key<'_>) -> String| -> Vec<String> {
+        lines.iter().map(|(key, _)| take(key)).collect()
+    };
+    let ints = |take: fn(&Settled) -> i64| -> Vec<i64> {
+        lines.iter().map(|(_, state)| take(state)).collect()
+    };
+    let flags = |take: fn(&Settled) -> bool| -> Vec<bool> {
+        lines.iter().map(|(_, state)| take(state)).collect()
+    };
+    let written = sqlx::query(sql)
+        .bind(text(|(account_id, _)| account_id.as_str().to_owned()))
+        .bind(text(|(_, id)| id.as_str().to_owned()))
+        .bind(ints(|state| state.known.slot))
+        .bind(flags(|state| state.known.ended))
+        .bind(flags(|state| state.known.forgotten))
+        .bind(ints(|state| state.added))
+        .bind(ints(|state| state.charged))
+        .execute(connection)
+        .await?;
+    if written.rows_affected() == lines.len() as u64 {
+        return Ok(());
+    }
+    Err(Fault::Raced)
+}
+
+/// Adds a change for each duplicate that charged what was charged before. The entries must be in
+/// the ledger.
+pub(super) async fn reverse(
+    connection: &mut PgConnection,
+    entries: &[&Entry],
+    marked: &Marked<'_>,
+    now: Timestamp,
+) -> Result<Vec<Change>, Fault> {
+    let mut reversals = Vec::new();
+    let duplicates = entries
+        .iter()
+        .zip(&marked.marks)
+        .filter(|(_, mark)| mark.is_duplicate());
+    for (entry, _) in duplicates {
+        let Some((account_id, reservation_id, _)) = settled(entry) else {
+            continue;
+        };
+        let credits = to_reverse(connection, entry, reservation_id, marked).await?;
+        if credits == 0 {
+            continue;
+        }
+        let spread = eras::spread(entry, credits);
+        let refund = Refund {
+            reservation_id: reservation_id.clone(),
+            parts: refunds::parts(connection, account_id, &spread).await?,
+            of_debt: spread.of_debt,
+            reason: eras::reason(reservation_id),
+            actor: eras::ACTOR.to_owned(),
+        };
+        let key = eras::reversal_key(entry);
+        let submission = Submission {
+            key: Some(&key),
+            payload: &[],
+            at: now,
+        };
+        let body = ChangeBody::Refund(refund);
+        reversals.push(changes::add(connection, account_id, body, &submission).await?);
+    }
+    Ok(reversals)
+}
+
+/// How many of a duplicate's credits had been charged before.
+async fn to_reverse(
+    connection: &mut PgConnection,
+    entry: &Entry,
+    reservation_id: &ReservationId,
+    marked: &Marked<'_>,
+) -> Result<u64, Fault> {
+    let charged = eras::charged(entry);
+    if charged == 0 {
+        return Ok(0);
+    }
+    let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
+    let state = marked
+        .reservations
+        .get(&(&entry.account_id, reservation_id));
+    // What it charged at first may be in a month that is detached. That it had ended is known for
+    // ever.
+    if let Some(state) = state
+        && state.known.ended
+        && (usage.len() as i64) < state.earlier + state.added
+    {
+        return Ok(charged);
+    }
+    let up_to = usage.partition_point(|known| known.sequence <= entry.sequence);
+    let given_back = changes::refunds(connection, &entry.account_id, reservation_id).await?;
+    Ok(eras::to_reverse(charged, &usage[..up_to], &given_back))
+}

@@ -1,0 +1,272 @@
+//! The settler's transaction, ended by force: between any two of its statements, while it commits,
+//! and after it has committed but before anybody has heard so. Nothing is half done, and nothing
+//! twice.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tollgate::{
+    hot::OutboxBatch,
+    ledger::{
+        Ledger,
+        postgres::{PostgresLedger, PostgresOptions},
+    },
+};
+
+use crate::{
+    ledger::world::{START, World, pack, refund},
+    support::postgres::{Database, shared},
+};
+
+/// Every table and operation of a settlement that has some of everything.
+const STATEMENTS: [(&str, &str); 12] = [
+    ("cursors", "INSERT"),
+    ("cursors", "UPDATE"),
+    ("settlements", "INSERT"),
+    ("settlements", "UPDATE"),
+    ("accounts", "UPDATE"),
+    ("grants", "INSERT"),
+    ("grants", "UPDATE"),
+    ("entries", "INSERT"),
+    ("reservations", "INSERT"),
+    ("reservations", "DELETE"),
+    ("changes", "INSERT"),
+    ("changes", "COMMIT"),
+];
+
+/// A world whose next batch makes every statement of a settlement run.
+async fn busy(database: &Database) -> (World, OutboxBatch) {
+    let mut world = World::new(database.open().await);
+    world.create("acme", 500).await;
+    world.charge("acme", "c1", 10);
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 20, true);
+    world.reserve("acme", "r2", 10);
+    let first = world.take_batch();
+    world.ledger.settle(&[first], world.now).await.unwrap();
+    world.grant("acme", pack("pack-1", 100)).await;
+    world.create("other", 50).await;
+    world.commit("acme", "r1", 45, false);
+    world
+        .change("acme", Some("refund:1"), refund("c1", 5))
+        .await;
+    world.forget("acme", "c1");
+    world.charge("acme", "c1", 10);
+    world.forget("acme", "r2");
+    world.charge("other", "c2", 7);
+    world.renew("acme");
+    let batch = world.take_batch();
+    (world, batch)
+}
+
+/// Everything that a settlement writes, as one text.
+async fn everything(database: &Database) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in [
+        "accounts",
+        "grants",
+        "entries",
+        "settlements",
+        "changes",
+        "reservations",
+        "cursors",
+    ] {
+        let rows = format!("SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY 1");
+        all.extend(database.texts(&rows).await);
+    }
+    all
+}
+
+/// Makes the server end the session that reaches a place; answers what takes the trap away.
+async fn trap(database: &Database, table: &str, operation: &str, when: &str) -> String {
+    let on = match operation {
+        "COMMIT" => format!(
+            "CREATE CONSTRAINT TRIGGER trap AFTER INSERT ON {table}
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()"
+        ),
+        _ => format!(
+            "CREATE TRIGGER trap {when} {operation} ON {table}
+             FOR EACH STATEMENT EXECUTE FUNCTION die()"
+        ),
+    };
+    database
+        .sql(&format!(
+            "CREATE OR REPLACE FUNCTION die() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM pg_terminate_backend(pg_backend_pid());
+                 PERFORM pg_sleep(10);
+                 RETURN NULL;
+             END $$;
+             {on}"
+        ))
+        .await;
+    format!("DROP TRIGGER trap ON {table}")
+}
+
+#[tokio::test]
+async fn a_settler_killed_between_any_two_statements_leaves_nothing() {
+    let database = shared().ledger().await;
+    let (mut world, batch) = busy(&database).await;
+    // Another shard, which the ledger has never seen: its cursor is made.
+    let new_shard = OutboxBatch {
+        shard: 1,
+        to: 3,
+        ..OutboxBatch::default()
+    };
+    let batches = [batch, new_shard];
+    let before = everything(&database).await;
+    for (table, operation) in STATEMENTS {
+        for when in ["BEFORE", "AFTER"] {
+            let take_away = trap(&database, table, operation, when).await;
+            let fault = world.ledger.settle(&batches, world.now).await;
+            assert!(fault.is_err(), "{when} {operation} ON {table} never ran");
+            database.sql(&take_away).await;
+            assert_eq!(
+                everything(&database).await,
+                before,
+                "{when} {operation} ON {table}"
+            );
+        }
+    }
+    let settled = world.ledger.settle(&batches, world.now).await.unwrap();
+    assert_eq!(settled.entries, batches[0].entries.len());
+    assert_eq!(settled.reversals.len(), 1);
+    for change in &settled.reversals {
+        world.apply(change);
+    }
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_killed_at_random_lose_nothing() {
+    const ROUNDS: usize = 60;
+    let database = shared().ledger().await;
+    let mut world = World::with_acme(database.open().await).await;
+    let url = database.url();
+    let killer = tokio::spawn(async move {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&url)
+            .await
+            .unwrap();
+        loop {
+            sqlx::raw_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()
+                   AND state <> 'idle' AND random() < 0.02",
+            )
+            .execute(&mut connection)
+            .await
+            .unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut faults = 0;
+    for round in 0..ROUNDS {
+        world.charge("acme", &format!("charge-{round}"), 1);
+        let batch = [world.take_batch()];
+        loop {
+            match world.ledger.settle(&batch, world.now).await {
+                Ok(settled) => {
+                    // A conflict says that the last try had happened after all.
+                    assert!(!settled.cursor_conflict || faults > 0);
+                    break;
+                }
+                Err(_) => faults += 1,
+            }
+        }
+    }
+    killer.abort();
+    let _ = killer.await;
+    println!("{faults} settlements were killed");
+    world.check().await;
+}
+
+/// What a proxy does with the next COMMIT.
+const PASS: u8 = 0;
+const LOSE_THE_REPLY: u8 = 1;
+const LOSE_THE_REQUEST: u8 = 2;
+
+/// Passes everything between a client and the server, until it is told to lose a COMMIT.
+async fn proxy(server: u16, what: Arc<AtomicU8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let what = what.clone();
+            tokio::spawn(async move {
+                let upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                // However it ends, both sides are closed.
+                let _ = pass(client, upstream, &what).await;
+            });
+        }
+    });
+    port
+}
+
+async fn pass(client: TcpStream, server: TcpStream, what: &AtomicU8) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let mut request = vec![0; 65_536];
+    let mut reply = vec![0; 65_536];
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut request) => {
+                let sent = &request[..read?];
+                if sent.is_empty() {
+                    return Ok(());
+                }
+                let commits = sent.windows(6).any(|word| word == b"COMMIT");
+                let loses = if commits { what.swap(PASS, Ordering::SeqCst) } else { PASS };
+                if loses == LOSE_THE_REQUEST {
+                    return Ok(());
+                }
+                to_server.write_all(sent).await?;
+                if loses == LOSE_THE_REPLY {
+                    let _ = from_server.read(&mut reply).await?;
+                    return Ok(());
+                }
+            }
+            read = from_server.read(&mut reply) => {
+                let answer = &reply[..read?];
+                if answer.is_empty() {
+                    return Ok(());
+                }
+                to_client.write_all(answer).await?;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_looked_up() {
+    let database = shared().ledger().await;
+    let what = Arc::new(AtomicU8::new(PASS));
+    let port = proxy(shared().port(), what.clone()).await;
+    let url = format!(
+        "postgres://tollgate@127.0.0.1:{port}/{}?sslmode=disable",
+        database.name
+    );
+    let options = PostgresOptions::new(&url).unwrap();
+    let ledger = Arc::new(PostgresLedger::open(&options, START).await.unwrap());
+    let mut world = World::with_acme(ledger.clone()).await;
+    for round in 0..5 {
+        world.charge("acme", &format!("heard-{round}"), 1);
+        let batch = [world.take_batch()];
+        what.store(LOSE_THE_REPLY, Ordering::SeqCst);
+        let settled = ledger.settle(&batch, world.now).await.unwrap();
+        assert_eq!((settled.entries, settled.cursor_conflict), (1, false));
+
+        world.charge("acme", &format!("unheard-{round}"), 1);
+        let batch = [world.take_batch()];
+        what.store(LOSE_THE_REQUEST, Ordering::SeqCst);
+        let fault = ledger.settle(&batch, world.now).await;
+        assert!(fault.is_err(), "{fault:?}");
+        let settled = ledger.settle(&batch, world.now).await.unwrap();
+        assert_eq!((settled.entries, settled.cursor_conflict), (1, false));
+    }
+    world.check().await;
+}

@@ -1,0 +1,189 @@
+//! Opening: what is migrated, what is refused, and what an error tells.
+
+use std::time::Duration;
+
+use tollgate::ledger::{
+    Ledger,
+    postgres::{Migrated, OpenError, PostgresLedger, PostgresOptions},
+};
+
+use crate::{
+    ledger::world::{START, World, account_id, pack, request},
+    support::postgres::shared,
+};
+
+#[tokio::test]
+async fn what_may_not_be_migrated_names_the_verb_and_stays_as_it_is() {
+    let database = shared().empty().await;
+    let mut options = database.options();
+    options.migrate = false;
+    let error = PostgresLedger::open(&options, START).await.unwrap_err();
+    assert!(
+        matches!(error, OpenError::Older { found: 0, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("`tollgate migrate`"), "{error}");
+    let tables = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(database.texts(tables).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn migrating_is_idempotent_and_safe_at_once() {
+    let database = shared().empty().await;
+    let options = database.options();
+    let first = PostgresLedger::migrate(&options, START).await.unwrap();
+    let made = Migrated {
+        from: 0,
+        to: 1,
+        partitions: 4,
+    };
+    assert_eq!(first, made);
+    let again = PostgresLedger::migrate(&options, START).await.unwrap();
+    let nothing = Migrated {
+        from: 1,
+        to: 1,
+        partitions: 0,
+    };
+    assert_eq!(again, nothing);
+
+    let database = shared().empty().await;
+    let options = database.options();
+    let starts = (0..6).map(|_| {
+        let options = options.clone();
+        tokio::spawn(async move { PostgresLedger::open(&options, START).await.unwrap() })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        assert_eq!(start.await.unwrap().audit(10).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_version_is_left_alone() {
+    let database = shared().ledger().await;
+    database
+        .sql("INSERT INTO tollgate_schema (version) VALUES (7)")
+        .await;
+    let error = PostgresLedger::open(&database.options(), START)
+        .await
+        .unwrap_err();
+    let is_newer = matches!(
+        error,
+        OpenError::Newer {
+            found: 7,
+            known: 1,
+            ..
+        }
+    );
+    assert!(is_newer, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_ledger_is_left_alone() {
+    let database = shared().empty().await;
+    database.sql("CREATE TABLE accounts (name TEXT)").await;
+    let error = PostgresLedger::open(&database.options(), START)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OpenError::NotALedger { .. }), "{error}");
+    let tables = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(database.texts(tables).await, ["accounts"]);
+}
+
+#[tokio::test]
+async fn an_error_names_the_place_and_never_the_password() {
+    let url = "postgres://tollgate:hunter2@127.0.0.1:1/books?sslmode=disable";
+    let options = PostgresOptions::new(url).unwrap();
+    let error = PostgresLedger::open(&options, START).await.unwrap_err();
+    let told = format!("{error} {error:?} {options:?}");
+    assert!(told.contains("127.0.0.1:1/books"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    let ledger = PostgresLedger::connect_lazy(&options);
+    let fault = ledger.cursors().await.unwrap_err();
+    let told = format!("{fault} {fault:?} {ledger:?}");
+    assert!(told.contains("127.0.0.1:1/books"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+
+    // This server speaks no TLS.
+    let database = shared().ledger().await;
+    let url = format!("{}?sslmode=require", database.url());
+    let options = PostgresOptions::new(&url).unwrap();
+    let error = PostgresLedger::open(&options, START).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn a_url_that_is_wrong_says_why() {
+    for (url, why) in [
+        ("mysql://a:hunter2@b/c", "postgres://"),
+        ("postgres://a:hunter2@b:99999/c", "port"),
+        ("postgres://a:hunter2@b/c?sslmod=require", "sslmod"),
+        ("postgres://a:hunter2@b/c?passwrd=hunter2", "passwrd"),
+        ("postgres://a:hunter2@b/c?sslmode=perhaps", "perhaps"),
+    ] {
+        let told = PostgresOptions::new(url).unwrap_err().to_string();
+        assert!(told.contains(why), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_lazy_ledger_works_once_the_server_has_it() {
+    let database = shared().empty().await;
+    let mut options = database.options();
+    options.migrate = false;
+    let ledger = PostgresLedger::connect_lazy(&options);
+    for _ in 0..2 {
+        let fault = ledger.cursors().await.unwrap_err();
+        assert!(fault.to_string().contains("`tollgate migrate`"), "{fault}");
+    }
+    PostgresLedger::migrate(&options, START).await.unwrap();
+    assert_eq!(ledger.cursors().await.unwrap(), []);
+    assert_eq!(ledger.ensure_partitions(START).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn no_call_waits_longer_than_it_may() {
+    let database = shared().ledger().await;
+    World::with_acme(database.open().await).await;
+    let mut blocker = database.connect().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE account_id = 'acme' FOR UPDATE")
+        .execute(&mut blocker)
+        .await
+        .unwrap();
+    let grant = tollgate::ledger::Wanted::Grant {
+        grant: Box::new(pack("pack-1", 10)),
+        reason: String::new(),
+    };
+    let grant = request("acme", Some("grant:pack-1"), grant);
+    let short = Duration::from_millis(100);
+    for (locks, statements, why) in [
+        (short, Duration::from_secs(60), "lock timeout"),
+        (Duration::from_secs(60), short, "statement timeout"),
+    ] {
+        let mut options = database.options();
+        options.lock_timeout = locks;
+        options.statement_timeout = statements;
+        let ledger = PostgresLedger::open(&options, START).await.unwrap();
+        let fault = ledger.submit(&grant, START).await.unwrap_err();
+        assert!(fault.to_string().contains(why), "{fault}");
+    }
+
+    // The only connection is waiting, so the next caller gets none.
+    let mut options = database.options();
+    options.connections_max = 1;
+    options.acquire_timeout = Duration::from_secs(1);
+    options.lock_timeout = Duration::from_secs(3);
+    let ledger = PostgresLedger::open(&options, START).await.unwrap();
+    let (waits, gets_none) = tokio::join!(ledger.submit(&grant, START), async {
+        let busy = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while database.texts(busy).await != ["1"] {}
+        ledger.cursors().await
+    });
+    assert!(waits.unwrap_err().to_string().contains("lock timeout"));
+    assert!(gets_none.unwrap_err().to_string().contains("timed out"));
+    drop(blocker);
+    ledger.submit(&grant, START).await.unwrap();
+    let account = ledger.account(&account_id("acme"), START).await.unwrap();
+    assert_eq!(account.unwrap().sequence, 1);
+}

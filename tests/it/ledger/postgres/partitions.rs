@@ -1,0 +1,177 @@
+//! Entries by month: made ahead, made on demand, and detached without a trace in any balance.
+
+use tollgate::{
+    domain::{ids::AccountId, timestamp::Timestamp},
+    ledger::EntryFilter,
+};
+
+use crate::{
+    ledger::settle::amend,
+    ledger::world::{START, World, account_id, pack, refund, request},
+    support::{
+        instant,
+        postgres::{Database, shared},
+    },
+};
+
+async fn months(database: &Database) -> Vec<String> {
+    let attached = "SELECT inhrelid::regclass::text FROM pg_inherits
+                    WHERE inhparent = 'entries'::regclass ORDER BY 1";
+    database.texts(attached).await
+}
+
+#[tokio::test]
+async fn months_are_made_ahead_once() {
+    let database = shared().ledger().await;
+    let ledger = database.open().await;
+    let first = [
+        "entries_2026_01",
+        "entries_2026_02",
+        "entries_2026_03",
+        "entries_2026_04",
+    ];
+    assert_eq!(months(&database).await, first);
+    let march = instant("2026-03-15T00:00:00Z");
+    assert_eq!(ledger.ensure_partitions(march).await.unwrap(), 2);
+    assert_eq!(ledger.ensure_partitions(march).await.unwrap(), 0);
+    assert_eq!(months(&database).await.len(), 6);
+}
+
+#[tokio::test]
+async fn an_entry_of_any_other_month_gets_its_own() {
+    let database = shared().ledger().await;
+    let mut world = World::with_acme(database.open().await).await;
+    for (at, partition) in [
+        ("2024-02-29T23:59:59.999Z", "entries_2024_02"),
+        ("2031-12-31T23:59:59.999Z", "entries_2031_12"),
+        ("2032-01-01T00:00:00Z", "entries_2032_01"),
+        ("8999-07-01T00:00:00Z", "entries_8999_07"),
+    ] {
+        world.charge("acme", &format!("charge-{at}"), 1);
+        let mut batch = world.take_batch();
+        amend(&mut batch, 0, |entry| entry.occurred_at = instant(at));
+        world.ledger.settle(&[batch], world.now).await.unwrap();
+        assert!(months(&database).await.contains(&partition.to_owned()));
+        let found = database
+            .texts(&format!("SELECT count(*)::text FROM {partition}"))
+            .await;
+        assert_eq!(found, ["1"]);
+    }
+    world.check().await;
+}
+
+/// Entries of January, February and March.
+async fn three_months(database: &Database) -> World {
+    let mut world = World::with_acme(database.open().await).await;
+    world.grant("acme", pack("pack-1", 1000)).await;
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 20, true);
+    world.commit("acme", "r1", 45, false);
+    world.reserve("acme", "r2", 60);
+    world.commit("acme", "r2", 30, true);
+    world.charge("acme", "c1", 70);
+    world.flush().await;
+    world
+        .change("acme", Some("refund:1"), refund("c1", 10))
+        .await;
+    world.renew("acme");
+    world.charge("acme", "c2", 5);
+    world.flush().await;
+    world.renew("acme");
+    world.charge("acme", "c3", 6);
+    world.check().await;
+    world
+}
+
+async fn listed(world: &World, account: &AccountId) -> usize {
+    let filter = EntryFilter {
+        account_id: Some(account.clone()),
+        ..EntryFilter::default()
+    };
+    let page = world.ledger.entries(&filter, None, 1000).await.unwrap();
+    page.entries.len()
+}
+
+const MARCH: &str = "2026-03-01T00:00:00Z";
+
+#[tokio::test]
+async fn detached_months_leave_every_balance_as_it_is() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    let other = database.open_at(world.now).await;
+    let acme = account_id("acme");
+    let before = world.ledger.account(&acme, world.now).await.unwrap();
+    let lines = listed(&world, &acme).await;
+    let detached = other.detach(instant(MARCH)).await.unwrap();
+    assert_eq!(detached, ["entries_2026_01", "entries_2026_02"]);
+    let again = other.detach(instant(MARCH)).await.unwrap();
+    assert_eq!(again, [""; 0]);
+    assert_eq!(
+        world.ledger.account(&acme, world.now).await.unwrap(),
+        before
+    );
+    assert!(listed(&world, &acme).await < lines);
+    assert_eq!(world.ledger.audit(10).await.unwrap(), []);
+    world.charge("acme", "c4", 7);
+    world.renew("acme");
+    world.check().await;
+    // What the audit keeps for them is checked too.
+    database
+        .sql("UPDATE detached_entries SET credits = credits + 1")
+        .await;
+    assert!(!world.ledger.audit(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_settlement_of_a_detached_month_is_still_refused() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    let other = database.open_at(world.now).await;
+    other.detach(instant(MARCH)).await.unwrap();
+    let available = world.available("acme");
+    world.forget("acme", "r1");
+    world.commit("acme", "r1", 45, false);
+    let settled = world.flush().await;
+    assert_eq!(settled.reversals.len(), 1);
+    world.check().await;
+    assert_eq!(world.available("acme"), available);
+    // A reservation that is still open goes on where it was.
+    world.commit("acme", "r2", 40, false);
+    assert_eq!(world.flush().await.reversals, []);
+    world.check().await;
+    // What can't be read any more can't be refunded.
+    let late = request("acme", Some("refund:2"), refund("c1", 10));
+    let told = world.ledger.submit(&late, world.now).await.unwrap();
+    assert!(matches!(
+        told,
+        tollgate::ledger::Submitted::Refused(tollgate::ledger::SubmitRefusal::NothingSettled)
+    ));
+}
+
+#[tokio::test]
+async fn a_late_entry_of_a_detached_month_finds_a_place() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    let other = database.open_at(world.now).await;
+    // The world's own ledger does not know that another process has detached anything.
+    other.detach(instant(MARCH)).await.unwrap();
+    for (charge, at) in [
+        ("late-1", START),
+        ("late-2", Timestamp::from_millis(START.millis() + 1)),
+    ] {
+        world.charge("acme", charge, 1);
+        let mut batch = world.take_batch();
+        amend(&mut batch, 0, |entry| entry.occurred_at = at);
+        let settled = world.ledger.settle(&[batch], world.now).await.unwrap();
+        assert_eq!(settled.entries, 1);
+    }
+    assert!(
+        months(&database)
+            .await
+            .contains(&"entries_2026_01_2".to_owned())
+    );
+    world.check().await;
+    let detached = other.detach(instant(MARCH)).await.unwrap();
+    assert_eq!(detached, ["entries_2026_01_2"]);
+    world.check().await;
+}
