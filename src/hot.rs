@@ -9,6 +9,7 @@
 //! ledger, and none knows a rate card.
 
 pub mod memory;
+pub mod redis;
 
 use std::{error::Error, fmt};
 

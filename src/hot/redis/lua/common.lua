@@ -1,0 +1,400 @@
+-- What every step on one account begins with: reads the account, knows the time, and has the
+-- domain's moves (src/domain/account.rs and src/domain/book/) under the domain's names. Names in
+-- capitals are positions and codes: src/hot/redis/layout.rs puts their numbers in.
+--
+-- Nothing is written until `flush`, so a step that gives up on its way has changed nothing.
+--
+-- KEYS 1 account  2 the account's deadlines  3 due  4 out  5 meta  6 ended
+--      [7 the reservation that the step is about]
+--      the records of holds that are due, where the step was told to ask again with them
+-- ARGV 1 now in ms, or '' for the server's clock
+--      2 replay window in ms, 0 where settled reservations are forgotten by the sweep
+--      3 the most records that the outbox keeps   4 how many due holds are given   5 account id
+--      the step's own
+--      the ids of those due holds
+-- Reply: packed values: code, now, outbox position, account record, reservation record or false,
+--        then the step's own. NOT_LOADED and FULL stand alone; DUE brings the ids to ask with.
+
+local call, pack, decode, text = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
+local window_ms, outbox_max, due_given = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local stored = call('GET', KEYS[1])
+if not stored then return pack(NOT_LOADED) end
+local account = decode(stored)
+if account[A_FORMAT] ~= FORMAT then
+  if account[A_FORMAT] == TOMBSTONE then return pack(NOT_LOADED) end
+  return redis.error_reply('TOLLGATE account record of format ' .. text('%.0f', account[A_FORMAT]))
+end
+local grants = account[A_GRANTS]
+
+local meta = call('HMGET', KEYS[5], 'tail', 'trimmed')
+local tail, trimmed = tonumber(meta[1] or '0'), tonumber(meta[2] or '0')
+if tail - trimmed >= outbox_max then return pack(FULL, tail - trimmed) end
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+-- Time never runs backwards on an account, whatever a failover does to the server's clock.
+if now < account[A_SEEN] then now = account[A_SEEN] end
+
+local dirty = false
+local entries, touched, stale = {}, {}, {}
+-- The ids that the step must be asked again with, and how many holds it has expired.
+local wanted, expired_count, used_given = nil, 0, false
+
+-- Draws are flat: {grant, credits, grant, credits, …}.
+local function sum_draws(draws)
+  local sum = 0
+  for i = 2, #draws, 2 do sum = sum + draws[i] end
+  return sum
+end
+
+local function add_draw(draws, id, credits)
+  if credits == 0 then return end
+  for i = 1, #draws, 2 do
+    if draws[i] == id then
+      draws[i + 1] = draws[i + 1] + credits
+      return
+    end
+  end
+  draws[#draws + 1] = id
+  draws[#draws + 1] = credits
+end
+
+local function remaining(grant)
+  local left = grant[G_AMOUNT] - grant[G_USED] - grant[G_HELD] - grant[G_EXPIRED]
+  return left > 0 and left or 0
+end
+
+local function has_ended(grant)
+  return grant[G_VOIDED] or (grant[G_UNTIL] and grant[G_UNTIL] <= now)
+end
+
+local function is_active(grant)
+  return grant[G_FROM] <= now and not has_ended(grant)
+end
+
+local function available()
+  if account[A_DEBT] > 0 then return 0 end
+  local sum = 0
+  for i = 1, #grants do
+    if is_active(grants[i]) then sum = sum + remaining(grants[i]) end
+  end
+  return sum
+end
+
+local function plan_grant_id()
+  return text('plan:%.0f', account[A_CYCLE])
+end
+
+local function find_grant(id)
+  for i = 1, #grants do
+    if grants[i][G_ID] == id then return grants[i] end
+  end
+end
+
+-- Takes up to `credits` out of the active grants, in order; `how` is G_HELD or G_USED.
+local function take(credits, how)
+  local missing, draws = credits, {}
+  for i = 1, #grants do
+    if missing == 0 then break end
+    local grant = grants[i]
+    if is_active(grant) then
+      local part = remaining(grant)
+      if part > missing then part = missing end
+      if part > 0 then
+        grant[how] = grant[how] + part
+        missing = missing - part
+        draws[#draws + 1] = grant[G_ID]
+        draws[#draws + 1] = part
+      end
+    end
+  end
+  return draws
+end
+
+-- How much of what is left of a grant must not be spent.
+local function surplus(grant)
+  if has_ended(grant) then return remaining(grant) end
+  if grant[G_ID] ~= plan_grant_id() then return 0 end
+  local room = account[A_ALLOWANCE] - (grant[G_USED] + grant[G_HELD])
+  if room < 0 then room = 0 end
+  local over = remaining(grant) - room
+  return over > 0 and over or 0
+end
+
+-- A move: {grant, amount, used, expired, voided at or false, the grant as it was made or false}.
+local function return_holds(holds)
+  local moves = {}
+  for i = 1, #holds, 2 do
+    local grant, credits = find_grant(holds[i]), holds[i + 1]
+    if grant then
+      grant[G_HELD] = grant[G_HELD] - credits
+      local lost = surplus(grant)
+      if lost > credits then lost = credits end
+      if lost > 0 then
+        grant[G_EXPIRED] = grant[G_EXPIRED] + lost
+        moves[#moves + 1] = {grant[G_ID], 0, 0, lost, false, false}
+      end
+    end
+  end
+  return moves
+end
+
+local function keep_grants(is_kept)
+  local kept = {}
+  local plan = plan_grant_id()
+  for i = 1, #grants do
+    local grant = grants[i]
+    if grant[G_HELD] > 0 or remaining(grant) > 0 or grant[G_ID] == plan or is_kept(grant) then
+      kept[#kept + 1] = grant
+    end
+  end
+  account[A_GRANTS], grants = kept, kept
+end
+
+local function drop_ended()
+  for i = 1, #grants do
+    if has_ended(grants[i]) then
+      return keep_grants(function(grant) return not has_ended(grant) end)
+    end
+  end
+end
+
+-- Appends a ledger entry with the account's next sequence. `about` says more of it: draws, debt
+-- added, reservation, settlement, change, reason, actor.
+local function record(kind, moves, about)
+  about = about or {}
+  account[A_SEQUENCE] = account[A_SEQUENCE] + 1
+  account[A_VERSION] = account[A_VERSION] + 1
+  dirty = true
+  entries[#entries + 1] = pack(FORMAT, ARGV[5], account[A_SEQUENCE], kind, now, available(),
+    about.debt_added or 0, moves, about.draws or false, about.reservation or false,
+    about.settlement or false, about.change or false, about.reason or '', about.actor or '',
+    {unpack(account, A_STATUS, A_CHANGE)})
+end
+
+local function record_expiry(moves)
+  if #moves > 0 then record(EXPIRY, moves) end
+end
+
+local function used_moves(draws)
+  local moves = {}
+  for i = 1, #draws, 2 do
+    moves[#moves + 1] = {draws[i], 0, draws[i + 1], 0, false, false}
+  end
+  return moves
+end
+
+-- Debt is the first thing that spendable credits pay.
+local function repay_debt()
+  if account[A_DEBT] == 0 then return end
+  local draws = take(account[A_DEBT], G_USED)
+  if #draws == 0 then return end
+  local repaid = sum_draws(draws)
+  account[A_DEBT] = account[A_DEBT] - repaid
+  record(DEBT_REPAID, used_moves(draws), {debt_added = -repaid})
+end
+
+local function expire_grants()
+  local moves, found = {}, false
+  for i = 1, #grants do
+    local grant = grants[i]
+    if has_ended(grant) then
+      found = true
+      local left = remaining(grant)
+      if left > 0 then
+        grant[G_EXPIRED] = grant[G_EXPIRED] + left
+        moves[#moves + 1] = {grant[G_ID], 0, 0, left, false, false}
+      end
+    end
+  end
+  record_expiry(moves)
+  if found then
+    local before = #grants
+    drop_ended()
+    if #grants < before then dirty = true end
+  end
+end
+
+local function cycle_is_over()
+  return account[A_STATUS] ~= CLOSED and now >= account[A_END]
+end
+
+-- Ends every transition that changed something.
+local function finish()
+  repay_debt()
+  drop_ended()
+  account[A_VERSION] = account[A_VERSION] + 1
+  dirty = true
+end
+
+-- A reservation with what must be known to write it: {key, id, record, was open, is touched}.
+local function read(key, id)
+  local bytes = call('GET', key)
+  if not bytes then return nil end
+  local known = decode(bytes)
+  return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
+end
+
+local function check_in(held)
+  dirty = true
+  held.bytes = nil
+  if not held.is_touched then
+    held.is_touched = true
+    touched[#touched + 1] = held
+  end
+end
+
+local function expire(held)
+  local known = held.record
+  local lost = return_holds(known[R_HOLDS])
+  known[R_HOLDS], known[R_STATE], known[R_ENDED] = {}, EXPIRED, now
+  expired_count = expired_count + 1
+  check_in(held)
+  record_expiry(lost)
+end
+
+local function is_due(held)
+  return held.record[R_STATE] == OPEN and held.record[R_EXPIRES] <= now
+end
+
+local function expire_if_due(held)
+  if held and is_due(held) then
+    expire(held)
+    finish()
+  end
+end
+
+local function is_touched(id)
+  for i = 1, #touched do
+    if touched[i].id == id then return true end
+  end
+  return false
+end
+
+-- Expires the holds that the step was given.
+local function expire_given()
+  if used_given then return end
+  used_given = true
+  local before = expired_count
+  local first_key, first_id = #KEYS - due_given, #ARGV - due_given
+  for i = 1, due_given do
+    local id = ARGV[first_id + i]
+    local held = not is_touched(id) and read(KEYS[first_key + i], id)
+    if held == false then
+      -- The step's own reservation, which it has expired already.
+    elseif not held or not held.was_open then
+      -- A deadline without its hold: what evicted the record broke the promise of its key.
+      stale[#stale + 1] = id
+    elseif is_due(held) then
+      expire(held)
+    end
+  end
+  if expired_count > before then finish() end
+end
+
+local function due_holds(max)
+  return call('ZRANGEBYSCORE', KEYS[2], '-inf', text('%.0f', now), 'LIMIT', '0', text('%.0f', max))
+end
+
+-- Before a denial: due holds of this account must not cause it. True: ask again with `wanted`.
+local function reclaim()
+  expire_given()
+  if expired_count >= RECLAIM_MAX then return false end
+  local due = due_holds(RECLAIM_MAX)
+  if #due > expired_count + #stale then wanted = due end
+  return wanted ~= nil
+end
+
+local function status_denial(required)
+  if account[A_STATUS] == ACTIVE then return nil end
+  local reason = account[A_STATUS] == SUSPENDED and DENY_SUSPENDED or DENY_CLOSED
+  return {reason, required, available()}
+end
+
+-- How many of `asked` credits there are, or nil and why there are not even `least`. Neither
+-- counts where `wanted` is set.
+local function cover(asked, least)
+  local denial = status_denial(least)
+  if denial then return nil, denial end
+  if asked == 0 then return 0 end
+  local spendable = available()
+  if spendable < asked then
+    if reclaim() then return nil end
+    spendable = available()
+  end
+  if spendable >= least then
+    return spendable < asked and spendable or asked
+  end
+  local reason = DENY_INSUFFICIENT
+  if account[A_DEBT] > 0 then
+    reason = DENY_DEBT
+  elseif spendable == 0 then
+    reason = DENY_EXHAUSTED
+  end
+  return nil, {reason, least, spendable}
+end
+
+-- Writes everything, the stream first: it is what a server that is out of memory refuses.
+local function flush()
+  if not dirty and #stale == 0 then return stored end
+  account[A_SEEN] = now
+  for i = 1, #entries do
+    tail = tail + 1
+    call('XADD', KEYS[4], text('%.0f-0', tail), 'e', entries[i])
+  end
+  if #entries > 0 then account[A_MARK] = tail end
+  local due = account[A_DUE]
+  for i = 1, #touched do
+    local known = touched[i].record
+    if known[R_STATE] == OPEN and known[R_EXPIRES] < due then due = known[R_EXPIRES] end
+  end
+  local is_earlier = due < account[A_DUE]
+  account[A_DUE] = due
+  local bytes = pack(account)
+  call('SET', KEYS[1], bytes)
+  if is_earlier then call('ZADD', KEYS[3], text('%.0f', due), ARGV[5]) end
+  local opened = 0
+  for i = 1, #touched do
+    local held = touched[i]
+    local known, member = held.record, ARGV[5] .. '/' .. held.id
+    held.bytes = pack(known)
+    if known[R_STATE] == OPEN then
+      call('SET', held.key, held.bytes)
+      call('ZADD', KEYS[2], text('%.0f', known[R_EXPIRES]), held.id)
+      if window_ms == 0 then call('ZREM', KEYS[6], member) end
+      if not held.was_open then opened = opened + 1 end
+    else
+      if window_ms > 0 then
+        call('SET', held.key, held.bytes, 'PX', ARGV[2])
+      else
+        call('SET', held.key, held.bytes)
+        call('ZADD', KEYS[6], text('%.0f', known[R_ENDED]), member)
+      end
+      if held.was_open then
+        call('ZREM', KEYS[2], held.id)
+        opened = opened - 1
+      end
+    end
+  end
+  for i = 1, #stale do call('ZREM', KEYS[2], stale[i]) end
+  opened = opened - #stale
+  if #entries > 0 then call('HSET', KEYS[5], 'tail', text('%.0f', tail)) end
+  if opened ~= 0 then call('HINCRBY', KEYS[5], 'open', text('%.0f', opened)) end
+  return bytes
+end
+
+local function answer(code, held, ...)
+  if wanted then return pack(DUE, wanted) end
+  local bytes = flush()
+  return pack(code, now, tail, bytes, held and (held.bytes or pack(held.record)) or false, ...)
+end
+
+-- Lets time act on the account before anything else does.
+local function advance()
+  expire_grants()
+  repay_debt()
+end
