@@ -1,6 +1,9 @@
 //! The pairs of stores that every scenario runs on.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, Weak},
+};
 
 use async_trait::async_trait;
 use tollgate::{
@@ -9,8 +12,15 @@ use tollgate::{
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
+        redis::RedisHot,
     },
     ledger::{Ledger, sqlite::SqliteLedger},
+};
+
+use crate::support::{
+    Setup,
+    redis::options,
+    servers::{Kind, Server},
 };
 
 /// How many shards the hot store has: more than one, so that the settler has to gather.
@@ -45,15 +55,7 @@ impl Backend for Embedded {
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
-        let path = folder.join("ledger.db");
-        let ledger = SqliteLedger::open(&path)
-            .await
-            .map_err(|error| error.to_string())?;
-        let fixed = ledger
-            .fix_shards(SHARDS)
-            .await
-            .map_err(|fault| fault.to_string())?;
-        assert_eq!(fixed, SHARDS);
+        let ledger = sqlite(folder).await?;
         let options = MemoryOptions {
             shards: SHARDS,
             replay_window_ms: REPLAY_WINDOW_MS,
@@ -69,7 +71,98 @@ impl Backend for Embedded {
     }
 }
 
+async fn sqlite(folder: &Path) -> Result<SqliteLedger, String> {
+    let path = folder.join("ledger.db");
+    let ledger = SqliteLedger::open(&path)
+        .await
+        .map_err(|error| error.to_string())?;
+    let fixed = ledger
+        .fix_shards(SHARDS)
+        .await
+        .map_err(|fault| fault.to_string())?;
+    assert_eq!(fixed, SHARDS);
+    Ok(ledger)
+}
+
+/// A server, the folder of the world that it serves, and the store on it.
+struct Served {
+    server: Server,
+    folder: PathBuf,
+    user: Weak<RedisHot>,
+}
+
+/// Redis, which outlives the process, and SQLite.
+struct Shared {
+    kind: Kind,
+    name: &'static str,
+    servers: Mutex<Vec<Served>>,
+}
+
+impl Shared {
+    fn new(kind: Kind, name: &'static str) -> Self {
+        Shared {
+            kind,
+            name,
+            servers: Mutex::default(),
+        }
+    }
+
+    /// The store of a world: on its own server again, or on an empty one.
+    fn store(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Arc<RedisHot>, String> {
+        let mut servers = self.servers.lock().expect("no panic");
+        let own = servers.iter().position(|served| served.folder == folder);
+        let free = servers
+            .iter()
+            .position(|served| served.user.strong_count() == 0);
+        let place = own.or(free).unwrap_or_else(|| {
+            servers.push(Served {
+                server: Server::start(self.kind),
+                folder: PathBuf::new(),
+                user: Weak::new(),
+            });
+            servers.len() - 1
+        });
+        let served = &mut servers[place];
+        if served.folder != folder {
+            served.server.ask::<()>(&redis::cmd("FLUSHALL"));
+            folder.clone_into(&mut served.folder);
+        }
+        let setup = Setup {
+            shards: SHARDS,
+            replay_window_ms: REPLAY_WINDOW_MS,
+            ..Setup::default()
+        };
+        let options = options(self.kind, &served.server, setup, Some(clock));
+        let store = Arc::new(RedisHot::connect(options).map_err(|error| error.to_string())?);
+        served.user = Arc::downgrade(&store);
+        Ok(store)
+    }
+}
+
+#[async_trait]
+impl Backend for Shared {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
+        let ledger = sqlite(folder).await?;
+        let hot = self.store(folder, clock)?;
+        let cursors = ledger.cursors().await.map_err(|fault| fault.to_string())?;
+        let restored = hot.restore_cursors(&cursors).await;
+        restored.map_err(|fault| fault.to_string())?;
+        Ok(Stores {
+            hot,
+            ledger: Arc::new(ledger),
+        })
+    }
+}
+
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Embedded)]
+    vec![
+        Box::new(Embedded),
+        Box::new(Shared::new(Kind::Redis, "redis, sqlite")),
+        Box::new(Shared::new(Kind::Cluster, "redis cluster of one, sqlite")),
+    ]
 }
