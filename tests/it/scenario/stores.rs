@@ -17,6 +17,7 @@ use tollgate::{
     ledger::{Ledger, sqlite::SqliteLedger},
 };
 
+use super::file::Only;
 use crate::support::{
     Setup,
     redis::options,
@@ -39,6 +40,8 @@ pub struct Stores {
 pub trait Backend: Send + Sync {
     /// How a failed line calls it.
     fn name(&self) -> &'static str;
+    /// Where its hot balances are.
+    fn place(&self) -> Only;
 
     /// What a process does with its stores when it starts: empty ones where the folder is new,
     /// else what it left when it was killed.
@@ -52,6 +55,10 @@ struct Embedded;
 impl Backend for Embedded {
     fn name(&self) -> &'static str {
         "memory, sqlite"
+    }
+
+    fn place(&self) -> Only {
+        Only::Embedded
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
@@ -143,6 +150,10 @@ impl Shared {
 impl Backend for Shared {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn place(&self) -> Only {
+        Only::Shared
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
