@@ -5,7 +5,12 @@ mod data_dir;
 mod error;
 pub mod restore;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,7 +28,7 @@ use crate::{
         memory::{MemoryHot, MemoryOptions},
     },
     http::{self, Readiness},
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::{Ledger, redo::RedoLedger, sqlite::SqliteLedger},
     telemetry::Metrics,
     workers::{
         self, Worker,
@@ -60,6 +65,7 @@ pub struct Running {
     /// The parts, for whoever runs in the same process.
     pub enforcer: Arc<Enforcer>,
     settler: Arc<Settler>,
+    redo: Arc<RedoLedger>,
     readiness: Arc<Readiness>,
     server: grpc::Server,
     serving: CancellationToken,
@@ -79,6 +85,7 @@ struct Parts {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     enforcer: Arc<Enforcer>,
+    redo: Arc<RedoLedger>,
 }
 
 /// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
@@ -142,6 +149,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         restored,
         enforcer: parts.enforcer,
         settler,
+        redo: parts.redo,
         readiness,
         server,
         serving,
@@ -166,7 +174,9 @@ async fn open(
     metrics: Arc<Metrics>,
 ) -> Result<(Parts, restore::Restored), StartError> {
     let LedgerUrl::Sqlite(path) = &config.ledger;
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path).await?);
+    let sqlite = Arc::new(SqliteLedger::open(path).await?);
+    let redo = Arc::new(RedoLedger::open(sqlite, path.clone()).await?);
+    let ledger: Arc<dyn Ledger> = Arc::clone(&redo) as _;
     let fixed = ledger.fix_shards(config.shards).await?;
     if fixed != config.shards {
         return Err(StartError::Shards {
@@ -209,6 +219,7 @@ async fn open(
         clock,
         metrics,
         enforcer,
+        redo,
     };
     Ok((parts, restored))
 }
@@ -257,6 +268,7 @@ fn roster(
         hot: Arc::clone(&parts.hot),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.sweep.batch_max,
+        violations: AtomicU64::new(0),
     };
     let renewer = Renewer {
         ledger: Arc::clone(&parts.ledger),
@@ -318,10 +330,11 @@ impl Running {
             while !matches!(self.settler.step().await, Ok(workers::Progress::Done)) {
                 tokio::time::sleep(FLUSH_RETRY).await;
             }
+            self.redo.close().await
         };
         let flushed = tokio::time::timeout(self.drain_timeout, flush)
             .await
-            .is_ok();
+            .is_ok_and(|closed| closed.is_ok());
         self.working.cancel();
         self.tasks.close();
         // What is left are loops between two steps; none of them holds anything.

@@ -8,10 +8,11 @@
 //! What is absent: no method takes the time (a store has its own clock), none waits for the
 //! ledger, and none knows a rate card.
 
+mod line;
 pub mod memory;
 pub mod redis;
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -22,11 +23,12 @@ use crate::domain::{
     decision::{
         Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
     },
-    entry::Entry,
     ids::{AccountId, ReservationId},
     reservation::Reservation,
     timestamp::Timestamp,
 };
+
+pub use line::Line;
 
 /// What a step answers: its value or an expected refusal; or the store's fault.
 pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
@@ -99,7 +101,7 @@ pub struct OutboxBatch {
     /// The cursor after this batch.
     pub to: u64,
     /// New entries, in sequence for each account.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Arc<Line>>,
     /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
     /// forgotten.
     pub reservations: Vec<((AccountId, ReservationId), Option<Reservation>)>,
@@ -123,6 +125,8 @@ pub struct HotStats {
     pub open: usize,
     /// Outbox records that the ledger does not have yet.
     pub outbox: usize,
+    /// Steps after which an invariant of their account did not hold, since the start.
+    pub violations: u64,
 }
 
 /// Hot balances. Every method is one atomic step on one account, or on one shard.

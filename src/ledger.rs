@@ -4,6 +4,7 @@
 //! What is absent: a ledger never decides about credits, has no clock, and no method changes or
 //! deletes an entry.
 
+pub mod redo;
 pub mod sqlite;
 
 use std::{error::Error, fmt};

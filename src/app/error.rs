@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use crate::{
     catalogs::CatalogProblems,
     grpc,
-    ledger::{LedgerFault, sqlite::OpenError},
+    ledger::{LedgerFault, redo::RedoError, sqlite::OpenError},
     workers::reloader::ReloadError,
 };
 
@@ -29,6 +29,9 @@ pub enum StartError {
     /// The ledger can't be opened.
     #[error(transparent)]
     OpenLedger(#[from] OpenError),
+    /// The redo log in front of the ledger can't be used.
+    #[error(transparent)]
+    Redo(#[from] RedoError),
     /// The ledger failed while the state was restored.
     #[error(transparent)]
     Ledger(#[from] LedgerFault),

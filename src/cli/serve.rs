@@ -127,6 +127,7 @@ impl From<StartError> for Failure {
             StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::OpenLedger(_)
+            | StartError::Redo(_)
             | StartError::Bind(_)
             | StartError::BindHttp { .. } => Exit::CantCreate,
             StartError::Ledger(_)

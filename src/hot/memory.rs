@@ -277,6 +277,7 @@ impl HotStore for MemoryHot {
             stats.accounts += shard.accounts();
             stats.open += shard.open();
             stats.outbox += shard.waiting();
+            stats.violations += shard.violations();
         }
         Ok(stats)
     }

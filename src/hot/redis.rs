@@ -130,11 +130,6 @@ impl RedisHot {
         })
     }
 
-    /// How many steps of this process found an invariant of their account broken.
-    pub fn violations(&self) -> u64 {
-        self.violations.total()
-    }
-
     fn shard_of(&self, id: &AccountId) -> u32 {
         keys::shard_of(id, self.options.shards)
     }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use super::{Progress, StepError, Worker};
 use crate::{
     clock::Clock,
+    domain::change::Change,
     enforcer::{Enforcer, acks::Acks},
     hot::{HotStore, Mark, OutboxBatch},
     ledger::Ledger,
@@ -55,6 +56,9 @@ impl Worker for Settler {
         let (batches, more) = self.gather().await?;
         if batches.is_empty() {
             self.metrics.set_outbox_entries(0);
+            // A ledger that works behind a log may have come upon reversals since the last time.
+            let late = self.ledger.settle(&[], self.clock.now()).await?;
+            self.reverse(&late.reversals).await?;
             return Ok(Progress::Done);
         }
         let started = self.clock.monotonic();
@@ -71,15 +75,20 @@ impl Worker for Settler {
             });
         }
         self.metrics.settled_batch(settled.entries as u64, took);
-        for change in &settled.reversals {
-            tracing::warn!(account = %change.account_id, "a settlement came twice: reversing it");
-            self.enforcer.catch_up(&change.account_id).await?;
-        }
+        self.reverse(&settled.reversals).await?;
         Ok(if more { Progress::More } else { Progress::Done })
     }
 }
 
 impl Settler {
+    async fn reverse(&self, reversals: &[Change]) -> Result<(), StepError> {
+        for change in reversals {
+            tracing::warn!(account = %change.account_id, "a settlement came twice: reversing it");
+            self.enforcer.catch_up(&change.account_id).await?;
+        }
+        Ok(())
+    }
+
     /// What waits, shard by shard, and whether some of it was left for the next transaction.
     async fn gather(&self) -> Result<(Vec<OutboxBatch>, bool), StepError> {
         let mut batches: Vec<OutboxBatch> = Vec::new();

@@ -1,7 +1,10 @@
 //! The sweeper gives back holds whose deadline has passed, and forgets settled reservations whose
 //! replay window is over.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -16,6 +19,8 @@ pub struct Sweeper {
     pub metrics: Arc<Metrics>,
     /// The most holds, and the most forgotten reservations, of one shard in one step.
     pub batch_max: usize,
+    /// How many violations of invariants were counted.
+    pub violations: AtomicU64,
 }
 
 #[async_trait]
@@ -27,6 +32,9 @@ impl Worker for Sweeper {
     async fn step(&self) -> Result<Progress, StepError> {
         let swept = self.hot.sweep(self.batch_max).await?;
         self.metrics.reservations_expired(swept.expired as u64);
+        let found = self.hot.stats().await?.violations;
+        let before = self.violations.swap(found, Ordering::Relaxed);
+        (before..found).for_each(|_| self.metrics.invariant_violation());
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
         Ok(if full { Progress::More } else { Progress::Done })
     }

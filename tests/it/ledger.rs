@@ -8,6 +8,7 @@ mod audit;
 mod changes;
 mod duplicates;
 mod entries;
+mod redo;
 mod settle;
 mod sqlite;
 mod world;

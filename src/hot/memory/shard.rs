@@ -1,17 +1,19 @@
 //! One shard: some accounts, their deadlines, and the outbox of what the ledger must get.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     domain::{
         book::{Book, Effects},
         decision::Refusal,
-        entry::Entry,
         ids::{AccountId, ReservationId},
         reservation::State,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Line, OutboxBatch},
 };
 
 /// Some accounts and what is written of them.
@@ -23,8 +25,10 @@ pub(super) struct Shard {
     /// Settled reservations by when they ended.
     ended: BTreeSet<(Timestamp, AccountId, ReservationId)>,
     open: usize,
+    /// Steps after which an invariant did not hold.
+    violations: u64,
     /// Entries that the ledger does not have, each with its position.
-    entries: VecDeque<(u64, Entry)>,
+    entries: VecDeque<(u64, Arc<Line>)>,
     /// Reservations that changed since the ledger last had them, each with its position.
     touched: VecDeque<(u64, AccountId, ReservationId)>,
     /// How many records the outbox has had, and how many of them the ledger has.
@@ -88,6 +92,10 @@ impl Shard {
                 self.due.insert((next, account_id.clone()));
             }
         }
+        if let Some(broken) = book.account().broken_invariant(now) {
+            self.violations += 1;
+            tracing::error!(account = %account_id, broken, "an invariant is broken");
+        }
         self.keep(account_id, effects);
         answer
     }
@@ -95,7 +103,7 @@ impl Shard {
     fn keep(&mut self, account_id: &AccountId, effects: Effects) {
         for entry in effects.entries {
             self.tail += 1;
-            self.entries.push_back((self.tail, entry));
+            self.entries.push_back((self.tail, Arc::new(entry.into())));
         }
         for id in effects.touched {
             let book = self.books.get(account_id);
@@ -171,7 +179,7 @@ impl Shard {
             entries: self
                 .entries
                 .iter()
-                .map(|(_, entry)| entry.clone())
+                .map(|(_, line)| Arc::clone(line))
                 .collect(),
             reservations,
         }
@@ -202,6 +210,10 @@ impl Shard {
 
     pub(super) fn waiting(&self) -> usize {
         self.entries.len() + self.touched.len()
+    }
+
+    pub(super) fn violations(&self) -> u64 {
+        self.violations
     }
 
     pub(super) fn accounts(&self) -> usize {

@@ -1,5 +1,7 @@
 //! What concerns a whole shard: the sweep, the outbox, the counts. Every pass is bounded.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{ids::AccountId, timestamp::Timestamp},
-    hot::{HotFault, HotStats, OutboxBatch, Swept},
+    hot::{HotFault, HotStats, Line, OutboxBatch, Swept},
 };
 
 /// The most records that one batch of an outbox has.
@@ -133,7 +135,7 @@ impl RedisHot {
             let count = reader.array()?;
             let mut entries = Vec::with_capacity(count.min(BATCH_MAX as usize));
             for _ in 0..count {
-                entries.push(read_entry(reader.blob()?)?);
+                entries.push(Arc::new(Line::from(read_entry(reader.blob()?)?)));
             }
             Ok(OutboxBatch {
                 shard,
@@ -164,7 +166,10 @@ impl RedisHot {
 
     pub(super) async fn count(&self) -> Result<HotStats, HotFault> {
         const OPERATION: &str = "stats";
-        let mut stats = HotStats::default();
+        let mut stats = HotStats {
+            violations: self.violations.total(),
+            ..HotStats::default()
+        };
         for shard in 0..self.options.shards {
             let keys = &self.shards[shard as usize];
             let given = [&keys.due, &keys.out, &keys.meta].map(|key| key.to_string());

@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::LazyLock,
+    ops::Deref,
+    sync::{Arc, LazyLock},
 };
 
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
@@ -24,7 +25,7 @@ use crate::{
         ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Line, OutboxBatch},
     ledger::Settled,
 };
 
@@ -77,7 +78,7 @@ pub(super) struct Prepared<'a> {
     cursors: BTreeMap<u32, (u64, u64)>,
     entries: Vec<&'a Entry>,
     /// The entries as they are kept.
-    bodies: Vec<String>,
+    bodies: Vec<&'a str>,
     moves: Moves<'a>,
     put: Vec<(Key<'a>, String)>,
     dropped: Vec<Key<'a>>,
@@ -86,10 +87,15 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Adds up what the batches move and writes out what is kept of them.
     pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Fault> {
-        let entries: Vec<&Entry> = batches.iter().flat_map(|batch| &batch.entries).collect();
-        let bodies = entries
-            .iter()
-            .map(rows::to_json)
+        let lines = || {
+            batches
+                .iter()
+                .flat_map(|batch| &batch.entries)
+                .map(Arc::as_ref)
+        };
+        let entries: Vec<&Entry> = lines().map(Line::deref).collect();
+        let bodies = lines()
+            .map(|line| line.text().map_err(Fault::Encode))
             .collect::<Result<_, _>>()?;
         let moves = Moves::new(&entries)?;
         let latest: BTreeMap<Key<'_>, _> = batches
@@ -196,12 +202,12 @@ async fn add_entries(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let conversations = refunded_conversations(connection, &prepared.entries).await?;
-    let lines: Vec<(&Entry, &String, &Mark)> = prepared
+    let lines: Vec<(&Entry, &str, &Mark)> = prepared
         .entries
         .iter()
         .zip(&prepared.bodies)
         .zip(marks)
-        .map(|((entry, body), mark)| (*entry, body, mark))
+        .map(|((entry, body), mark)| (*entry, *body, mark))
         .collect();
     ADD_ENTRIES
         .execute(connection, &lines, |(entry, body, mark), arguments| {
@@ -217,7 +223,7 @@ async fn add_entries(
                 conversation(entry, &conversations),
                 entry.occurred_at.millis(),
                 now.millis(),
-                body.as_str(),
+                *body,
             )
         })
         .await?;

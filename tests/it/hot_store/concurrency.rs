@@ -101,7 +101,9 @@ async fn drain(store: &dyn HotStore) -> BTreeMap<AccountId, Vec<Entry>> {
         let batch = store.outbox(shard).await.expect("no fault");
         store.trim(shard, batch.to).await.expect("no fault");
         for entry in batch.entries {
-            all.entry(entry.account_id.clone()).or_default().push(entry);
+            all.entry(entry.account_id.clone())
+                .or_default()
+                .push((**entry).clone());
         }
     }
     for (id, entries) in &all {

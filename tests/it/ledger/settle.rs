@@ -1,11 +1,20 @@
 //! Settling: exactly once, whole or not at all.
 
-use tollgate::{hot::OutboxBatch, ledger::Settled};
+use std::sync::Arc;
+
+use tollgate::{domain::entry::Entry, hot::OutboxBatch, ledger::Settled};
 
 use super::{
     Backend,
     world::{World, account_id, grant_id, pack, plan, reservation_id},
 };
+
+/// Changes one entry of a batch.
+fn amend(batch: &mut OutboxBatch, index: usize, change: impl FnOnce(&mut Entry)) {
+    let mut entry = (**batch.entries[index]).clone();
+    change(&mut entry);
+    batch.entries[index] = Arc::new(entry.into());
+}
 
 pub async fn entries_add_up_to_the_state(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
@@ -84,7 +93,7 @@ pub async fn a_gap_is_a_fault_that_names_the_account(backend: Box<dyn Backend>) 
         .unwrap_err();
     assert!(fault.to_string().contains("account acme"), "{fault}");
     let mut torn = whole.clone();
-    torn.entries[1].sequence += 1;
+    amend(&mut torn, 1, |entry| entry.sequence += 1);
     let fault = world.ledger.settle(&[torn], world.now).await.unwrap_err();
     assert!(fault.to_string().contains("account acme"), "{fault}");
     assert_eq!(
@@ -103,15 +112,21 @@ pub async fn an_unknown_account_is_a_fault(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     world.charge("acme", "c1", 10);
     let mut strange = world.take_batch();
-    strange.entries[0].account_id = account_id("nobody");
+    amend(&mut strange, 0, |entry| {
+        entry.account_id = account_id("nobody")
+    });
     let fault = world
         .ledger
         .settle(&[strange.clone()], world.now)
         .await
         .unwrap_err();
     assert!(fault.to_string().contains("account nobody"), "{fault}");
-    strange.entries[0].account_id = account_id("acme");
-    strange.entries[0].moves[0].grant_id = grant_id("unknown");
+    amend(&mut strange, 0, |entry| {
+        entry.account_id = account_id("acme")
+    });
+    amend(&mut strange, 0, |entry| {
+        entry.moves[0].grant_id = grant_id("unknown")
+    });
     let fault = world
         .ledger
         .settle(&[strange], world.now)
@@ -188,7 +203,7 @@ pub async fn a_failed_batch_leaves_nothing(backend: Box<dyn Backend>) {
     lacking
         .entries
         .retain(|entry| entry.account_id == account_id("other"));
-    lacking.entries[0].sequence += 5;
+    amend(&mut lacking, 0, |entry| entry.sequence += 5);
     world
         .ledger
         .settle(&[lacking], world.now)

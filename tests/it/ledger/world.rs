@@ -373,7 +373,12 @@ impl World {
         let book = self.books.get_mut(id).unwrap();
         let mut effects = Effects::default();
         let answer = step(book, self.now, &mut effects);
-        self.batch.entries.append(&mut effects.entries);
+        self.batch.entries.extend(
+            effects
+                .entries
+                .drain(..)
+                .map(|entry| Arc::new(entry.into())),
+        );
         for touched in effects.touched {
             let kept = book.reservation(&touched).cloned();
             self.batch.reservations.push(((id.clone(), touched), kept));

@@ -287,7 +287,7 @@ impl Driver {
         for entry in &batch.entries {
             self.clerk.take(entry)?;
         }
-        let told: Vec<Line> = batch.entries.iter().map(line_of).collect();
+        let told: Vec<Line> = batch.entries.iter().map(|entry| line_of(entry)).collect();
         let foreseen = &self.oracle.journal[before.min(self.oracle.journal.len())..];
         prop_assert_eq!(&told[..], foreseen, "left are the store's entries");
         let late = batch

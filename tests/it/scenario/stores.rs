@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,7 +15,11 @@ use tollgate::{
         memory::{MemoryHot, MemoryOptions},
         redis::RedisHot,
     },
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::{
+        Ledger,
+        redo::RedoLedger,
+        sqlite::{OpenError, SqliteLedger},
+    },
 };
 
 use super::file::Only;
@@ -28,6 +33,10 @@ use crate::support::{
 const SHARDS: u32 = 4;
 /// How long a settled reservation is remembered.
 const REPLAY_WINDOW_MS: u64 = 86_400_000;
+
+/// How often a locked ledger is tried, and how long in between.
+const OPENS_MAX: usize = 500;
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// A hot store and its ledger.
 pub struct Stores {
@@ -48,7 +57,7 @@ pub trait Backend: Send + Sync {
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String>;
 }
 
-/// Memory, and SQLite.
+/// Memory, and SQLite behind its redo log.
 struct Embedded;
 
 #[async_trait]
@@ -62,7 +71,16 @@ impl Backend for Embedded {
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
-        let ledger = sqlite(folder).await?;
+        let path = folder.join("ledger.db");
+        let sqlite = open(&path).await?;
+        let ledger = RedoLedger::open(Arc::new(sqlite), path)
+            .await
+            .map_err(|error| error.to_string())?;
+        let fixed = ledger
+            .fix_shards(SHARDS)
+            .await
+            .map_err(|fault| fault.to_string())?;
+        assert_eq!(fixed, SHARDS);
         let options = MemoryOptions {
             shards: SHARDS,
             replay_window_ms: REPLAY_WINDOW_MS,
@@ -80,9 +98,7 @@ impl Backend for Embedded {
 
 async fn sqlite(folder: &Path) -> Result<SqliteLedger, String> {
     let path = folder.join("ledger.db");
-    let ledger = SqliteLedger::open(&path)
-        .await
-        .map_err(|error| error.to_string())?;
+    let ledger = open(&path).await?;
     let fixed = ledger
         .fix_shards(SHARDS)
         .await
@@ -167,6 +183,17 @@ impl Backend for Shared {
             ledger: Arc::new(ledger),
         })
     }
+}
+
+/// The ledger of a process that was just killed is free once its last transaction has ended.
+async fn open(path: &Path) -> Result<SqliteLedger, String> {
+    for _ in 0..OPENS_MAX {
+        match SqliteLedger::open(path).await {
+            Err(OpenError::Locked { .. }) => tokio::time::sleep(OPEN_PAUSE).await,
+            opened => return opened.map_err(|error| error.to_string()),
+        }
+    }
+    Err("the ledger stays locked".to_owned())
 }
 
 /// Every pair of stores that the scenarios run on.

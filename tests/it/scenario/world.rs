@@ -309,6 +309,9 @@ impl<'b> World<'b> {
             settler, stores, ..
         } = self.parts();
         for _ in 0..SETTLE_STEPS_MAX {
+            settler.step().await.map_err(told)?;
+            // A ledger behind a log tells of reversals once it has caught up.
+            stores.ledger.cursors().await.map_err(told)?;
             let progress = settler.step().await.map_err(told)?;
             let stats = stores.hot.stats().await.map_err(told)?;
             if progress == Progress::Done && stats.outbox == 0 {

@@ -39,7 +39,8 @@ impl Kind {
         }
     }
 
-    fn binary(self) -> String {
+    /// The binary that is started.
+    pub fn binary(self) -> String {
         let (variable, known) = match self {
             Kind::Redis | Kind::Cluster => ("TOLLGATE_TEST_REDIS", "redis-server"),
             Kind::Valkey => ("TOLLGATE_TEST_VALKEY", "valkey-server"),
@@ -75,6 +76,31 @@ impl Server {
         server
     }
 
+    /// Starts a Sentinel that watches the master on `port`.
+    pub fn start_sentinel(port: u16) -> Self {
+        let (folder, own) = (tempfile::tempdir().expect("a folder"), free_port());
+        let file = folder.path().join("sentinel.conf");
+        let config = format!(
+            "port {own}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+            folder.path().display()
+        );
+        std::fs::write(&file, config).expect("a file");
+        let mut command = Command::new(Kind::Redis.binary());
+        command.arg(&file).arg("--sentinel");
+        let server = Server {
+            child: run(command),
+            folder,
+            port: own,
+        };
+        server.wait("an answer", Server::is_up);
+        server
+    }
+
+    fn is_up(&self) -> bool {
+        self.try_ask::<String>(&redis::cmd("PING")).is_ok()
+    }
+
     /// Starts a binary with further arguments.
     pub fn start_with(binary: &str, args: &[&str]) -> Self {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
@@ -84,9 +110,7 @@ impl Server {
             folder,
             port,
         };
-        server.wait("an answer", |server| {
-            server.try_ask::<String>(&redis::cmd("PING")).is_ok()
-        });
+        server.wait("an answer", Server::is_up);
         server
     }
 
@@ -103,7 +127,7 @@ impl Server {
     /// Asks it something, on a connection of its own.
     pub fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
         let answer = self.try_ask(command);
-        answer.unwrap_or_else(|error| panic!("{:?}: {error}", command.args_iter().count()))
+        answer.unwrap_or_else(|error| panic!("{}: {error}", self.address()))
     }
 
     /// Asks it something that it may refuse.
@@ -144,9 +168,7 @@ impl Server {
     pub fn restart(&mut self, binary: &str, args: &[&str]) {
         self.kill();
         self.child = spawn(binary, self.port, self.folder.path(), args);
-        self.wait("an answer", |server| {
-            server.try_ask::<String>(&redis::cmd("PING")).is_ok()
-        });
+        self.wait("an answer", Server::is_up);
     }
 }
 
@@ -157,31 +179,25 @@ impl Drop for Server {
 }
 
 fn spawn(binary: &str, port: u16, folder: &Path, args: &[&str]) -> Child {
-    Command::new(binary)
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args([
-            "--repl-diskless-sync-delay",
-            "0",
-            "--enable-debug-command",
-            "yes",
-        ])
+    let mut command = Command::new(binary);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--repl-diskless-sync-delay", "0"])
         .arg("--dir")
         .arg(folder)
-        .args(args)
+        .args(args);
+    run(command)
+}
+
+fn run(mut command: Command) -> Child {
+    let started = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("{binary}: {error}: tests/run installs and names the servers")
-        })
+        .spawn();
+    started.unwrap_or_else(|error| {
+        panic!("{command:?}: {error}: tests/run installs and names the servers")
+    })
 }
 
 /// Waits until something is so, and fails the test where it takes too long.

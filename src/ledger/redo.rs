@@ -1,0 +1,384 @@
+//! A redo log in front of a ledger, so that many small settlements share few disk writes.
+//!
+//! A ledger in pages writes a dozen of them for every settlement, scattered over its file. So what
+//! is settled is appended to a log first, synced, and answered: one short write for everything
+//! that waited. From there it goes to the ledger behind, in large transactions that write each
+//! page once. Only then is its part of the log deleted.
+//!
+//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`].
+//! - A crash leaves files. Opening reads them, gives the ledger what it lacks (each shard's cursor
+//!   says what that is), and deletes them. A record that was cut short was never answered.
+//! - Whoever reads waits until the ledger behind has what was settled before he asked.
+//! - At most [`WAITING_MAX`] records wait; then settling waits for the ledger behind.
+
+mod backlog;
+mod files;
+mod record;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{sync::Mutex, task::JoinHandle};
+
+use self::{
+    backlog::{Backlog, Waiting},
+    files::Files,
+    record::Record,
+};
+use super::{
+    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
+    Recorded, Settled, StoredCatalog, Submitted,
+};
+use crate::{
+    domain::{
+        account::Account,
+        change::Change,
+        grant::Grant,
+        ids::{AccountId, GrantId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+};
+
+/// How many entries and reservations wait for the ledger behind before settling waits for it.
+pub const WAITING_MAX: usize = 65_536;
+/// How long a reader waits for what was settled before it asked.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the log can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RedoError {
+    /// A file can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what this version writes.
+    #[error("{path}: not a redo log that this version of Tollgate can read")]
+    Unknown {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A record in the middle is damaged: what follows it can't be trusted.
+    #[error("{path}: the record at byte {offset} is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it starts.
+        offset: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The log continues another ledger than the one it lies beside.
+    #[error(
+        "the redo log does not continue the ledger: shard {shard} is at {cursor}, and the log \
+         goes from {from} to {to}"
+    )]
+    Foreign {
+        /// The shard.
+        shard: u32,
+        /// Where the ledger has it.
+        cursor: u64,
+        /// Where the log's batch starts.
+        from: u64,
+        /// Where it ends.
+        to: u64,
+    },
+    /// An earlier failure left it unknown what is on disk.
+    #[error("the redo log failed before ({0}): restart to read what is on disk")]
+    Unusable(String),
+    /// The ledger behind does not keep up, or fails.
+    #[error("the ledger has not taken what was settled for {}s{detail}", READ_TIMEOUT.as_secs())]
+    Behind {
+        /// Its last error, if it had one.
+        detail: String,
+    },
+    /// The ledger behind failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+}
+
+/// A ledger with a redo log in front of it.
+pub struct RedoLedger {
+    inner: Arc<dyn Ledger>,
+    files: Arc<Mutex<Files>>,
+    backlog: Arc<Backlog>,
+    writer: parking_lot::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RedoLedger {
+    /// Puts a log in front of a ledger that nobody else writes: its files are `path` with
+    /// `-redo.N`. What a crash left in them is in the ledger when this returns.
+    pub async fn open(inner: Arc<dyn Ledger>, path: PathBuf) -> Result<Self, RedoError> {
+        let mut files = Files::find(path)?;
+        let redone = redo(inner.as_ref(), &files).await?;
+        if redone > 0 {
+            tracing::info!(records = redone, "put the redo log into the ledger");
+        }
+        files.delete_all()?;
+        let cursors = inner.cursors().await?;
+        let files = Arc::new(Mutex::new(files));
+        let backlog = Arc::new(Backlog::new(cursors));
+        let writer = tokio::spawn(backlog::write_on(
+            Arc::clone(&backlog),
+            Arc::clone(&inner),
+            Arc::clone(&files),
+        ));
+        Ok(RedoLedger {
+            inner,
+            files,
+            backlog,
+            writer: parking_lot::Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Waits until the ledger behind has everything, and deletes the files. Nothing can be settled
+    /// after it. A ledger that is dropped instead loses nothing: the files are read again.
+    pub async fn close(&self) -> Result<(), LedgerFault> {
+        self.caught_up("close").await?;
+        let mut files = self.files.lock().await;
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            writer.abort();
+            // It ends as cancelled, which is what was asked for.
+            let _ = writer.await;
+        }
+        files.close().map_err(|error| fault("close", error))
+    }
+
+    /// Waits until the ledger behind has everything that was settled before.
+    async fn caught_up(&self, operation: &'static str) -> Result<&dyn Ledger, LedgerFault> {
+        let reached = self.backlog.reached(self.backlog.appended());
+        match tokio::time::timeout(READ_TIMEOUT, reached).await {
+            Ok(()) => Ok(self.inner.as_ref()),
+            Err(_) => Err(fault(operation, self.backlog.behind())),
+        }
+    }
+
+    /// As [`RedoLedger::caught_up`], where only one account is asked about.
+    async fn caught_up_on(
+        &self,
+        account_id: &AccountId,
+        operation: &'static str,
+    ) -> Result<&dyn Ledger, LedgerFault> {
+        if self.backlog.is_about(account_id) {
+            return self.caught_up(operation).await;
+        }
+        Ok(self.inner.as_ref())
+    }
+
+    async fn append(&self, batches: &[OutboxBatch], now: Timestamp) -> Result<Settled, RedoError> {
+        let mut files = Arc::clone(&self.files).lock_owned().await;
+        if batches.is_empty() {
+            return Ok(Settled {
+                reversals: self.backlog.reversals(),
+                ..Settled::default()
+            });
+        }
+        if !self.backlog.continues(batches) {
+            return Ok(Settled {
+                cursor_conflict: true,
+                ..Settled::default()
+            });
+        }
+        let room = self.backlog.has_room(WAITING_MAX);
+        if tokio::time::timeout(READ_TIMEOUT, room).await.is_err() {
+            return Err(self.backlog.behind());
+        }
+        let bytes = Record::new(batches, now)?;
+        let write = tokio::task::spawn_blocking(move || (files.append(&bytes), files));
+        // Held until the backlog has it: nobody else appends what would not follow it.
+        let (file, _files) = write
+            .await
+            .map_err(|error| RedoError::Unusable(error.to_string()))?;
+        let file = file?;
+        let entries = batches.iter().map(|batch| batch.entries.len()).sum();
+        let reversals = self.backlog.push(Waiting {
+            file,
+            now,
+            batches: batches.to_vec(),
+        });
+        Ok(Settled {
+            entries,
+            cursor_conflict: false,
+            reversals,
+        })
+    }
+}
+
+impl Drop for RedoLedger {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.lock().take() {
+            writer.abort();
+        }
+    }
+}
+
+fn fault(operation: &'static str, error: RedoError) -> LedgerFault {
+    LedgerFault {
+        operation,
+        source: Box::new(error),
+    }
+}
+
+/// Gives a ledger what it lacks of what the files have; answers how many records that were.
+async fn redo(ledger: &dyn Ledger, files: &Files) -> Result<usize, RedoError> {
+    let mut cursors: BTreeMap<u32, u64> = ledger.cursors().await?.into_iter().collect();
+    let mut redone = 0;
+    for found in files.records()? {
+        let (now, batches) = found?;
+        let mut lacking = Vec::new();
+        for batch in batches {
+            let cursor = cursors.entry(batch.shard).or_insert(0);
+            if batch.to <= *cursor {
+                continue;
+            }
+            if batch.from != *cursor {
+                return Err(RedoError::Foreign {
+                    shard: batch.shard,
+                    cursor: *cursor,
+                    from: batch.from,
+                    to: batch.to,
+                });
+            }
+            *cursor = batch.to;
+            lacking.push(batch);
+        }
+        if !lacking.is_empty() {
+            ledger.settle(&lacking, now).await?;
+            redone += 1;
+        }
+    }
+    Ok(redone)
+}
+
+#[async_trait]
+impl Ledger for RedoLedger {
+    async fn submit(
+        &self,
+        request: &ChangeRequest,
+        now: Timestamp,
+    ) -> Result<Submitted, LedgerFault> {
+        let ledger = self.caught_up_on(&request.account_id, "submit").await?;
+        ledger.submit(request, now).await
+    }
+
+    async fn changes(
+        &self,
+        account_id: &AccountId,
+        number: u64,
+        max: usize,
+    ) -> Result<Vec<Change>, LedgerFault> {
+        self.inner.changes(account_id, number, max).await
+    }
+
+    // What waits only ever shortens this list, so an empty one needs no waiting.
+    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+        if self.inner.unapplied(max).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.caught_up("unapplied").await?.unapplied(max).await
+    }
+
+    async fn settle(
+        &self,
+        batches: &[OutboxBatch],
+        now: Timestamp,
+    ) -> Result<Settled, LedgerFault> {
+        let settled = self.append(batches, now).await;
+        settled.map_err(|error| fault("settle", error))
+    }
+
+    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
+        self.caught_up("cursors").await?.cursors().await
+    }
+
+    async fn account(
+        &self,
+        account_id: &AccountId,
+        now: Timestamp,
+    ) -> Result<Option<Account>, LedgerFault> {
+        let ledger = self.caught_up_on(account_id, "account").await?;
+        ledger.account(account_id, now).await
+    }
+
+    async fn accounts(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Account>, LedgerFault> {
+        let ledger = self.caught_up("accounts").await?;
+        ledger.accounts(after, max, now).await
+    }
+
+    async fn grant(
+        &self,
+        account_id: &AccountId,
+        grant_id: &GrantId,
+    ) -> Result<Option<Grant>, LedgerFault> {
+        let ledger = self.caught_up_on(account_id, "grant").await?;
+        ledger.grant(account_id, grant_id).await
+    }
+
+    // As with `unapplied`: a grant that waits to be made can't have expired already, or the hot
+    // store expires it by itself.
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+        if self.inner.due(now, max).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.caught_up("due").await?.due(now, max).await
+    }
+
+    async fn reservations(
+        &self,
+        after: Option<&(AccountId, ReservationId)>,
+        max: usize,
+    ) -> Result<Vec<Reservation>, LedgerFault> {
+        let ledger = self.caught_up("reservations").await?;
+        ledger.reservations(after, max).await
+    }
+
+    async fn entries(
+        &self,
+        filter: &EntryFilter,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault> {
+        let ledger = self.caught_up("entries").await?;
+        ledger.entries(filter, page, max).await
+    }
+
+    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
+        let ledger = self.caught_up("conversation").await?;
+        ledger.conversation(conversation_id).await
+    }
+
+    async fn put_catalog(
+        &self,
+        catalog: &StoredCatalog,
+        now: Timestamp,
+    ) -> Result<bool, LedgerFault> {
+        self.inner.put_catalog(catalog, now).await
+    }
+
+    async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
+        self.inner.catalogs().await
+    }
+
+    async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault> {
+        self.inner.fix_shards(wanted).await
+    }
+
+    async fn in_use(&self) -> Result<InUse, LedgerFault> {
+        self.caught_up("in_use").await?.in_use().await
+    }
+
+    async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
+        self.caught_up("audit").await?.audit(max).await
+    }
+}

@@ -1,0 +1,260 @@
+//! What is in the log and not yet in the ledger behind, and the task that moves it there.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::{RedoError, files::Files};
+use crate::{
+    domain::{change::Change, ids::AccountId, timestamp::Timestamp},
+    hot::OutboxBatch,
+    ledger::Ledger,
+};
+
+/// As many entries and reservations are worth a transaction at once.
+const BATCH: usize = 16_384;
+/// How long fewer of them gather.
+const GATHER: Duration = Duration::from_millis(500);
+/// The pause after the ledger behind failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What one call settled.
+pub(super) struct Waiting {
+    /// The number of its file.
+    pub file: u64,
+    /// When it was settled.
+    pub now: Timestamp,
+    /// What.
+    pub batches: Vec<OutboxBatch>,
+}
+
+impl Waiting {
+    fn size(&self) -> usize {
+        let size = |batch: &OutboxBatch| batch.entries.len() + batch.reservations.len();
+        self.batches.iter().map(size).sum()
+    }
+
+    fn is_about(&self, account_id: &AccountId) -> bool {
+        let in_batch = |batch: &OutboxBatch| {
+            batch
+                .entries
+                .iter()
+                .any(|line| line.account_id == *account_id)
+        };
+        self.batches.iter().any(in_batch)
+    }
+}
+
+/// What is in the log and not yet in the ledger behind.
+pub(super) struct Backlog {
+    queue: Mutex<Queue>,
+    /// How many records the ledger behind has had.
+    written: watch::Sender<u64>,
+    /// Something waits, or somebody waits for it.
+    work: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Arc<Waiting>>,
+    /// Entries and reservations that wait.
+    size: usize,
+    /// Where the log has each shard.
+    cursors: HashMap<u32, u64>,
+    /// How many records the log has had.
+    appended: u64,
+    /// Up to which one somebody waits.
+    wanted: u64,
+    /// Reversals that nobody was told of.
+    reversals: Vec<Change>,
+    /// What the ledger behind said last, where it failed.
+    failure: Option<String>,
+}
+
+impl Backlog {
+    pub(super) fn new(cursors: Vec<(u32, u64)>) -> Self {
+        Backlog {
+            queue: Mutex::new(Queue {
+                cursors: cursors.into_iter().collect(),
+                ..Queue::default()
+            }),
+            written: watch::Sender::new(0),
+            work: Notify::new(),
+        }
+    }
+
+    /// Whether some batches start where the log has their shards.
+    pub(super) fn continues(&self, batches: &[OutboxBatch]) -> bool {
+        let queue = self.queue.lock();
+        let mut moved: HashMap<u32, u64> = HashMap::new();
+        batches.iter().all(|batch| {
+            let known = queue.cursors.get(&batch.shard).copied().unwrap_or(0);
+            let cursor = moved.entry(batch.shard).or_insert(known);
+            let continues = *cursor == batch.from && batch.to >= batch.from;
+            *cursor = batch.to;
+            continues
+        })
+    }
+
+    /// Adds what the log has; answers the reversals that came up since the last call.
+    pub(super) fn push(&self, waiting: Waiting) -> Vec<Change> {
+        let mut queue = self.queue.lock();
+        for batch in &waiting.batches {
+            queue.cursors.insert(batch.shard, batch.to);
+        }
+        queue.size += waiting.size();
+        queue.appended += 1;
+        queue.waiting.push_back(Arc::new(waiting));
+        if queue.size >= BATCH || queue.waiting.len() == 1 {
+            self.work.notify_one();
+        }
+        std::mem::take(&mut queue.reversals)
+    }
+
+    /// The reversals that came up since the last call.
+    pub(super) fn reversals(&self) -> Vec<Change> {
+        std::mem::take(&mut self.queue.lock().reversals)
+    }
+
+    /// How many records the log has had.
+    pub(super) fn appended(&self) -> u64 {
+        self.queue.lock().appended
+    }
+
+    /// Whether an entry of this account waits.
+    pub(super) fn is_about(&self, account_id: &AccountId) -> bool {
+        let queue = self.queue.lock();
+        queue
+            .waiting
+            .iter()
+            .any(|waiting| waiting.is_about(account_id))
+    }
+
+    /// Waits until the ledger behind has had so many records, and hurries.
+    pub(super) async fn reached(&self, wanted: u64) {
+        let mut written = self.written.subscribe();
+        if *written.borrow() >= wanted {
+            return;
+        }
+        {
+            let mut queue = self.queue.lock();
+            queue.wanted = queue.wanted.max(wanted);
+        }
+        self.work.notify_one();
+        // The sender lives as long as this does.
+        let _ = written.wait_for(|written| *written >= wanted).await;
+    }
+
+    /// Waits until fewer than `max` entries and reservations wait.
+    pub(super) async fn has_room(&self, max: usize) {
+        let mut written = self.written.subscribe();
+        while self.queue.lock().size >= max {
+            let _ = written.changed().await;
+        }
+    }
+
+    /// Why somebody waited in vain.
+    pub(super) fn behind(&self) -> RedoError {
+        let failure = self.queue.lock().failure.clone();
+        RedoError::Behind {
+            detail: failure.map_or_else(String::new, |failure| format!(": {failure}")),
+        }
+    }
+
+    /// The oldest of what waits, about as much as one transaction should have.
+    fn oldest(&self) -> Vec<Arc<Waiting>> {
+        let queue = self.queue.lock();
+        let mut size = 0;
+        queue
+            .waiting
+            .iter()
+            .take_while(|waiting| {
+                let fits = size < BATCH;
+                size += waiting.size();
+                fits
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Whether there is reason not to wait for more.
+    fn is_urgent(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.size >= BATCH || queue.wanted > *self.written.borrow()
+    }
+
+    /// Forgets the oldest ones, which the ledger behind has; answers which file is the first that
+    /// is still needed, where that is known.
+    fn pop(&self, done: &[Arc<Waiting>], reversals: Vec<Change>) -> Option<u64> {
+        let mut queue = self.queue.lock();
+        queue.waiting.drain(..done.len());
+        queue.size -= done.iter().map(|waiting| waiting.size()).sum::<usize>();
+        queue.reversals.extend(reversals);
+        queue.failure = None;
+        let first = queue
+            .waiting
+            .front()
+            .or(done.last())
+            .map(|waiting| waiting.file);
+        self.written
+            .send_modify(|written| *written += done.len() as u64);
+        first
+    }
+}
+
+/// Moves what is in the log to the ledger behind, for ever.
+pub(super) async fn write_on(
+    backlog: Arc<Backlog>,
+    ledger: Arc<dyn Ledger>,
+    files: Arc<tokio::sync::Mutex<Files>>,
+) {
+    loop {
+        let oldest = backlog.oldest();
+        if oldest.is_empty() {
+            backlog.work.notified().await;
+        }
+        if !backlog.is_urgent() {
+            // Woken early where a transaction is full, or somebody waits.
+            let _ = tokio::time::timeout(GATHER, backlog.work.notified()).await;
+        }
+        let oldest = backlog.oldest();
+        let Some(last) = oldest.last() else { continue };
+        match write(ledger.as_ref(), &oldest, last.now).await {
+            Ok(reversals) => {
+                let needed = backlog.pop(&oldest, reversals);
+                if let Some(needed) = needed
+                    && let Err(error) = files.lock().await.delete_before(needed)
+                {
+                    tracing::warn!(%error, "a redo file can't be deleted");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger does not take what the redo log has");
+                backlog.queue.lock().failure = Some(error);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn write(
+    ledger: &dyn Ledger,
+    waiting: &[Arc<Waiting>],
+    now: Timestamp,
+) -> Result<Vec<Change>, String> {
+    let batches: Vec<OutboxBatch> = waiting
+        .iter()
+        .flat_map(|waiting| waiting.batches.iter().cloned())
+        .collect();
+    let settled = ledger.settle(&batches, now).await;
+    let settled = settled.map_err(|fault| fault.to_string())?;
+    if settled.cursor_conflict {
+        return Err("another process has moved the ledger's cursors".to_owned());
+    }
+    Ok(settled.reversals)
+}

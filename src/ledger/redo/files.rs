@@ -1,0 +1,236 @@
+//! The log's files: numbered, appended to one after the other, deleted once the ledger behind has
+//! all of theirs.
+//!
+//! Each starts with [`MAGIC`]. Only the last one may end in the middle of a record: that is what a
+//! crash leaves. A failed write is cut off again; where even that fails nothing more is written,
+//! so that what was not answered never stands before what was.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    RedoError,
+    record::{Read, Record, Settlement},
+};
+
+/// What every file starts with: the format's name and version.
+const MAGIC: &[u8; 8] = b"tgredo1\n";
+/// A file that is longer is followed by a new one.
+const FILE_BYTES: u64 = 32 << 20;
+
+/// The files of one log.
+pub(super) struct Files {
+    /// The ledger's path, which the names start with.
+    path: PathBuf,
+    /// Numbers of the files that are there, in order.
+    numbers: Vec<u64>,
+    open: Option<Open>,
+    next: u64,
+    /// Why nothing can be written any more.
+    failed: Option<String>,
+}
+
+/// The file that is appended to.
+struct Open {
+    file: File,
+    path: PathBuf,
+    number: u64,
+    /// How long it is, up to the last whole record.
+    length: u64,
+}
+
+impl Files {
+    /// What is there beside a ledger.
+    pub(super) fn find(path: PathBuf) -> Result<Self, RedoError> {
+        let prefix = named(&path, "");
+        let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
+        let mut numbers = Vec::new();
+        let read = fs::read_dir(folder(&path)).map_err(|source| io_error(&path, source))?;
+        for entry in read {
+            let name = entry.map_err(|source| io_error(&path, source))?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&*prefix));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(Files {
+            next: numbers.last().map_or(1, |last| last + 1),
+            path,
+            numbers,
+            open: None,
+            failed: None,
+        })
+    }
+
+    /// Every record of every file, in order, one file in memory at a time.
+    pub(super) fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Settlement, RedoError>> + '_, RedoError> {
+        let last = self.numbers.last().copied();
+        Ok(self.numbers.iter().flat_map(move |number| {
+            let path = named(&self.path, &number.to_string());
+            match read_file(&path, Some(*number) == last) {
+                Ok(records) => records,
+                Err(error) => vec![Err(error)],
+            }
+        }))
+    }
+
+    /// Appends a record and syncs it; answers the number of its file.
+    pub(super) fn append(&mut self, record: &[u8]) -> Result<u64, RedoError> {
+        if let Some(failed) = &self.failed {
+            return Err(RedoError::Unusable(failed.clone()));
+        }
+        if self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.length >= FILE_BYTES)
+        {
+            self.open = Some(self.create()?);
+        }
+        let Some(open) = &mut self.open else {
+            return Err(RedoError::Unusable("no file is open".to_owned()));
+        };
+        match open.append(record) {
+            Ok(()) => Ok(open.number),
+            Err(source) => {
+                if let Err(error) = open.cut() {
+                    self.failed = Some(format!("{source}, and then {error}"));
+                }
+                Err(io_error(&open.path, source))
+            }
+        }
+    }
+
+    /// Deletes every file before one.
+    pub(super) fn delete_before(&mut self, number: u64) -> Result<(), RedoError> {
+        let (done, kept) = self.numbers.iter().partition(|found| **found < number);
+        self.numbers = kept;
+        delete(&self.path, &done)
+    }
+
+    /// Deletes every file, none of which is written to.
+    pub(super) fn delete_all(&mut self) -> Result<(), RedoError> {
+        delete(&self.path, &std::mem::take(&mut self.numbers))
+    }
+
+    /// Deletes every file and writes no more.
+    pub(super) fn close(&mut self) -> Result<(), RedoError> {
+        self.failed = Some("it is closed".to_owned());
+        self.open = None;
+        self.delete_all()
+    }
+
+    fn create(&mut self) -> Result<Open, RedoError> {
+        let number = self.next;
+        let path = named(&self.path, &number.to_string());
+        let made = (|| {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(&path)?;
+            file.write_all(MAGIC)?;
+            file.sync_all()?;
+            sync_folder(&path)?;
+            Ok(file)
+        })();
+        let file = made.map_err(|source| io_error(&path, source))?;
+        self.next += 1;
+        self.numbers.push(number);
+        Ok(Open {
+            file,
+            path,
+            number,
+            length: MAGIC.len() as u64,
+        })
+    }
+}
+
+impl Open {
+    fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        self.file.write_all(record)?;
+        self.file.sync_data()?;
+        self.length += record.len() as u64;
+        Ok(())
+    }
+
+    /// Takes away what a failed write may have left.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.sync_all()
+    }
+}
+
+fn read_file(path: &Path, last: bool) -> Result<Vec<Result<Settlement, RedoError>>, RedoError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|source| io_error(path, source))?;
+    let unknown = || RedoError::Unknown {
+        path: path.to_owned(),
+    };
+    if !bytes.starts_with(MAGIC) {
+        // Its making may have been cut short.
+        let torn = last && MAGIC.starts_with(&bytes);
+        return if torn { Ok(Vec::new()) } else { Err(unknown()) };
+    }
+    let mut offset = MAGIC.len();
+    let mut records = Vec::new();
+    while offset < bytes.len() {
+        let damaged = |detail: String| RedoError::Damaged {
+            path: path.to_owned(),
+            offset: offset as u64,
+            detail,
+        };
+        match Record::read(&bytes[offset..]).map_err(damaged)? {
+            Read::Whole(settled, length) => {
+                records.push(Ok(*settled));
+                offset += length;
+            }
+            Read::Torn if last => {
+                let bytes = bytes.len() - offset;
+                tracing::warn!(path = %path.display(), bytes, "left out a record that was cut short");
+                break;
+            }
+            Read::Torn => return Err(damaged("its checksum or its length is wrong".to_owned())),
+        }
+    }
+    Ok(records)
+}
+
+fn delete(path: &Path, numbers: &[u64]) -> Result<(), RedoError> {
+    for number in numbers {
+        let path = named(path, &number.to_string());
+        fs::remove_file(&path).map_err(|source| io_error(&path, source))?;
+    }
+    Ok(())
+}
+
+fn named(path: &Path, number: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-redo.");
+    name.push(number);
+    PathBuf::from(name)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes a new file's name survive a crash.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn io_error(path: &Path, source: io::Error) -> RedoError {
+    RedoError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,156 @@
+//! One record of the log: everything that one call settled, as bytes.
+//!
+//! A record is its length (4 bytes), its CRC-32 (4 bytes), both little-endian, and its body.
+//! Entries are the JSON that the ledger keeps of them, reservations the JSON of theirs.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::RedoError;
+use crate::{
+    domain::{
+        entry::Entry,
+        ids::{AccountId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+    hot::OutboxBatch,
+};
+
+/// Length and checksum.
+pub(super) const HEADER_BYTES: usize = 8;
+/// The longest body. One call settles far less; a length beyond it is damage.
+const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// What is written of one call.
+pub(super) struct Record;
+
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    now: i64,
+    #[serde(borrow)]
+    batches: Vec<Batch<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Batch<'a> {
+    shard: u32,
+    from: u64,
+    to: u64,
+    #[serde(borrow)]
+    entries: Vec<&'a str>,
+    #[serde(borrow)]
+    reservations: Vec<(&'a str, &'a str, Option<String>)>,
+}
+
+/// What was settled, and when.
+pub(super) type Settlement = (Timestamp, Vec<OutboxBatch>);
+
+/// What the start of some bytes is.
+pub(super) enum Read {
+    /// A record, and how many bytes it has.
+    Whole(Box<Settlement>, usize),
+    /// Nothing that was written to its end.
+    Torn,
+}
+
+impl Record {
+    /// The bytes of a record.
+    #[allow(clippy::new_ret_no_self)]
+    pub(super) fn new(batches: &[OutboxBatch], now: Timestamp) -> Result<Vec<u8>, RedoError> {
+        let body = Body {
+            now: now.millis(),
+            batches: batches.iter().map(batch).collect::<Result<_, _>>()?,
+        };
+        let bytes = postcard::to_extend(&body, vec![0; HEADER_BYTES])
+            .map_err(|error| unwritable(&error))?;
+        finish(bytes)
+    }
+
+    /// Reads the record that some bytes start with. `Err`: it is whole, but can't be read.
+    pub(super) fn read(bytes: &[u8]) -> Result<Read, String> {
+        let Some((length, sum)) = header(bytes) else {
+            return Ok(Read::Torn);
+        };
+        let end = HEADER_BYTES + length;
+        let Some(body) = bytes.get(HEADER_BYTES..end) else {
+            return Ok(Read::Torn);
+        };
+        if length == 0 || crc32fast::hash(body) != sum {
+            return Ok(Read::Torn);
+        }
+        let body: Body<'_> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
+        let batches = body.batches.into_iter().map(unbatch);
+        let batches = batches.collect::<Result<_, String>>()?;
+        let settled = (Timestamp::from_millis(body.now), batches);
+        Ok(Read::Whole(Box::new(settled), end))
+    }
+}
+
+fn finish(mut bytes: Vec<u8>) -> Result<Vec<u8>, RedoError> {
+    let (header, body) = bytes.split_at_mut(HEADER_BYTES);
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|length| *length as usize <= BODY_BYTES_MAX)
+        .ok_or_else(|| unwritable(&format!("a record of {} bytes", body.len())))?;
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[4..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    Ok(bytes)
+}
+
+fn header(bytes: &[u8]) -> Option<(usize, u32)> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, _) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    (length <= BODY_BYTES_MAX).then_some((length, u32::from_le_bytes(*sum)))
+}
+
+fn batch(batch: &OutboxBatch) -> Result<Batch<'_>, RedoError> {
+    let text = |line| crate::hot::Line::text(line).map_err(|error| unwritable(&error));
+    let entries = batch.entries.iter().map(|line| text(line.as_ref()));
+    let reservations = batch.reservations.iter().map(|((account, id), kept)| {
+        let kept = kept.as_ref().map(serde_json::to_string).transpose();
+        let kept = kept.map_err(|error| unwritable(&error))?;
+        Ok((account.as_str(), id.as_str(), kept))
+    });
+    Ok(Batch {
+        shard: batch.shard,
+        from: batch.from,
+        to: batch.to,
+        entries: entries.collect::<Result<_, _>>()?,
+        reservations: reservations.collect::<Result<_, RedoError>>()?,
+    })
+}
+
+fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
+    let entry = |text: &str| {
+        let entry: Entry = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Arc::new(entry.into()))
+    };
+    let reservation = |(account, id, kept): (&str, &str, Option<String>)| {
+        let account = AccountId::new(account).map_err(|error| error.to_string())?;
+        let id = ReservationId::new(id).map_err(|error| error.to_string())?;
+        let kept: Option<Reservation> = kept
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        Ok(((account, id), kept))
+    };
+    let reservations = batch.reservations.into_iter().map(reservation);
+    Ok(OutboxBatch {
+        shard: batch.shard,
+        from: batch.from,
+        to: batch.to,
+        entries: batch
+            .entries
+            .into_iter()
+            .map(entry)
+            .collect::<Result<_, String>>()?,
+        reservations: reservations.collect::<Result<_, String>>()?,
+    })
+}
+
+fn unwritable(error: &impl std::fmt::Display) -> RedoError {
+    RedoError::Unusable(format!("can't be written as a record: {error}"))
+}

@@ -1,0 +1,158 @@
+//! A catalogue that changes under a running sidecar: a good file is taken into use, a bad one is
+//! not, and a reservation stays on the version that it was made with.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
+
+use tollgate::{
+    catalogs::BUILTIN_YAML,
+    pb::{
+        Action, CommitRequest, CreateAccountRequest, GetCatalogRequest, ReserveRequest, Usage,
+        commit_request, reserve_request, reserve_response,
+    },
+};
+
+use crate::process::Sidecar;
+
+/// How often the sidecar is asked whether it has seen the change, and how long in between.
+const LOOKS_MAX: usize = 200;
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+fn catalog(version: &str, tool_call: &str) -> String {
+    BUILTIN_YAML
+        .replace("version: default-1", &format!("version: {version}"))
+        .replace(
+            "tool_calls: { credits: 0.2 }",
+            &format!("tool_calls: {{ credits: {tool_call} }}"),
+        )
+}
+
+/// Swaps the file as a deployment does: the new one is written beside it and renamed over it.
+fn swap(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, path).unwrap();
+}
+
+async fn version(sidecar: &Sidecar) -> String {
+    let answer = sidecar
+        .admin()
+        .await
+        .get_catalog(GetCatalogRequest {})
+        .await;
+    answer.unwrap().into_inner().rate_card_version
+}
+
+fn metrics(sidecar: &Sidecar) -> String {
+    let mut stream = TcpStream::connect(&sidecar.http).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+async fn until(what: &str, mut seen: impl AsyncFnMut() -> bool) {
+    for _ in 0..LOOKS_MAX {
+        if seen().await {
+            return;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    panic!("{what} was never seen");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_file_is_used_a_bad_one_is_not_and_old_holds_keep_their_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.yaml");
+    fs::write(&path, catalog("one", "0.2")).unwrap();
+    let args = ["--catalog", path.to_str().unwrap()];
+    let sidecar = Sidecar::start(&folder.path().join("data"), &args);
+    assert_eq!(version(&sidecar).await, "one");
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "starter".into(),
+        ..CreateAccountRequest::default()
+    };
+    sidecar.admin().await.create_account(create).await.unwrap();
+    let reserve = |id: &str| ReserveRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        action: Some(Action {
+            mode: "discuss".into(),
+            ..Action::default()
+        }),
+        amount: Some(reserve_request::Amount::Estimate(Usage {
+            tool_calls: 50,
+            ..Usage::default()
+        })),
+        ..ReserveRequest::default()
+    };
+    let held = |answer: tollgate::pb::ReserveResponse| match answer.result {
+        Some(reserve_response::Result::Reservation(reservation)) => reservation.held,
+        other => panic!("{other:?}"),
+    };
+    let mut quota = sidecar.quota().await;
+    assert_eq!(
+        held(quota.reserve(reserve("old")).await.unwrap().into_inner()),
+        10
+    );
+
+    swap(&path, &catalog("two", "0.4"));
+    until("version two", async || version(&sidecar).await == "two").await;
+    assert_eq!(
+        held(quota.reserve(reserve("new")).await.unwrap().into_inner()),
+        20
+    );
+    let commit = CommitRequest {
+        account_id: "acme".into(),
+        reservation_id: "old".into(),
+        amount: Some(commit_request::Amount::Usage(Usage {
+            tool_calls: 50,
+            ..Usage::default()
+        })),
+        ..CommitRequest::default()
+    };
+    let receipt = quota
+        .commit(commit)
+        .await
+        .unwrap()
+        .into_inner()
+        .receipt
+        .unwrap();
+    assert_eq!(
+        (
+            receipt.credits,
+            receipt.price.unwrap().rate_card_version.as_str()
+        ),
+        (10, "one")
+    );
+
+    for bad in [
+        "version: three\nplans: [".to_owned(),
+        catalog("two", "0.8"),
+        catalog("four", "0.2").replace("  starter: { allowance: 500 }\n", ""),
+    ] {
+        let refused = "tollgate_catalog_reloads_total{result=\"refused\"} ";
+        let count = |text: String| {
+            text.split(refused)
+                .nth(1)
+                .unwrap()
+                .lines()
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        let before = count(metrics(&sidecar));
+        swap(&path, &bad);
+        until("the refusal", async || count(metrics(&sidecar)) != before).await;
+        assert_eq!(version(&sidecar).await, "two");
+    }
+    swap(&path, &catalog("five", "0.1"));
+    until("version five", async || version(&sidecar).await == "five").await;
+}
