@@ -4,6 +4,9 @@
 
 /// The format of every record that this version writes, its first value.
 pub(super) const FORMAT: i64 = 1;
+/// The first value of a reservation that nothing can be settled on any more: of it only what a
+/// replay or a conflict needs is kept.
+pub(super) const FINAL: i64 = 2;
 /// The first value of what an unloaded account leaves for a while. It is no format: a record of
 /// an account never has it where a tombstone does.
 pub(super) const TOMBSTONE: i64 = 127;
@@ -44,6 +47,7 @@ pub(super) mod change {
 /// Every name that a script may use.
 const NAMES: &[(&str, i64)] = &[
     ("FORMAT", FORMAT),
+    ("FINAL", FINAL),
     ("TOMBSTONE", TOMBSTONE),
     ("RECLAIM_MAX", RECLAIM_MAX),
     ("NEVER", NEVER),
@@ -98,6 +102,7 @@ const NAMES: &[(&str, i64)] = &[
     ("PROMO", 2),
     ("ADJUSTMENT", 3),
     // A reservation.
+    ("R_FORMAT", 1),
     ("R_STATE", 2),
     ("R_ORIGIN", 3),
     ("R_ACTION", 4),
@@ -122,15 +127,27 @@ const NAMES: &[(&str, i64)] = &[
     ("BY_RESERVE", 0),
     ("BY_CHARGE", 1),
     ("BY_COMMIT", 2),
-    // Its last commit: {request, receipt, next hold's denial, price}.
+    // One that is final: the first six are the same.
+    ("F_EXPIRES", 7),
+    ("F_CHARGED", 8),
+    ("F_RETURNED", 9),
+    ("F_REQUEST", 10),
+    ("F_RECEIPT", 11),
+    ("F_EXTENSIONS", 12),
+    ("F_DENIAL", 13),
+    ("F_PRICE", 14),
+    // Its last commit.
     ("L_REQUEST", 1),
-    // A receipt.
-    ("C_RETURNED", 3),
-    ("C_OVERAGE", 4),
-    ("C_DEBT", 5),
-    ("C_WRITTEN_OFF", 6),
-    ("C_LATE", 8),
-    ("C_SEQUENCE", 9),
+    ("L_RECEIPT", 2),
+    ("L_DENIAL", 3),
+    ("L_PRICE", 4),
+    // A receipt: what is seldom there stands last, so that it can be left out.
+    ("C_SEQUENCE", 2),
+    ("C_RETURNED", 4),
+    ("C_OVERAGE", 5),
+    ("C_DEBT", 6),
+    ("C_WRITTEN_OFF", 7),
+    ("C_LATE", 9),
     // A commit's request.
     ("Q_AMOUNT", 1),
     ("Q_KEEP_OPEN", 3),

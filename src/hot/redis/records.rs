@@ -25,6 +25,8 @@ const ACCOUNT_VALUES: usize = 19;
 const HEAD_VALUES: usize = 12;
 const GRANT_VALUES: usize = 11;
 const RESERVATION_VALUES: usize = 18;
+/// How many a final one has at least.
+const FINAL_VALUES: usize = 9;
 
 /// An account as it is stored, and when it was last written.
 pub(super) fn read_account(id: &AccountId, bytes: &[u8]) -> Result<(Account, Timestamp), Broken> {
@@ -193,8 +195,8 @@ pub(super) fn read_reservation(
     bytes: &[u8],
 ) -> Result<Reservation, Broken> {
     let mut reader = Reader::new(bytes);
-    reader.array_of(RESERVATION_VALUES)?;
-    format(&mut reader)?;
+    let values = reader.array()?;
+    let format = reader.int()?;
     let state = match reader.int()? {
         0 => State::Open,
         1 => State::Committed,
@@ -209,69 +211,138 @@ pub(super) fn read_reservation(
         (account_id, reservation_id),
         (&action, &reader.shared()?),
         origin,
-        reader.uint()?,
+        0,
         Timestamp::default(),
     );
     reservation.state = state;
-    reservation.expires_at = time(&mut reader)?;
+    match format {
+        layout::FORMAT if values == RESERVATION_VALUES => {
+            read_values(&mut reader, &mut reservation)?;
+        }
+        layout::FINAL if values >= FINAL_VALUES => {
+            read_final_values(&mut reader, &mut reservation, values - FINAL_VALUES)?;
+        }
+        _ => return Err(Broken("another format")),
+    }
+    reader.finish()?;
+    Ok(reservation)
+}
+
+/// All of one that more may be settled on.
+fn read_values(reader: &mut Reader<'_>, reservation: &mut Reservation) -> Result<(), Broken> {
+    reservation.ttl_ms = reader.uint()?;
+    reservation.expires_at = time(reader)?;
     reservation.ended_at = reader.maybe(time)?;
     reservation.charged = reader.uint()?;
     reservation.debt = reader.uint()?;
     reservation.written_off = reader.uint()?;
     reservation.commits = reader.u32()?;
     reservation.returned = reader.uint()?;
-    reservation.holds = read_draws(&mut reader)?;
-    reservation.charges = read_draws(&mut reader)?;
-    let origin = &reservation.origin;
-    reservation.last_commit = reader.maybe(|reader| read_last(reader, origin).map(Box::new))?;
-    for _ in 0..reader.array()? / 3 {
-        reservation.extensions.push(Extension {
-            id: id(&mut reader, ExtensionId::new)?,
-            add: Credits::new(reader.uint()?).map_err(|_| Broken("credits out of range"))?,
-            ttl_ms: reader.maybe(Reader::uint)?,
-        });
-    }
-    reader.finish()?;
-    Ok(reservation)
+    reservation.holds = read_draws(reader)?;
+    reservation.charges = read_draws(reader)?;
+    reservation.last_commit = reader.maybe(|reader| {
+        reader.array_of(4)?;
+        let request = read_request(reader, &reservation.origin)?;
+        let receipt = read_receipt(reader)?;
+        let next_hold_denial = reader.maybe(read_denial)?;
+        let price = blobs::read_price(reader.blob()?)?;
+        Ok(Box::new(LastCommit {
+            request,
+            receipt: Receipt { price, ..receipt },
+            next_hold_denial,
+        }))
+    })?;
+    reservation.extensions = read_extensions(reader)?;
+    Ok(())
 }
 
-/// The last commit. A charge keeps no request of its own: it is what it was asked with.
-fn read_last(reader: &mut Reader<'_>, origin: &Origin) -> Result<LastCommit, Broken> {
-    reader.array_of(4)?;
-    let request = match reader.blob()? {
-        [] => CommitRequest {
+/// What is kept of one that is final; the `more` values at the end are there as far as one of
+/// them is.
+fn read_final_values(
+    reader: &mut Reader<'_>,
+    reservation: &mut Reservation,
+    more: usize,
+) -> Result<(), Broken> {
+    reservation.expires_at = time(reader)?;
+    reservation.charged = reader.uint()?;
+    reservation.returned = reader.uint()?;
+    let origin = &reservation.origin;
+    let request = optional(reader, more > 0, |reader| read_request(reader, origin))?;
+    let receipt = optional(reader, more > 1, read_receipt)?;
+    let extensions = optional(reader, more > 2, read_extensions)?;
+    let next_hold_denial = optional(reader, more > 3, read_denial)?;
+    let price = optional(reader, more > 4, |reader| blobs::read_price(reader.blob()?))?;
+    reservation.extensions = extensions.unwrap_or_default();
+    reservation.last_commit = request.zip(receipt).map(|(request, receipt)| {
+        Box::new(LastCommit {
+            request,
+            receipt: Receipt {
+                price: price.flatten(),
+                ..receipt
+            },
+            next_hold_denial,
+        })
+    });
+    Ok(())
+}
+
+/// A value that may be `false`, or not there at all.
+fn optional<T>(
+    reader: &mut Reader<'_>,
+    is_there: bool,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Broken>,
+) -> Result<Option<T>, Broken> {
+    if is_there {
+        reader.maybe(read)
+    } else {
+        Ok(None)
+    }
+}
+
+/// A commit's request. A charge keeps none of its own: it is what it was asked with.
+fn read_request(reader: &mut Reader<'_>, origin: &Origin) -> Result<CommitRequest, Broken> {
+    match reader.blob()? {
+        [] => Ok(CommitRequest {
             amount: origin.amount().clone(),
             outcome: Outcome::Succeeded,
             keep_open: false,
             next_hold: Credits::ZERO,
-        },
-        bytes => blobs::read_request(bytes)?,
-    };
-    let mut receipt = read_receipt(reader)?;
-    let next_hold_denial = reader.maybe(read_denial)?;
-    receipt.price = blobs::read_price(reader.blob()?)?;
-    Ok(LastCommit {
-        request,
-        receipt,
-        next_hold_denial,
-    })
+        }),
+        bytes => blobs::read_request(bytes),
+    }
 }
 
-/// A receipt without its price.
+fn read_extensions(reader: &mut Reader<'_>) -> Result<Vec<Extension>, Broken> {
+    let mut extensions = Vec::new();
+    for _ in 0..reader.array()? / 3 {
+        extensions.push(Extension {
+            id: id(reader, ExtensionId::new)?,
+            add: Credits::new(reader.uint()?).map_err(|_| Broken("credits out of range"))?,
+            ttl_ms: reader.maybe(Reader::uint)?,
+        });
+    }
+    Ok(extensions)
+}
+
+/// A receipt without its price. What is zero may be left out from the end.
 pub(super) fn read_receipt(reader: &mut Reader<'_>) -> Result<Receipt, Broken> {
-    reader.array_of(9)?;
-    Ok(Receipt {
-        credits: reader.uint()?,
-        corrected: reader.uint()?,
-        price: None,
-        returned: reader.uint()?,
-        overage: reader.uint()?,
-        debt_added: reader.uint()?,
-        written_off: reader.uint()?,
-        draws: read_draws(reader)?,
-        late: reader.bool()?,
-        sequence: reader.uint()?,
-    })
+    let values = reader.array()?;
+    let mut receipt = Receipt::default();
+    for place in 0..values {
+        match place {
+            0 => receipt.credits = reader.uint()?,
+            1 => receipt.sequence = reader.uint()?,
+            2 => receipt.draws = read_draws(reader)?,
+            3 => receipt.returned = reader.uint()?,
+            4 => receipt.overage = reader.uint()?,
+            5 => receipt.debt_added = reader.uint()?,
+            6 => receipt.written_off = reader.uint()?,
+            7 => receipt.corrected = reader.uint()?,
+            8 => receipt.late = reader.bool()?,
+            _ => return Err(Broken("a receipt of another length")),
+        }
+    }
+    Ok(receipt)
 }
 
 pub(super) fn read_denial(reader: &mut Reader<'_>) -> Result<Denial, Broken> {

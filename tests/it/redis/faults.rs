@@ -46,9 +46,8 @@ async fn a_store_starts_without_its_server() {
     for _ in 0..50 {
         assert!(fails(&store).await, "nothing can have happened");
     }
-    let args = ["--port", &port.to_string()];
-    let server = Server::start_with(&Kind::Redis.binary(), &args);
-    drop(server);
+    let _server = Server::start_on(port, &Kind::Redis.binary(), &[]);
+    works(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -124,6 +124,8 @@ async fn accounts_holds_and_answers_stay_within_their_budgets() {
             .expect("charged");
     }
     let settled = (memory(&server) - accounts) / (ACCOUNTS * HOLDS) as u64;
+    let stats: String = server.ask(redis::cmd("INFO").arg("commandstats"));
+    println!("{:?}", stats.lines().find(|line| line.contains("evalsha")));
     println!("bytes: {per_account} an account, {per_hold} a hold, {settled} an answer");
     assert!(per_account <= ACCOUNT_MAX, "{per_account} bytes an account");
     assert!(per_hold <= HOLD_MAX, "{per_hold} bytes a hold");

@@ -103,7 +103,12 @@ impl Server {
 
     /// Starts a binary with further arguments.
     pub fn start_with(binary: &str, args: &[&str]) -> Self {
-        let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        Server::start_on(free_port(), binary, args)
+    }
+
+    /// Starts a binary on a port.
+    pub fn start_on(port: u16, binary: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let child = spawn(binary, port, folder.path(), args);
         let server = Server {
             child,
@@ -112,11 +117,6 @@ impl Server {
         };
         server.wait("an answer", Server::is_up);
         server
-    }
-
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// `host:port`.

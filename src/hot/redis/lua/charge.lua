@@ -31,7 +31,6 @@ if wanted then return answer(DUE) end
 receipt[C_OVERAGE] = receipt[C_DEBT] + receipt[C_WRITTEN_OFF]
 record_settlement(held, receipt, 0, moves, debt_added, ARGV[7], true, ARGV[10])
 known[R_LAST] = {'', receipt, false, ARGV[10]}
-known[R_CHARGES], known[R_DEBT], known[R_WRITTEN_OFF] = {}, 0, 0
 check_in(held)
 finish()
 return answer(OK, held)

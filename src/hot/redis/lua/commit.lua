@@ -59,7 +59,7 @@ local function give_back(known, credits)
     add_draw(draws, id, elsewhere)
     moves[#moves + 1] = add_adjustment(id, elsewhere, 'correction')
   end
-  return {0, credits, 0, 0, 0, 0, draws, false, 0}, moves, -debt
+  return {0, 0, draws, 0, 0, 0, 0, credits, false}, moves, -debt
 end
 
 if cycle_is_over() then return answer(CYCLE_ENDED) end
@@ -129,8 +129,6 @@ if keep_open then
   known[R_EXPIRES] = math.max(known[R_EXPIRES], now + known[R_TTL])
 else
   known[R_STATE], known[R_ENDED], known[R_RETURNED] = COMMITTED, now, receipt[C_RETURNED]
-  -- Nothing can be settled on it any more: what it was charged to is the ledger's.
-  known[R_CHARGES], known[R_DEBT], known[R_WRITTEN_OFF], known[R_TTL] = {}, 0, 0, 0
 end
 check_in(held)
 return answer(OK, held, denial or false)

@@ -231,11 +231,38 @@ local function finish()
   dirty = true
 end
 
+-- A reservation that is settled to the end, without what only a further settlement would need:
+-- what it was charged to is the ledger's. Nothing at the end is written out.
+local function final(known)
+  local last, extensions = known[R_LAST] or {false, false, false, ''}, known[R_EXTENSIONS]
+  local receipt = last[L_RECEIPT]
+  while receipt and (receipt[#receipt] == 0 or receipt[#receipt] == false) do
+    receipt[#receipt] = nil
+  end
+  local record = {FINAL, known[R_STATE], known[R_ORIGIN], known[R_ACTION], known[R_ASKED],
+    known[R_VERSION], known[R_EXPIRES], known[R_CHARGED], known[R_RETURNED], last[L_REQUEST],
+    receipt, #extensions > 0 and extensions, last[L_DENIAL], last[L_PRICE] ~= '' and last[L_PRICE]}
+  for i = F_PRICE, F_REQUEST, -1 do
+    if record[i] then break end
+    record[i] = nil
+  end
+  return record
+end
+
+-- What `final` left, as far as a step asks for it: who answers of it gets the bytes themselves.
+local function reopen(record)
+  local last = record[F_RECEIPT] and {record[F_REQUEST], record[F_RECEIPT]} or false
+  return {FORMAT, record[R_STATE], record[R_ORIGIN], record[R_ACTION], record[R_ASKED],
+    record[R_VERSION], 0, record[F_EXPIRES], false, record[F_CHARGED], 0, 0, 0,
+    record[F_RETURNED], {}, {}, last, record[F_EXTENSIONS] or {}}
+end
+
 -- A reservation with what must be known to write it: {key, id, record, was open, is touched}.
 local function read(key, id)
   local bytes = call('GET', key)
   if not bytes then return nil end
   local known = decode(bytes)
+  if known[R_FORMAT] == FINAL then known = reopen(known) end
   return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
 end
 
@@ -361,8 +388,9 @@ local function flush()
   for i = 1, #touched do
     local held = touched[i]
     local known, member = held.record, ARGV[5] .. '/' .. held.id
-    held.bytes = pack(known)
-    if known[R_STATE] == OPEN then
+    local state, ended = known[R_STATE], known[R_ENDED]
+    held.bytes = pack((state == COMMITTED or state == RELEASED) and final(known) or known)
+    if state == OPEN then
       call('SET', held.key, held.bytes)
       call('ZADD', KEYS[2], text('%.0f', known[R_EXPIRES]), held.id)
       if window_ms == 0 then call('ZREM', KEYS[6], member) end
@@ -372,7 +400,7 @@ local function flush()
         call('SET', held.key, held.bytes, 'PX', ARGV[2])
       else
         call('SET', held.key, held.bytes)
-        call('ZADD', KEYS[6], text('%.0f', known[R_ENDED]), member)
+        call('ZADD', KEYS[6], text('%.0f', ended), member)
       end
       if held.was_open then
         call('ZREM', KEYS[2], held.id)

@@ -17,8 +17,6 @@ local holds = known[R_HOLDS]
 local lost = return_holds(holds)
 known[R_STATE] = known[R_COMMITS] > 0 and COMMITTED or RELEASED
 known[R_HOLDS], known[R_RETURNED], known[R_ENDED] = {}, sum_draws(holds), now
--- Nothing can be settled on it any more: what it was charged to is the ledger's.
-known[R_CHARGES] = {}
 check_in(held)
 record_expiry(lost)
 finish()

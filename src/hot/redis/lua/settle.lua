@@ -50,7 +50,7 @@ local function pay(known, credits)
   known[R_CHARGED] = known[R_CHARGED] + credits
   known[R_DEBT] = known[R_DEBT] + debt
   known[R_WRITTEN_OFF] = known[R_WRITTEN_OFF] + written_off
-  return {credits, 0, 0, overage, debt, written_off, draws, false, 0}, used_moves(draws), debt
+  return {credits, 0, draws, 0, overage, debt, written_off, 0, false}, used_moves(draws), debt
 end
 
 -- Writes the one entry of a settlement. `request` is the whole request as Rust packed it.
