@@ -3,6 +3,6 @@
 -- Reply: OK    CYCLE_ENDED
 assert(#KEYS == 6 and #ARGV == 5, 'arity')
 
-if cycle_is_over() then return answer(CYCLE_ENDED) end
-advance()
-return answer(OK)
+if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+book.advance()
+return book.answer(OK)

@@ -8,29 +8,29 @@
 --        DENIED with {reason, required, available}    OUT_OF_RANGE    CYCLE_ENDED
 assert(#KEYS == 7 + due_given and #ARGV == 13 + due_given, 'arity')
 
-if cycle_is_over() then return answer(CYCLE_ENDED) end
-advance()
-local before = read(KEYS[7], ARGV[6])
+if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+book.advance()
+local before = book.read(KEYS[7], ARGV[6])
 if before then
-  expire_if_due(before)
-  return answer(KNOWN, before)
+  book.expire_if_due(before)
+  return book.answer(KNOWN, before)
 end
 local credits = tonumber(ARGV[8])
-if account[A_DEBT] + credits > CREDITS_MAX then return answer(OUT_OF_RANGE) end
-local granted, denial = cover(credits, credits)
-if wanted then return answer(DUE) end
-if not granted and (ARGV[9] ~= '1' or status_denial(credits)) then
-  return answer(DENIED, nil, denial)
+if account[A_DEBT] + credits > CREDITS_MAX then return book.answer(OUT_OF_RANGE) end
+local granted, denial = book.cover(credits, credits)
+if wanted then return book.answer(DUE) end
+if not granted and (ARGV[9] ~= '1' or book.status_denial(credits)) then
+  return book.answer(DENIED, nil, denial)
 end
 local held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, COMMITTED, BY_CHARGE, ARGV[11],
   ARGV[12], ARGV[13], 0, now, now, 0, 0, 0, 0, 0, {}, {}, false, {}}}
 local known = held.record
-local receipt, moves, debt_added = pay(known, credits)
-if wanted then return answer(DUE) end
+local receipt, moves, debt_added = book.pay(known, credits)
+if wanted then return book.answer(DUE) end
 -- Nothing was held: only what the balance did not cover counts as overage.
 receipt[C_OVERAGE] = receipt[C_DEBT] + receipt[C_WRITTEN_OFF]
-record_settlement(held, receipt, 0, moves, debt_added, ARGV[7], true, ARGV[10])
+book.record_settlement(held, receipt, 0, moves, debt_added, ARGV[7], true, ARGV[10])
 known[R_LAST] = {'', receipt, false, ARGV[10]}
-check_in(held)
-finish()
-return answer(OK, held)
+book.check_in(held)
+book.finish()
+return book.answer(OK, held)

@@ -10,7 +10,7 @@
 assert(#KEYS == 7 + due_given and #ARGV == 14 + due_given, 'arity')
 
 -- Whether a report is older than the last one: nothing of it is more, something is less.
-local function is_overtaken(report, last)
+function book.is_overtaken(report, last)
   if type(report) ~= type(last) then return false end
   if type(report) == 'number' then return report < last end
   local quantities = {}
@@ -25,7 +25,7 @@ local function is_overtaken(report, last)
 end
 
 -- Gives back what earlier commits charged too much: write-offs, debt, then grants, last first.
-local function give_back(known, credits)
+function book.give_back(known, credits)
   local draws, moves, left = {}, {}, credits
   known[R_CHARGED] = known[R_CHARGED] - credits
   local absorbed = math.min(known[R_WRITTEN_OFF], left)
@@ -42,9 +42,9 @@ local function give_back(known, credits)
     local rest, id = table.remove(charges), table.remove(charges)
     local part = math.min(rest, left)
     left = left - part
-    local moved = uncharge(id, part)
+    local moved = book.uncharge(id, part)
     if moved then
-      add_draw(draws, id, part)
+      book.add_draw(draws, id, part)
       moves[#moves + 1] = moved
     elseif string.sub(id, 1, 5) ~= 'plan:' then
       elsewhere = elsewhere + part
@@ -56,35 +56,35 @@ local function give_back(known, credits)
   end
   if elsewhere > 0 then
     local id = text('correction:%.0f', account[A_SEQUENCE] + 1)
-    add_draw(draws, id, elsewhere)
-    moves[#moves + 1] = add_adjustment(id, elsewhere, 'correction')
+    book.add_draw(draws, id, elsewhere)
+    moves[#moves + 1] = book.add_adjustment(id, elsewhere, 'correction')
   end
   return {0, 0, draws, 0, 0, 0, 0, credits, false}, moves, -debt
 end
 
-if cycle_is_over() then return answer(CYCLE_ENDED) end
-advance()
-local held = read(KEYS[7], ARGV[6])
-expire_if_due(held)
-if (held ~= nil) ~= (ARGV[9] == '1') then return answer(REPRICE) end
+if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+book.advance()
+local held = book.read(KEYS[7], ARGV[6])
+book.expire_if_due(held)
+if (held ~= nil) ~= (ARGV[9] == '1') then return book.answer(REPRICE) end
 local request, target = decode(ARGV[7]), tonumber(ARGV[8])
 local keep_open, next_hold = request[Q_KEEP_OPEN], request[Q_NEXT_HOLD]
 local charged = 0
 if held then
   local known = held.record
   local last, state = known[R_LAST], known[R_STATE]
-  if state == RELEASED or known[R_ORIGIN] == BY_CHARGE then return answer(KNOWN, held) end
+  if state == RELEASED or known[R_ORIGIN] == BY_CHARGE then return book.answer(KNOWN, held) end
   if last then
     local is_answered = last[L_REQUEST] == ARGV[7] or state == COMMITTED
     if is_answered or (keep_open
-        and is_overtaken(request[Q_AMOUNT], decode(last[L_REQUEST])[Q_AMOUNT])) then
-      return answer(KNOWN, held)
+        and book.is_overtaken(request[Q_AMOUNT], decode(last[L_REQUEST])[Q_AMOUNT])) then
+      return book.answer(KNOWN, held)
     end
   end
   charged = known[R_CHARGED]
 end
 if account[A_DEBT] + math.max(target - charged, 0) > CREDITS_MAX then
-  return answer(OUT_OF_RANGE)
+  return book.answer(OUT_OF_RANGE)
 end
 local is_late = not held or held.record[R_STATE] == EXPIRED
 if not held then
@@ -93,33 +93,34 @@ if not held then
     ARGV[13], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, {}, {}, false, {}}}
 end
 local known = held.record
-local held_before = sum_draws(known[R_HOLDS])
+local held_before = book.sum_draws(known[R_HOLDS])
 local receipt, moves, debt_added
 if target < known[R_CHARGED] and not keep_open then
-  receipt, moves, debt_added = give_back(known, known[R_CHARGED] - target)
+  receipt, moves, debt_added = book.give_back(known, known[R_CHARGED] - target)
 else
-  receipt, moves, debt_added = pay(known, math.max(target - known[R_CHARGED], 0))
-  if wanted then return answer(DUE) end
+  receipt, moves, debt_added = book.pay(known, math.max(target - known[R_CHARGED], 0))
+  if wanted then return book.answer(DUE) end
 end
 receipt[C_LATE] = is_late
 local lost = {}
 if not keep_open or next_hold > 0 then
   local rest = known[R_HOLDS]
   known[R_HOLDS] = {}
-  receipt[C_RETURNED] = sum_draws(rest)
-  lost = return_holds(rest)
+  receipt[C_RETURNED] = book.sum_draws(rest)
+  lost = book.return_holds(rest)
 end
-record_settlement(held, receipt, held_before, moves, debt_added, ARGV[7], not keep_open, ARGV[10])
-record_expiry(lost)
-finish()
+book.record_settlement(held, receipt, held_before, moves, debt_added, ARGV[7], not keep_open,
+  ARGV[10])
+book.record_expiry(lost)
+book.finish()
 local denial
 if keep_open and next_hold > 0 then
   local granted
-  granted, denial = cover(next_hold, next_hold)
-  if wanted then return answer(DUE) end
+  granted, denial = book.cover(next_hold, next_hold)
+  if wanted then return book.answer(DUE) end
   if granted then
-    local draws = take(granted, G_HELD)
-    for i = 1, #draws, 2 do add_draw(known[R_HOLDS], draws[i], draws[i + 1]) end
+    local draws = book.take(granted, G_HELD)
+    for i = 1, #draws, 2 do book.add_draw(known[R_HOLDS], draws[i], draws[i + 1]) end
     account[A_VERSION] = account[A_VERSION] + 1
   end
 end
@@ -130,5 +131,5 @@ if keep_open then
 else
   known[R_STATE], known[R_ENDED], known[R_RETURNED] = COMMITTED, now, receipt[C_RETURNED]
 end
-check_in(held)
-return answer(OK, held, denial or false)
+book.check_in(held)
+return book.answer(OK, held, denial or false)

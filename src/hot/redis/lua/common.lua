@@ -15,6 +15,8 @@
 -- Reply: packed values: code, now, outbox position, account record, reservation record or false,
 --        then the step's own. NOT_LOADED and FULL stand alone; DUE brings the ids to ask with.
 
+-- The moves of one account, as they are the book's in the domain.
+local book = {}
 local call, pack, decode, text = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
 local window_ms, outbox_max, due_given = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -45,13 +47,13 @@ local entries, touched, stale = {}, {}, {}
 local wanted, expired_count, used_given = nil, 0, false
 
 -- Draws are flat: {grant, credits, grant, credits, …}.
-local function sum_draws(draws)
+function book.sum_draws(draws)
   local sum = 0
   for i = 2, #draws, 2 do sum = sum + draws[i] end
   return sum
 end
 
-local function add_draw(draws, id, credits)
+function book.add_draw(draws, id, credits)
   if credits == 0 then return end
   for i = 1, #draws, 2 do
     if draws[i] == id then
@@ -63,46 +65,46 @@ local function add_draw(draws, id, credits)
   draws[#draws + 1] = credits
 end
 
-local function remaining(grant)
+function book.remaining(grant)
   local left = grant[G_AMOUNT] - grant[G_USED] - grant[G_HELD] - grant[G_EXPIRED]
   return left > 0 and left or 0
 end
 
-local function has_ended(grant)
+function book.has_ended(grant)
   return grant[G_VOIDED] or (grant[G_UNTIL] and grant[G_UNTIL] <= now)
 end
 
-local function is_active(grant)
-  return grant[G_FROM] <= now and not has_ended(grant)
+function book.is_active(grant)
+  return grant[G_FROM] <= now and not book.has_ended(grant)
 end
 
-local function available()
+function book.available()
   if account[A_DEBT] > 0 then return 0 end
   local sum = 0
   for i = 1, #grants do
-    if is_active(grants[i]) then sum = sum + remaining(grants[i]) end
+    if book.is_active(grants[i]) then sum = sum + book.remaining(grants[i]) end
   end
   return sum
 end
 
-local function plan_grant_id()
+function book.plan_grant_id()
   return text('plan:%.0f', account[A_CYCLE])
 end
 
-local function find_grant(id)
+function book.find_grant(id)
   for i = 1, #grants do
     if grants[i][G_ID] == id then return grants[i] end
   end
 end
 
 -- Takes up to `credits` out of the active grants, in order; `how` is G_HELD or G_USED.
-local function take(credits, how)
+function book.take(credits, how)
   local missing, draws = credits, {}
   for i = 1, #grants do
     if missing == 0 then break end
     local grant = grants[i]
-    if is_active(grant) then
-      local part = remaining(grant)
+    if book.is_active(grant) then
+      local part = book.remaining(grant)
       if part > missing then part = missing end
       if part > 0 then
         grant[how] = grant[how] + part
@@ -116,23 +118,23 @@ local function take(credits, how)
 end
 
 -- How much of what is left of a grant must not be spent.
-local function surplus(grant)
-  if has_ended(grant) then return remaining(grant) end
-  if grant[G_ID] ~= plan_grant_id() then return 0 end
+function book.surplus(grant)
+  if book.has_ended(grant) then return book.remaining(grant) end
+  if grant[G_ID] ~= book.plan_grant_id() then return 0 end
   local room = account[A_ALLOWANCE] - (grant[G_USED] + grant[G_HELD])
   if room < 0 then room = 0 end
-  local over = remaining(grant) - room
+  local over = book.remaining(grant) - room
   return over > 0 and over or 0
 end
 
 -- A move: {grant, amount, used, expired, voided at or false, the grant as it was made or false}.
-local function return_holds(holds)
+function book.return_holds(holds)
   local moves = {}
   for i = 1, #holds, 2 do
-    local grant, credits = find_grant(holds[i]), holds[i + 1]
+    local grant, credits = book.find_grant(holds[i]), holds[i + 1]
     if grant then
       grant[G_HELD] = grant[G_HELD] - credits
-      local lost = surplus(grant)
+      local lost = book.surplus(grant)
       if lost > credits then lost = credits end
       if lost > 0 then
         grant[G_EXPIRED] = grant[G_EXPIRED] + lost
@@ -143,44 +145,44 @@ local function return_holds(holds)
   return moves
 end
 
-local function keep_grants(is_kept)
+function book.keep_grants(is_kept)
   local kept = {}
-  local plan = plan_grant_id()
+  local plan = book.plan_grant_id()
   for i = 1, #grants do
     local grant = grants[i]
-    if grant[G_HELD] > 0 or remaining(grant) > 0 or grant[G_ID] == plan or is_kept(grant) then
+    if grant[G_HELD] > 0 or book.remaining(grant) > 0 or grant[G_ID] == plan or is_kept(grant) then
       kept[#kept + 1] = grant
     end
   end
   account[A_GRANTS], grants = kept, kept
 end
 
-local function drop_ended()
+function book.drop_ended()
   for i = 1, #grants do
-    if has_ended(grants[i]) then
-      return keep_grants(function(grant) return not has_ended(grant) end)
+    if book.has_ended(grants[i]) then
+      return book.keep_grants(function(grant) return not book.has_ended(grant) end)
     end
   end
 end
 
 -- Appends a ledger entry with the account's next sequence. `about` says more of it: draws, debt
 -- added, reservation, settlement, change, reason, actor.
-local function record(kind, moves, about)
+function book.record(kind, moves, about)
   about = about or {}
   account[A_SEQUENCE] = account[A_SEQUENCE] + 1
   account[A_VERSION] = account[A_VERSION] + 1
   dirty = true
-  entries[#entries + 1] = pack(FORMAT, ARGV[5], account[A_SEQUENCE], kind, now, available(),
+  entries[#entries + 1] = pack(FORMAT, ARGV[5], account[A_SEQUENCE], kind, now, book.available(),
     about.debt_added or 0, moves, about.draws or false, about.reservation or false,
     about.settlement or false, about.change or false, about.reason or '', about.actor or '',
     {unpack(account, A_STATUS, A_CHANGE)})
 end
 
-local function record_expiry(moves)
-  if #moves > 0 then record(EXPIRY, moves) end
+function book.record_expiry(moves)
+  if #moves > 0 then book.record(EXPIRY, moves) end
 end
 
-local function used_moves(draws)
+function book.used_moves(draws)
   local moves = {}
   for i = 1, #draws, 2 do
     moves[#moves + 1] = {draws[i], 0, draws[i + 1], 0, false, false}
@@ -189,51 +191,51 @@ local function used_moves(draws)
 end
 
 -- Debt is the first thing that spendable credits pay.
-local function repay_debt()
+function book.repay_debt()
   if account[A_DEBT] == 0 then return end
-  local draws = take(account[A_DEBT], G_USED)
+  local draws = book.take(account[A_DEBT], G_USED)
   if #draws == 0 then return end
-  local repaid = sum_draws(draws)
+  local repaid = book.sum_draws(draws)
   account[A_DEBT] = account[A_DEBT] - repaid
-  record(DEBT_REPAID, used_moves(draws), {debt_added = -repaid})
+  book.record(DEBT_REPAID, book.used_moves(draws), {debt_added = -repaid})
 end
 
-local function expire_grants()
+function book.expire_grants()
   local moves, found = {}, false
   for i = 1, #grants do
     local grant = grants[i]
-    if has_ended(grant) then
+    if book.has_ended(grant) then
       found = true
-      local left = remaining(grant)
+      local left = book.remaining(grant)
       if left > 0 then
         grant[G_EXPIRED] = grant[G_EXPIRED] + left
         moves[#moves + 1] = {grant[G_ID], 0, 0, left, false, false}
       end
     end
   end
-  record_expiry(moves)
+  book.record_expiry(moves)
   if found then
     local before = #grants
-    drop_ended()
+    book.drop_ended()
     if #grants < before then dirty = true end
   end
 end
 
-local function cycle_is_over()
+function book.cycle_is_over()
   return account[A_STATUS] ~= CLOSED and now >= account[A_END]
 end
 
 -- Ends every transition that changed something.
-local function finish()
-  repay_debt()
-  drop_ended()
+function book.finish()
+  book.repay_debt()
+  book.drop_ended()
   account[A_VERSION] = account[A_VERSION] + 1
   dirty = true
 end
 
 -- A reservation that is settled to the end, without what only a further settlement would need:
 -- what it was charged to is the ledger's. Nothing at the end is written out.
-local function final(known)
+function book.final(known)
   local last, extensions = known[R_LAST] or {false, false, false, ''}, known[R_EXTENSIONS]
   local receipt = last[L_RECEIPT]
   while receipt and (receipt[#receipt] == 0 or receipt[#receipt] == false) do
@@ -250,7 +252,7 @@ local function final(known)
 end
 
 -- What `final` left, as far as a step asks for it: who answers of it gets the bytes themselves.
-local function reopen(record)
+function book.reopen(record)
   local last = record[F_RECEIPT] and {record[F_REQUEST], record[F_RECEIPT]} or false
   return {FORMAT, record[R_STATE], record[R_ORIGIN], record[R_ACTION], record[R_ASKED],
     record[R_VERSION], 0, record[F_EXPIRES], false, record[F_CHARGED], 0, 0, 0,
@@ -258,15 +260,15 @@ local function reopen(record)
 end
 
 -- A reservation with what must be known to write it: {key, id, record, was open, is touched}.
-local function read(key, id)
+function book.read(key, id)
   local bytes = call('GET', key)
   if not bytes then return nil end
   local known = decode(bytes)
-  if known[R_FORMAT] == FINAL then known = reopen(known) end
+  if known[R_FORMAT] == FINAL then known = book.reopen(known) end
   return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
 end
 
-local function check_in(held)
+function book.check_in(held)
   dirty = true
   held.bytes = nil
   if not held.is_touched then
@@ -275,27 +277,27 @@ local function check_in(held)
   end
 end
 
-local function expire(held)
+function book.expire(held)
   local known = held.record
-  local lost = return_holds(known[R_HOLDS])
+  local lost = book.return_holds(known[R_HOLDS])
   known[R_HOLDS], known[R_STATE], known[R_ENDED] = {}, EXPIRED, now
   expired_count = expired_count + 1
-  check_in(held)
-  record_expiry(lost)
+  book.check_in(held)
+  book.record_expiry(lost)
 end
 
-local function is_due(held)
+function book.is_due(held)
   return held.record[R_STATE] == OPEN and held.record[R_EXPIRES] <= now
 end
 
-local function expire_if_due(held)
-  if held and is_due(held) then
-    expire(held)
-    finish()
+function book.expire_if_due(held)
+  if held and book.is_due(held) then
+    book.expire(held)
+    book.finish()
   end
 end
 
-local function is_touched(id)
+function book.is_touched(id)
   for i = 1, #touched do
     if touched[i].id == id then return true end
   end
@@ -303,55 +305,55 @@ local function is_touched(id)
 end
 
 -- Expires the holds that the step was given.
-local function expire_given()
+function book.expire_given()
   if used_given then return end
   used_given = true
   local before = expired_count
   local first_key, first_id = #KEYS - due_given, #ARGV - due_given
   for i = 1, due_given do
     local id = ARGV[first_id + i]
-    local held = not is_touched(id) and read(KEYS[first_key + i], id)
+    local held = not book.is_touched(id) and book.read(KEYS[first_key + i], id)
     if held == false then
       -- The step's own reservation, which it has expired already.
     elseif not held or not held.was_open then
       -- A deadline without its hold: what evicted the record broke the promise of its key.
       stale[#stale + 1] = id
-    elseif is_due(held) then
-      expire(held)
+    elseif book.is_due(held) then
+      book.expire(held)
     end
   end
-  if expired_count > before then finish() end
+  if expired_count > before then book.finish() end
 end
 
-local function due_holds(max)
+function book.due_holds(max)
   return call('ZRANGEBYSCORE', KEYS[2], '-inf', text('%.0f', now), 'LIMIT', '0', text('%.0f', max))
 end
 
 -- Before a denial: due holds of this account must not cause it. True: ask again with `wanted`.
-local function reclaim()
-  expire_given()
+function book.reclaim()
+  book.expire_given()
   if expired_count >= RECLAIM_MAX then return false end
-  local due = due_holds(RECLAIM_MAX)
+  local due = book.due_holds(RECLAIM_MAX)
   if #due > expired_count + #stale then wanted = due end
   return wanted ~= nil
 end
 
-local function status_denial(required)
+function book.status_denial(required)
   if account[A_STATUS] == ACTIVE then return nil end
   local reason = account[A_STATUS] == SUSPENDED and DENY_SUSPENDED or DENY_CLOSED
-  return {reason, required, available()}
+  return {reason, required, book.available()}
 end
 
 -- How many of `asked` credits there are, or nil and why there are not even `least`. Neither
 -- counts where `wanted` is set.
-local function cover(asked, least)
-  local denial = status_denial(least)
+function book.cover(asked, least)
+  local denial = book.status_denial(least)
   if denial then return nil, denial end
   if asked == 0 then return 0 end
-  local spendable = available()
+  local spendable = book.available()
   if spendable < asked then
-    if reclaim() then return nil end
-    spendable = available()
+    if book.reclaim() then return nil end
+    spendable = book.available()
   end
   if spendable >= least then
     return spendable < asked and spendable or asked
@@ -366,7 +368,7 @@ local function cover(asked, least)
 end
 
 -- Writes everything, the stream first: it is what a server that is out of memory refuses.
-local function flush()
+function book.flush()
   if not dirty and #stale == 0 then return stored end
   account[A_SEEN] = now
   for i = 1, #entries do
@@ -389,7 +391,7 @@ local function flush()
     local held = touched[i]
     local known, member = held.record, ARGV[5] .. '/' .. held.id
     local state, ended = known[R_STATE], known[R_ENDED]
-    held.bytes = pack((state == COMMITTED or state == RELEASED) and final(known) or known)
+    held.bytes = pack((state == COMMITTED or state == RELEASED) and book.final(known) or known)
     if state == OPEN then
       call('SET', held.key, held.bytes)
       call('ZADD', KEYS[2], text('%.0f', known[R_EXPIRES]), held.id)
@@ -415,14 +417,14 @@ local function flush()
   return bytes
 end
 
-local function answer(code, held, ...)
+function book.answer(code, held, ...)
   if wanted then return pack(DUE, wanted) end
-  local bytes = flush()
+  local bytes = book.flush()
   return pack(code, now, tail, bytes, held and (held.bytes or pack(held.record)) or false, ...)
 end
 
 -- Lets time act on the account before anything else does.
-local function advance()
-  expire_grants()
-  repay_debt()
+function book.advance()
+  book.expire_grants()
+  book.repay_debt()
 end

@@ -7,11 +7,11 @@ assert(#KEYS == 6 + due_given and #ARGV == 7 + due_given, 'arity')
 
 local max, idle_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 if due_given == 0 then
-  local due = due_holds(max)
+  local due = book.due_holds(max)
   if #due > 0 then return pack(DUE, due) end
 end
-expire_given()
-local bytes = flush()
+book.expire_given()
+local bytes = book.flush()
 -- The score may be older than the earliest deadline, never younger: settling does not move it.
 local first = call('ZRANGE', KEYS[2], '0', '0', 'WITHSCORES')
 local again = first[2] and tonumber(first[2]) or NEVER

@@ -8,16 +8,16 @@ local ended, cycle, allowance = decode(ARGV[6]), decode(ARGV[7]), tonumber(ARGV[
 local is_named = account[A_CYCLE] == ended[1] and account[A_START] == ended[2]
   and account[A_END] == ended[3]
 local is_next = cycle[2] >= account[A_END] and now >= account[A_END]
-if not is_named or not is_next or account[A_STATUS] == CLOSED then return answer(OK) end
-expire_grants()
-drop_used_up()
+if not is_named or not is_next or account[A_STATUS] == CLOSED then return book.answer(OK) end
+book.expire_grants()
+book.drop_used_up()
 account[A_CYCLE], account[A_START], account[A_END] = cycle[1], cycle[2], cycle[3]
 account[A_PLAN], account[A_ALLOWANCE] = ARGV[8], allowance
 account[A_NEXT_PLAN], account[A_NEXT_ALLOWANCE] = false, 0
-local grant = {plan_grant_id(), PLAN, allowance, 0, 0, 0, DEFAULT_PRIORITY, cycle[2], cycle[3],
+local grant = {book.plan_grant_id(), PLAN, allowance, 0, 0, 0, DEFAULT_PRIORITY, cycle[2], cycle[3],
   false, ARGV[8]}
-local moved = made(grant)
-insert_grant(grant)
-record(RENEWAL, {moved})
-finish()
-return answer(OK)
+local moved = book.made(grant)
+book.insert_grant(grant)
+book.record(RENEWAL, {moved})
+book.finish()
+return book.answer(OK)

@@ -8,22 +8,22 @@
 --        DENIED with {reason, required, available}    CYCLE_ENDED
 assert(#KEYS == 7 + due_given and #ARGV == 13 + due_given, 'arity')
 
-if cycle_is_over() then return answer(CYCLE_ENDED) end
-advance()
+if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+book.advance()
 local is_dry = ARGV[10] == '1'
 if not is_dry then
-  local known = read(KEYS[7], ARGV[6])
+  local known = book.read(KEYS[7], ARGV[6])
   if known then
-    expire_if_due(known)
-    return answer(KNOWN, known)
+    book.expire_if_due(known)
+    return book.answer(KNOWN, known)
   end
 end
-local granted, denial = cover(tonumber(ARGV[7]), tonumber(ARGV[8]))
-if not granted then return answer(DENIED, nil, denial) end
-if is_dry then return answer(OK, nil, granted) end
+local granted, denial = book.cover(tonumber(ARGV[7]), tonumber(ARGV[8]))
+if not granted then return book.answer(DENIED, nil, denial) end
+if is_dry then return book.answer(OK, nil, granted) end
 local ttl_ms = tonumber(ARGV[9])
 local held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, OPEN, BY_RESERVE, ARGV[11], ARGV[12],
-  ARGV[13], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, take(granted, G_HELD), {}, false, {}}}
-check_in(held)
-finish()
-return answer(OK, held)
+  ARGV[13], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, book.take(granted, G_HELD), {}, false, {}}}
+book.check_in(held)
+book.finish()
+return book.answer(OK, held)
