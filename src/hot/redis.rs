@@ -27,6 +27,7 @@ mod records;
 mod scripts;
 mod shards;
 mod steps;
+mod wires;
 
 use std::{sync::Arc, time::Duration};
 

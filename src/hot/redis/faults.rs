@@ -39,6 +39,10 @@ impl Failure {
 
     /// What a server's or a connection's error means. A cluster client may have sent the call
     /// before, to a node that is gone, so that its last error proves nothing.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum, which grows"
+    )]
     pub fn from_redis(error: RedisError, is_cluster: bool) -> Self {
         let (certainty, is_lost) = match error.kind() {
             ErrorKind::Server(kind) => of_server(kind),
@@ -51,7 +55,7 @@ impl Failure {
             | ErrorKind::ClusterConnectionNotFound
             | ErrorKind::RESP3NotSupported => (Certainty::Determinate, true),
             ErrorKind::Io if error.is_connection_refusal() => (Certainty::Determinate, true),
-            // A foreign enum that may grow: what is not known may have happened.
+            // What is not known may have happened.
             _ => (Certainty::Indeterminate, true),
         };
         let is_unknown_script = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
@@ -80,6 +84,10 @@ impl Failure {
 }
 
 /// What a server refuses before it runs anything, and whether it is the wrong one to ask.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum, which grows"
+)]
 fn of_server(kind: ServerErrorKind) -> (Certainty, bool) {
     match kind {
         ServerErrorKind::NoScript
@@ -92,7 +100,7 @@ fn of_server(kind: ServerErrorKind) -> (Certainty, bool) {
         | ServerErrorKind::ClusterDown => (Certainty::Determinate, false),
         // It became a replica: somebody else is the master now.
         ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown => (Certainty::Determinate, true),
-        // A foreign enum that may grow: what is not known may have happened.
+        // What is not known may have happened.
         _ => (Certainty::Indeterminate, false),
     }
 }
