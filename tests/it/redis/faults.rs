@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 /// How long it may take until a store works again after its server does.
-const RECOVERY: Duration = Duration::from_secs(5);
+const RECOVERY: Duration = Duration::from_secs(20);
 
 fn url(server: &Server) -> String {
     format!("redis://{}", server.address())
