@@ -12,6 +12,7 @@ mod catalogs;
 mod changes;
 mod duplicates;
 mod entries;
+mod kept;
 mod open;
 mod refunds;
 mod rows;
@@ -44,6 +45,7 @@ use crate::{
 
 pub use open::OpenError;
 
+use kept::Kept;
 use writer::Writer;
 
 /// A ledger in a SQLite file.
@@ -52,6 +54,8 @@ pub struct SqliteLedger {
     /// Absent where the ledger was opened for reading only.
     writer: Option<Writer>,
     readers: SqlitePool,
+    /// Where the reservations are; locked after the writer.
+    kept: tokio::sync::Mutex<Kept>,
     /// Keeps other processes from writing, for as long as this lives.
     _lock: Option<File>,
 }
@@ -75,6 +79,8 @@ enum Fault {
     },
     #[error("shard {shard}: two batches do not follow each other")]
     BatchGap { shard: u32 },
+    #[error("reservations can't be packed: {0}")]
+    Pack(String),
     #[error("the ledger is open for reading only")]
     ReadOnly,
 }
@@ -165,7 +171,10 @@ impl Ledger for SqliteLedger {
     ) -> Result<Settled, LedgerFault> {
         let writer = self.writer().map_err(|fault| fault.during("settle"))?;
         let prepared = settle::Prepared::new(batches).map_err(|fault| fault.during("settle"))?;
-        let result = settle::settle(&mut *writer.lock().await, &prepared, now).await;
+        let mut connection = writer.lock().await;
+        let mut kept = self.kept.lock().await;
+        let result = settle::settle(&mut connection, &mut kept, &prepared, now).await;
+        drop((connection, kept));
         written(writer, "settle", result).await
     }
 
@@ -214,8 +223,14 @@ impl Ledger for SqliteLedger {
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
     ) -> Result<Vec<Reservation>, LedgerFault> {
-        let found = accounts::reservations(&self.readers, after, max).await;
-        found.map_err(|fault| fault.during("reservations"))
+        let found = async {
+            let mut connection = self.readers.acquire().await?;
+            let kept = self.kept.lock().await;
+            kept.page(&mut connection, after, max).await
+        };
+        found
+            .await
+            .map_err(|fault: Fault| fault.during("reservations"))
     }
 
     async fn entries(

@@ -21,13 +21,12 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Committed, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.reservation_id, now, effects);
-        let known = self.reservations.get(&command.reservation_id);
+        let known = self.known(&command.reservation_id, now, effects)?;
         if known.is_some() != command.known {
             return Err(Refusal::Reprice);
         }
-        let charged = known.map_or(0, |known| known.charged);
-        if let Some(known) = known
+        let charged = known.as_ref().map_or(0, |known| known.charged);
+        if let Some(known) = &known
             && let Some(answer) =
                 answer_known(known, &command.request, || self.account.balance(now))?
         {
@@ -35,9 +34,13 @@ impl Book {
         }
         let more = command.credits.get().saturating_sub(charged);
         in_range("debt", self.account.head.debt + more)?;
-        let reservation = self
-            .check_out(&command.reservation_id)
-            .unwrap_or_else(|| unknown_reservation(command, now));
+        let reservation = match known {
+            Some(known) => {
+                self.check_out(&known);
+                known
+            }
+            None => unknown_reservation(command, now),
+        };
         Ok(self.settle_commit(reservation, command, now, effects))
     }
 
@@ -139,7 +142,8 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial,
         }));
-        self.check_in(reservation, effects)
+        self.check_in(&reservation, effects);
+        reservation.into_view()
     }
 
     /// Settles an action whose cost is known at once, without a hold in between.
@@ -150,9 +154,8 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Charged, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.charge_id, now, effects);
-        if let Some(known) = self.reservations.get(&command.charge_id) {
-            let receipt = answer_charged(known, command)?;
+        if let Some(known) = self.known(&command.charge_id, now, effects)? {
+            let receipt = answer_charged(&known, command)?;
             let balance = self.account.balance(now);
             return Ok(Charged {
                 result: Ok(receipt),
@@ -207,7 +210,7 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial: None,
         }));
-        self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
         receipt
     }

@@ -18,16 +18,15 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Reserved, Refusal> {
         self.advance(now, effects)?;
-        if !command.dry_run {
-            self.expire_if_due(&command.reservation_id, now, effects);
-            if let Some(known) = self.reservations.get(&command.reservation_id) {
-                check_same(known, command)?;
-                return Ok(Reserved {
-                    result: Ok(known.view()),
-                    balance: self.account.balance(now),
-                    replayed: true,
-                });
-            }
+        if !command.dry_run
+            && let Some(known) = self.known(&command.reservation_id, now, effects)?
+        {
+            check_same(&known, command)?;
+            return Ok(Reserved {
+                result: Ok(known.into_view()),
+                balance: self.account.balance(now),
+                replayed: true,
+            });
         }
         let (asked, least) = (command.credits.get(), least_credits(command));
         let result = match self.cover(asked, least, now, effects) {
@@ -51,9 +50,9 @@ impl Book {
     ) -> ReservationView {
         let mut reservation = new_reservation(command, now);
         reservation.holds = self.account.take(credits, Take::Hold, now);
-        let view = self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
-        view
+        reservation.into_view()
     }
 }
 
@@ -71,7 +70,7 @@ pub(crate) fn would_hold(command: &Reserve, credits: u64, now: Timestamp) -> Res
     ReservationView {
         state: None,
         held: credits,
-        ..new_reservation(command, now).view()
+        ..new_reservation(command, now).into_view()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Lua carries and need not understand: actions, amounts, requests and prices. Equal values
 //! are equal bytes, so that a script compares a retry bytewise.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rust_decimal::Decimal;
 
@@ -191,7 +191,7 @@ pub(super) fn price(price: Option<&Price>) -> Vec<u8> {
     writer.finish()
 }
 
-pub(super) fn read_price(bytes: &[u8]) -> Result<Option<Box<Price>>, Broken> {
+pub(super) fn read_price(bytes: &[u8]) -> Result<Option<Arc<Price>>, Broken> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -215,7 +215,7 @@ pub(super) fn read_price(bytes: &[u8]) -> Result<Option<Box<Price>>, Broken> {
         });
     }
     reader.finish()?;
-    Ok(Some(Box::new(price)))
+    Ok(Some(Arc::new(price)))
 }
 
 fn decimal(reader: &mut Reader<'_>) -> Result<Decimal, Broken> {

@@ -16,13 +16,15 @@ use super::{
     Fault,
     bulk::{Bulk, bind_all},
     duplicates::{self, Mark},
-    rows::{self, int},
+    kept::Kept,
+    rows::int,
     state::Moves,
 };
 use crate::{
     domain::{
         entry::{Entry, EntryKind},
         ids::{AccountId, ReservationId},
+        packed::Packed,
         timestamp::Timestamp,
     },
     hot::{Line, OutboxBatch},
@@ -53,22 +55,6 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
         "WHERE column1 IS NOT NULL",
     )
 });
-static PUT_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        3,
-        "INSERT INTO reservations (account_id, reservation_id, body) SELECT * FROM",
-        "WHERE column1 IS NOT NULL
-         ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
-    )
-});
-static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        2,
-        "DELETE FROM reservations WHERE (account_id, reservation_id) IN",
-        "",
-    )
-});
-
 /// A reservation's key.
 type Key<'a> = (&'a AccountId, &'a ReservationId);
 
@@ -80,8 +66,8 @@ pub(super) struct Prepared<'a> {
     /// The entries as they are kept.
     bodies: Vec<&'a str>,
     moves: Moves<'a>,
-    put: Vec<(Key<'a>, String)>,
-    dropped: Vec<Key<'a>>,
+    /// The last mention of each reservation.
+    reservations: Vec<(&'a str, &'a str, Option<&'a [u8]>)>,
 }
 
 impl<'a> Prepared<'a> {
@@ -98,26 +84,24 @@ impl<'a> Prepared<'a> {
             .map(|line| line.text().map_err(Fault::Encode))
             .collect::<Result<_, _>>()?;
         let moves = Moves::new(&entries)?;
-        let latest: BTreeMap<Key<'_>, _> = batches
+        let latest: HashMap<Key<'_>, _> = batches
             .iter()
             .flat_map(|batch| &batch.reservations)
             .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
             .collect();
-        let mut put = Vec::with_capacity(latest.len());
-        let mut dropped = Vec::new();
-        for (key, kept) in latest {
-            match kept {
-                Some(reservation) => put.push((key, rows::to_json(reservation)?)),
-                None => dropped.push(key),
-            }
-        }
+        let reservations = latest
+            .into_iter()
+            .map(|((account_id, id), kept)| {
+                let bytes = kept.as_ref().map(Packed::as_bytes);
+                (account_id.as_str(), id.as_str(), bytes)
+            })
+            .collect();
         Ok(Prepared {
             cursors: cursor_moves(batches)?,
             entries,
             bodies,
             moves,
-            put,
-            dropped,
+            reservations,
         })
     }
 }
@@ -140,6 +124,7 @@ fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Fa
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
+    kept: &mut Kept,
     prepared: &Prepared<'_>,
     now: Timestamp,
 ) -> Result<Settled, Fault> {
@@ -157,9 +142,10 @@ pub(super) async fn settle(
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     prepared.moves.write(&mut transaction).await?;
-    write_reservations(&mut transaction, prepared).await?;
+    let changed = kept.write(&mut transaction, &prepared.reservations).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
+    kept.apply(changed);
     Ok(Settled {
         entries: prepared.entries.len(),
         cursor_conflict: false,
@@ -280,29 +266,6 @@ async fn refunded_conversations<'a>(
         );
     }
     Ok(found)
-}
-
-async fn write_reservations(
-    connection: &mut SqliteConnection,
-    prepared: &Prepared<'_>,
-) -> Result<(), Fault> {
-    PUT_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.put,
-            |((account_id, id), body), arguments| {
-                bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
-            },
-        )
-        .await?;
-    DROP_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.dropped,
-            |(account_id, id), arguments| bind_all!(arguments, account_id.as_str(), id.as_str()),
-        )
-        .await?;
-    Ok(())
 }
 
 /// Every shard's cursor.

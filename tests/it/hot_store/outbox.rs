@@ -43,7 +43,9 @@ fn said(batch: &OutboxBatch) -> Said {
     for ((_, id), known) in &batch.reservations {
         reservations.push((
             id.to_string(),
-            known.as_ref().map(|reservation| reservation.state),
+            known
+                .as_ref()
+                .map(|packed| packed.summary().expect("readable").state),
         ));
     }
     reservations.sort_by(|one, other| one.0.cmp(&other.0));
