@@ -10,6 +10,7 @@
 
 mod line;
 pub mod memory;
+pub mod redis;
 
 use std::{error::Error, fmt, sync::Arc};
 

@@ -20,6 +20,12 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::fast::RandomState;
 
 use self::record::{Draft, used_moves};
+// What a store that keeps its reservations elsewhere compares and answers by.
+pub(crate) use self::{
+    commit::{answer_charged, answer_known},
+    extend::was_extended,
+    reserve::{check_same, least_credits, would_hold},
+};
 use super::{
     account::{Account, Status, Take},
     change::plan_grant,

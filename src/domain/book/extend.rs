@@ -74,7 +74,7 @@ impl Book {
 }
 
 /// Whether this very extension was applied before.
-fn was_extended(known: &Reservation, command: &Extend) -> Result<bool, Refusal> {
+pub(crate) fn was_extended(known: &Reservation, command: &Extend) -> Result<bool, Refusal> {
     let same_id = |extension: &&Extension| extension.id == command.extension_id;
     let Some(extension) = known.extensions.iter().find(same_id) else {
         return Ok(false);

@@ -28,13 +28,9 @@ impl Book {
                 replayed: true,
             });
         }
-        let asked = command.credits.get();
-        // Even who would take nothing is blocked at zero: an empty hold is for what costs nothing.
-        let least = command
-            .min_credits
-            .map_or(asked, |min| min.get().max(1).min(asked));
+        let (asked, least) = (command.credits.get(), least_credits(command));
         let result = match self.cover(asked, least, now, effects) {
-            Ok(granted) if command.dry_run => Ok(self.would_hold(command, granted, now)),
+            Ok(granted) if command.dry_run => Ok(would_hold(command, granted, now)),
             Ok(granted) => Ok(self.hold(command, granted, now, effects)),
             Err(denial) => Err(denial),
         };
@@ -58,13 +54,23 @@ impl Book {
         self.finish(now, effects);
         reservation.into_view()
     }
+}
 
-    fn would_hold(&self, command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
-        ReservationView {
-            state: None,
-            held: credits,
-            ..new_reservation(command, now).into_view()
-        }
+/// The least that will do. Even who would take nothing is blocked at zero: an empty hold is for
+/// what costs nothing.
+pub(crate) fn least_credits(command: &Reserve) -> u64 {
+    let asked = command.credits.get();
+    command
+        .min_credits
+        .map_or(asked, |min| min.get().max(1).min(asked))
+}
+
+/// What a dry run is answered: the hold that it would be.
+pub(crate) fn would_hold(command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
+    ReservationView {
+        state: None,
+        held: credits,
+        ..new_reservation(command, now).into_view()
     }
 }
 
@@ -85,7 +91,7 @@ fn new_reservation(command: &Reserve, now: Timestamp) -> Reservation {
 
 /// A retry must say what the first request said. A reservation that a late commit made first is
 /// answered as it is: its reserve was lost on the way.
-fn check_same(known: &Reservation, command: &Reserve) -> Result<(), Refusal> {
+pub(crate) fn check_same(known: &Reservation, command: &Reserve) -> Result<(), Refusal> {
     let (amount, min_credits, ttl_ms) = match &known.origin {
         Origin::Reserve {
             amount,
