@@ -15,10 +15,11 @@ mod backlog;
 mod files;
 mod record;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use self::{
     backlog::{Backlog, Waiting},
@@ -107,7 +108,8 @@ pub struct RedoLedger {
     inner: Arc<dyn Ledger>,
     files: Arc<Mutex<Files>>,
     backlog: Arc<Backlog>,
-    writer: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    writer: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
+    stop: CancellationToken,
 }
 
 impl RedoLedger {
@@ -123,16 +125,15 @@ impl RedoLedger {
         let cursors = inner.cursors().await?;
         let files = Arc::new(Mutex::new(files));
         let backlog = Arc::new(Backlog::new(cursors));
-        let writer = tokio::spawn(backlog::write_on(
-            Arc::clone(&backlog),
-            Arc::clone(&inner),
-            Arc::clone(&files),
-        ));
+        let stop = CancellationToken::new();
+        let work = backlog::write_on(Arc::clone(&backlog), Arc::clone(&inner), Arc::clone(&files));
+        let writer = in_background(stop.clone(), work)?;
         Ok(RedoLedger {
             inner,
             files,
             backlog,
             writer: parking_lot::Mutex::new(Some(writer)),
+            stop,
         })
     }
 
@@ -141,11 +142,14 @@ impl RedoLedger {
     pub async fn close(&self) -> Result<(), LedgerFault> {
         self.caught_up("close").await?;
         let mut files = self.files.lock().await;
+        self.stop.cancel();
         let writer = self.writer.lock().take();
         if let Some(writer) = writer {
-            writer.abort();
-            // It ends as cancelled, which is what was asked for.
-            let _ = writer.await;
+            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                let error = RedoError::Unusable("its thread has panicked".to_owned());
+                return Err(fault("close", error));
+            }
         }
         files.close().map_err(|error| fault("close", error))
     }
@@ -212,10 +216,32 @@ impl RedoLedger {
 
 impl Drop for RedoLedger {
     fn drop(&mut self) {
-        if let Some(writer) = self.writer.lock().take() {
-            writer.abort();
-        }
+        self.stop.cancel();
     }
+}
+
+/// Runs the work on a thread of its own until it is told to stop: a large transaction takes long
+/// to make ready, and the threads that answer calls must not wait for that.
+fn in_background(
+    stop: CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Result<thread::JoinHandle<()>, RedoError> {
+    let failed = |error: std::io::Error| RedoError::Unusable(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(failed)?;
+    thread::Builder::new()
+        .name("redo-writer".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = work => {}
+                }
+            });
+        })
+        .map_err(failed)
 }
 
 fn fault(operation: &'static str, error: RedoError) -> LedgerFault {

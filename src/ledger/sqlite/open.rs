@@ -27,7 +27,7 @@ const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many pages the write-ahead log gets before it is copied into the file: fewer, larger
 /// copies, since the same pages change again and again.
-const WAL_PAGES: &str = "16384";
+const WAL_PAGES: &str = "32768";
 /// What the write-ahead log is cut down to once it was larger.
 const WAL_BYTES_MAX: &str = "268435456";
 /// Memory for pages, for the writer alone, in KiB (negative by SQLite's convention).
