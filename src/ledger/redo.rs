@@ -156,11 +156,7 @@ impl RedoLedger {
 
     /// Waits until the ledger behind has everything that was settled before.
     async fn caught_up(&self, operation: &'static str) -> Result<&dyn Ledger, LedgerFault> {
-        let reached = self.backlog.reached(self.backlog.appended());
-        match tokio::time::timeout(READ_TIMEOUT, reached).await {
-            Ok(()) => Ok(self.inner.as_ref()),
-            Err(_) => Err(fault(operation, self.backlog.behind())),
-        }
+        self.caught_up_to(self.backlog.appended(), operation).await
     }
 
     /// As [`RedoLedger::caught_up`], where only one account is asked about.
@@ -169,10 +165,20 @@ impl RedoLedger {
         account_id: &AccountId,
         operation: &'static str,
     ) -> Result<&dyn Ledger, LedgerFault> {
-        if self.backlog.is_about(account_id) {
-            return self.caught_up(operation).await;
+        let last = self.backlog.last_about(account_id).unwrap_or(0);
+        self.caught_up_to(last, operation).await
+    }
+
+    async fn caught_up_to(
+        &self,
+        record: u64,
+        operation: &'static str,
+    ) -> Result<&dyn Ledger, LedgerFault> {
+        let reached = self.backlog.reached(record);
+        match tokio::time::timeout(READ_TIMEOUT, reached).await {
+            Ok(()) => Ok(self.inner.as_ref()),
+            Err(_) => Err(fault(operation, self.backlog.behind())),
         }
-        Ok(self.inner.as_ref())
     }
 
     async fn append(&self, batches: &[OutboxBatch], now: Timestamp) -> Result<Settled, RedoError> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -39,14 +40,9 @@ impl Waiting {
         self.batches.iter().map(size).sum()
     }
 
-    fn is_about(&self, account_id: &AccountId) -> bool {
-        let in_batch = |batch: &OutboxBatch| {
-            batch
-                .entries
-                .iter()
-                .any(|line| line.account_id == *account_id)
-        };
-        self.batches.iter().any(in_batch)
+    fn accounts(&self) -> impl Iterator<Item = u64> + '_ {
+        let lines = self.batches.iter().flat_map(|batch| &batch.entries);
+        lines.map(|line| short(&line.account_id))
     }
 }
 
@@ -64,6 +60,9 @@ struct Queue {
     waiting: VecDeque<Arc<Waiting>>,
     /// Entries and reservations that wait.
     size: usize,
+    /// The last record that waits with an entry of each account. Two accounts that share a short
+    /// hash wait for each other, which does no harm.
+    accounts: HashMap<u64, u64>,
     /// Where the log has each shard.
     cursors: HashMap<u32, u64>,
     /// How many records the log has had.
@@ -109,6 +108,10 @@ impl Backlog {
         }
         queue.size += waiting.size();
         queue.appended += 1;
+        let number = queue.appended;
+        for account in waiting.accounts() {
+            queue.accounts.insert(account, number);
+        }
         queue.waiting.push_back(Arc::new(waiting));
         if queue.size >= BATCH || queue.waiting.len() == 1 {
             self.work.notify_one();
@@ -126,13 +129,9 @@ impl Backlog {
         self.queue.lock().appended
     }
 
-    /// Whether an entry of this account waits.
-    pub(super) fn is_about(&self, account_id: &AccountId) -> bool {
-        let queue = self.queue.lock();
-        queue
-            .waiting
-            .iter()
-            .any(|waiting| waiting.is_about(account_id))
+    /// Up to which record there may be entries of this account that wait.
+    pub(super) fn last_about(&self, account_id: &AccountId) -> Option<u64> {
+        self.queue.lock().accounts.get(&short(account_id)).copied()
     }
 
     /// Waits until the ledger behind has had so many records, and hurries.
@@ -196,15 +195,30 @@ impl Backlog {
         queue.size -= done.iter().map(|waiting| waiting.size()).sum::<usize>();
         queue.reversals.extend(reversals);
         queue.failure = None;
+        let written = *self.written.borrow() + done.len() as u64;
+        for account in done.iter().flat_map(|waiting| waiting.accounts()) {
+            if queue
+                .accounts
+                .get(&account)
+                .is_some_and(|last| *last <= written)
+            {
+                queue.accounts.remove(&account);
+            }
+        }
         let first = queue
             .waiting
             .front()
             .or(done.last())
             .map(|waiting| waiting.file);
-        self.written
-            .send_modify(|written| *written += done.len() as u64);
+        self.written.send_replace(written);
         first
     }
+}
+
+fn short(account_id: &AccountId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    account_id.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Moves what is in the log to the ledger behind, for ever.
