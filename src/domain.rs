@@ -15,6 +15,7 @@ pub mod decision;
 pub mod entry;
 pub mod grant;
 pub mod ids;
+pub mod packed;
 pub mod rate_card;
 pub mod refund;
 pub mod reservation;

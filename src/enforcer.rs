@@ -122,13 +122,15 @@ impl Enforcer {
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveAnswer, EnforceError> {
         let catalog = self.catalogs.current();
         let card = &catalog.rate_card;
-        card.check_action(&request.action)?;
         let credits = match &request.amount {
             Amount::Usage(estimate) => {
-                let price = card.price(&request.action, estimate, Outcome::Succeeded)?;
-                pricing::credits(price.credits)?
+                let price = card.credits(&request.action, estimate, Outcome::Succeeded)?;
+                pricing::credits(price)?
             }
-            Amount::Credits(credits) => *credits,
+            Amount::Credits(credits) => {
+                card.check_action(&request.action)?;
+                *credits
+            }
         };
         let command = Reserve {
             effective_ttl_ms: request.ttl_ms.unwrap_or(self.options.default_ttl_ms),
@@ -226,7 +228,7 @@ impl Enforcer {
         let (credits, price) = match &request.amount {
             Amount::Usage(usage) => {
                 let price = card.price(&action, usage, request.outcome)?;
-                (pricing::credits(price.credits)?, Some(Box::new(price)))
+                (pricing::credits(price.credits)?, Some(Arc::new(price)))
             }
             Amount::Credits(_) if rule == OutcomeRule::Nothing => (Credits::ZERO, None),
             Amount::Credits(credits) => (*credits, None),
@@ -269,13 +271,15 @@ impl Enforcer {
     pub async fn charge(&self, request: ChargeRequest) -> Result<ChargeAnswer, EnforceError> {
         let catalog = self.catalogs.current();
         let card = &catalog.rate_card;
-        card.check_action(&request.action)?;
         let (credits, price) = match &request.amount {
             Amount::Usage(usage) => {
                 let price = card.price(&request.action, usage, Outcome::Succeeded)?;
-                (pricing::credits(price.credits)?, Some(Box::new(price)))
+                (pricing::credits(price.credits)?, Some(Arc::new(price)))
             }
-            Amount::Credits(credits) => (*credits, None),
+            Amount::Credits(credits) => {
+                card.check_action(&request.action)?;
+                (*credits, None)
+            }
         };
         let command = Charge {
             account_id: request.account_id,
@@ -352,8 +356,11 @@ impl Enforcer {
         for _ in 0..STEP_ATTEMPTS {
             match step().await? {
                 Ok(done) => return Ok(done),
-                Err(Refusal::NotLoaded) => self.load(account_id).await?,
-                Err(Refusal::CycleEnded(ended)) => self.renew(account_id, ended).await?,
+                // Rare and large: boxed, so that they make no other call's future larger.
+                Err(Refusal::NotLoaded) => Box::pin(self.load(account_id)).await?,
+                Err(Refusal::CycleEnded(ended)) => {
+                    Box::pin(self.renew(account_id, ended)).await?;
+                }
                 Err(refusal) => return Err(EnforceError::Refused(refusal)),
             }
         }

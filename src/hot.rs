@@ -10,6 +10,7 @@
 
 mod line;
 pub mod memory;
+pub mod redis;
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -23,7 +24,7 @@ use crate::domain::{
         Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
     },
     ids::{AccountId, ReservationId},
-    reservation::Reservation,
+    packed::Packed,
     timestamp::Timestamp,
 };
 
@@ -103,7 +104,7 @@ pub struct OutboxBatch {
     pub entries: Vec<Arc<Line>>,
     /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
     /// forgotten.
-    pub reservations: Vec<((AccountId, ReservationId), Option<Reservation>)>,
+    pub reservations: Vec<((AccountId, ReservationId), Option<Packed>)>,
 }
 
 /// What a sweep did.

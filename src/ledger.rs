@@ -326,7 +326,9 @@ pub trait Ledger: Send + Sync {
     /// Accounts on which time has something to do by `now`: a cycle that is over (of an account
     /// that is not closed) or a grant with something left that has expired. At most `max`.
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
-    /// Reservations that the hot store had when it last settled, by account and id, after one.
+    /// Reservations that the hot store had when it last settled, after one of them, in an order of
+    /// the ledger's own: `max` of them or some more, none where there are no more. To be read
+    /// whole before anything settles.
     async fn reservations(
         &self,
         after: Option<&(AccountId, ReservationId)>,

@@ -55,6 +55,10 @@ impl Catalogs {
 
     /// The catalogue of that version.
     pub fn version(&self, version: &str) -> Option<Arc<Catalog>> {
+        let current = self.current.load();
+        if *current.version == *version {
+            return Some(Arc::clone(&current));
+        }
         self.versions.load().get(version).map(Arc::clone)
     }
 

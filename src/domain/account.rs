@@ -139,10 +139,10 @@ impl Account {
 
     /// The grant of this cycle's plan, unless it was voided and is gone.
     pub fn plan_grant(&self) -> Option<&Grant> {
-        let id = GrantId::plan(self.head.cycle.index);
+        let index = self.head.cycle.index;
         self.grants
             .iter()
-            .find(|grant| grant.kind == GrantKind::Plan && grant.id == id)
+            .find(|grant| grant.kind == GrantKind::Plan && grant.id.is_plan_of(index))
     }
 
     /// What it has, as it is answered.
@@ -287,22 +287,27 @@ impl Account {
 
     /// The allowance that bounds a grant: only this cycle's plan grant has one.
     fn plan_allowance_of(&self, grant_id: &GrantId) -> Option<u64> {
-        (*grant_id == GrantId::plan(self.head.cycle.index)).then_some(self.head.plan.allowance)
+        let is_current = grant_id.is_plan_of(self.head.cycle.index);
+        is_current.then_some(self.head.plan.allowance)
     }
 
     /// Drops grants that can never move again. This cycle's plan grant stays.
     pub(super) fn drop_ended(&mut self, now: Timestamp) {
-        let current = GrantId::plan(self.head.cycle.index);
+        let current = self.head.cycle.index;
         self.grants.retain(|grant| {
-            grant.held > 0 || grant.remaining() > 0 || !grant.has_ended(now) || grant.id == current
+            grant.held > 0
+                || grant.remaining() > 0
+                || !grant.has_ended(now)
+                || grant.id.is_plan_of(current)
         });
     }
 
     /// Drops grants that are used up. A refund brings one back, with what the ledger knows of it.
     pub(super) fn drop_used_up(&mut self) {
-        let current = GrantId::plan(self.head.cycle.index);
-        self.grants
-            .retain(|grant| grant.held > 0 || grant.remaining() > 0 || grant.id == current);
+        let current = self.head.cycle.index;
+        self.grants.retain(|grant| {
+            grant.held > 0 || grant.remaining() > 0 || grant.id.is_plan_of(current)
+        });
     }
 
     /// Says what of DESIGN.md's invariants 1 and 2 does not hold, of what the account alone shows.

@@ -17,16 +17,25 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
+
 use self::record::{Draft, used_moves};
+// What a store that keeps its reservations elsewhere compares and answers by.
+pub(crate) use self::{
+    commit::{answer_charged, answer_known},
+    extend::was_extended,
+    reserve::{check_same, least_credits, would_hold},
+};
 use super::{
     account::{Account, Status, Take},
     change::plan_grant,
     command::Renewal,
     credits::MAX_CREDITS,
-    decision::{Balance, CycleEnded, Denial, DenialReason, Refusal, ReservationView},
+    decision::{Balance, CycleEnded, Denial, DenialReason, Refusal},
     entry::{Entry, EntryKind, GrantMove},
     grant::sum_draws,
-    ids::ReservationId,
+    ids::{GrantId, ReservationId},
+    packed::{Packed, Unreadable},
     reservation::{Reservation, State},
     timestamp::Timestamp,
 };
@@ -35,10 +44,13 @@ use super::{
 pub const RECLAIM_MAX: usize = 1000;
 
 /// One account with its reservations.
+///
+/// A step unpacks the one reservation that it is about and packs what becomes of it: thousands
+/// are remembered for a day, and few of them are ever asked for again.
 #[derive(Clone, Debug)]
 pub struct Book {
     account: Account,
-    reservations: HashMap<ReservationId, Reservation>,
+    reservations: HashMap<ReservationId, Packed, RandomState>,
     /// The open reservations by deadline.
     due: BTreeSet<(Timestamp, ReservationId)>,
     /// When time last acted on the account; the beginning of time where it never did.
@@ -57,18 +69,17 @@ pub struct Effects {
 impl Book {
     /// A book of an account, with the reservations that are known of it.
     pub fn new(account: Account, reservations: impl IntoIterator<Item = Reservation>) -> Self {
-        let reservations: HashMap<_, _> = reservations
-            .into_iter()
-            .map(|known| (known.id.clone(), known))
-            .collect();
-        let due = reservations
-            .values()
-            .filter(|reservation| reservation.state == State::Open)
-            .map(|reservation| (reservation.expires_at, reservation.id.clone()))
-            .collect();
+        let mut due = BTreeSet::new();
+        let pack = |known: Reservation| {
+            if known.state == State::Open {
+                due.insert((known.expires_at, known.id.clone()));
+            }
+            let packed = Packed::new(&known);
+            (known.id, packed)
+        };
         Book {
             account,
-            reservations,
+            reservations: reservations.into_iter().map(pack).collect(),
             due,
             seen: Timestamp::from_millis(i64::MIN),
         }
@@ -80,13 +91,24 @@ impl Book {
     }
 
     /// A reservation, whatever its state.
-    pub fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
-        self.reservations.get(id)
+    pub fn reservation(&self, id: &ReservationId) -> Result<Option<Reservation>, Refusal> {
+        let Some(packed) = self.reservations.get(id) else {
+            return Ok(None);
+        };
+        match packed.unpack(&self.account.id, id) {
+            Ok(reservation) => Ok(Some(reservation)),
+            Err(Unreadable(_)) => Err(Refusal::Unreadable),
+        }
     }
 
-    /// Every reservation that is remembered.
-    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
-        self.reservations.values()
+    /// Every reservation that is remembered, as it is stored.
+    pub fn reservations(&self) -> impl Iterator<Item = (&ReservationId, &Packed)> {
+        self.reservations.iter()
+    }
+
+    /// A reservation as it is stored.
+    pub fn packed(&self, id: &ReservationId) -> Option<&Packed> {
+        self.reservations.get(id)
     }
 
     /// The earliest deadline of an open reservation.
@@ -141,13 +163,16 @@ impl Book {
     pub fn expire_due(&mut self, max: usize, now: Timestamp, effects: &mut Effects) -> usize {
         let mut expired = 0;
         while expired < max {
-            let Some((at, id)) = self.due.first().cloned() else {
-                break;
-            };
-            if at > now {
+            if self.due.first().is_none_or(|(at, _)| *at > now) {
                 break;
             }
-            self.expire(&id, now, effects);
+            let Some((_, id)) = self.due.pop_first() else {
+                break;
+            };
+            // One that can't be read is not due again; the reconciler finds what it held.
+            if let Ok(Some(reservation)) = self.reservation(&id) {
+                self.expire(reservation, now, effects);
+            }
             expired += 1;
         }
         if expired > 0 {
@@ -158,8 +183,13 @@ impl Book {
 
     /// Forgets a settled reservation that ended at or before `until`; answers whether it did.
     pub fn forget(&mut self, id: &ReservationId, until: Timestamp) -> bool {
-        let ended = |known: &Reservation| {
-            known.state != State::Open && known.ended_at.is_some_and(|at| at <= until)
+        let ended = |known: &Packed| match known.times() {
+            Ok((State::Open, ..)) => false,
+            Ok((State::Committed | State::Released | State::Expired, ended_at, _)) => {
+                ended_at.is_some_and(|at| at <= until)
+            }
+            // Nobody will ever read it.
+            Err(_) => true,
         };
         let forget = self.reservations.get(id).is_some_and(ended);
         if forget {
@@ -174,16 +204,18 @@ impl Book {
         if let Some(broken) = self.account.broken_invariant(now.min(self.seen)) {
             return Some(broken);
         }
-        let mut held: HashMap<&str, u64> = HashMap::new();
-        for draw in self
-            .reservations
-            .values()
-            .flat_map(|reservation| &reservation.holds)
-        {
-            *held.entry(draw.grant_id.as_str()).or_default() += draw.credits;
+        let mut held: HashMap<GrantId, u64> = HashMap::new();
+        for (id, packed) in &self.reservations {
+            let summary = match packed.summary() {
+                Ok(summary) => summary,
+                Err(unreadable) => return Some(format!("reservation {id}: {unreadable}")),
+            };
+            for draw in summary.holds {
+                *held.entry(draw.grant_id).or_default() += draw.credits;
+            }
         }
         for grant in &self.account.grants {
-            let of_holds = held.remove(grant.id.as_str()).unwrap_or(0);
+            let of_holds = held.remove(&grant.id).unwrap_or(0);
             if of_holds != grant.held {
                 return Some(format!(
                     "grant {}: held {} where its open holds have {of_holds}",
@@ -275,47 +307,57 @@ impl Book {
         self.expire_due(RECLAIM_MAX, now, effects);
     }
 
-    /// Expires one reservation if its deadline has passed.
-    fn expire_if_due(&mut self, id: &ReservationId, now: Timestamp, effects: &mut Effects) {
-        if self
-            .reservations
-            .get(id)
-            .is_some_and(|known| known.is_due(now))
-        {
-            self.expire(id, now, effects);
-            self.finish(now, effects);
+    /// A reservation as it is now, expired if its deadline has passed.
+    fn known(
+        &mut self,
+        id: &ReservationId,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<Option<Reservation>, Refusal> {
+        let Some(known) = self.reservation(id)? else {
+            return Ok(None);
+        };
+        if !known.is_due(now) {
+            return Ok(Some(known));
+        }
+        self.check_out(&known);
+        let expired = self.expire(known, now, effects);
+        self.finish(now, effects);
+        Ok(Some(expired))
+    }
+
+    /// Expires a reservation that is checked out.
+    fn expire(
+        &mut self,
+        mut reservation: Reservation,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Reservation {
+        let holds = std::mem::take(&mut reservation.holds);
+        reservation.state = State::Expired;
+        reservation.ended_at = Some(now);
+        let lost = self.account.return_holds(&holds, now);
+        self.check_in(&reservation, effects);
+        self.record_expiry(lost, now, effects);
+        reservation
+    }
+
+    /// Begins to change a reservation; [`Book::check_in`] puts it back.
+    fn check_out(&mut self, reservation: &Reservation) {
+        if reservation.state == State::Open {
+            self.due
+                .remove(&(reservation.expires_at, reservation.id.clone()));
         }
     }
 
-    fn expire(&mut self, id: &ReservationId, now: Timestamp, effects: &mut Effects) {
-        if let Some(mut reservation) = self.check_out(id) {
-            let holds = std::mem::take(&mut reservation.holds);
-            reservation.state = State::Expired;
-            reservation.ended_at = Some(now);
-            let lost = self.account.return_holds(&holds, now);
-            self.check_in(reservation, effects);
-            self.record_expiry(lost, now, effects);
-        }
-    }
-
-    /// Takes a reservation out to be changed; [`Book::check_in`] puts it back.
-    fn check_out(&mut self, id: &ReservationId) -> Option<Reservation> {
-        let reservation = self.reservations.remove(id)?;
-        self.due
-            .remove(&(reservation.expires_at, reservation.id.clone()));
-        Some(reservation)
-    }
-
-    fn check_in(&mut self, reservation: Reservation, effects: &mut Effects) -> ReservationView {
-        let view = reservation.view();
+    fn check_in(&mut self, reservation: &Reservation, effects: &mut Effects) {
         if reservation.state == State::Open {
             self.due
                 .insert((reservation.expires_at, reservation.id.clone()));
         }
         effects.touched.push(reservation.id.clone());
         self.reservations
-            .insert(reservation.id.clone(), reservation);
-        view
+            .insert(reservation.id.clone(), Packed::new(reservation));
     }
 
     /// Why nothing may be held at all, whatever the amount.

@@ -65,7 +65,7 @@ pub struct Commit {
     /// What the reservation costs in whole, outcome considered.
     pub credits: Credits,
     /// How that came about, where the caller gave usage.
-    pub price: Option<Box<Price>>,
+    pub price: Option<Arc<Price>>,
     /// Whether it was priced by what the store knows of the reservation, or by the request alone.
     pub known: bool,
     /// What it was for and by which version it was priced; used where it is not known.
@@ -99,7 +99,7 @@ pub struct Charge {
     /// What that costs.
     pub credits: Credits,
     /// How that came about, where the caller gave usage.
-    pub price: Option<Box<Price>>,
+    pub price: Option<Arc<Price>>,
     /// The version that priced it.
     pub rate_card_version: Arc<str>,
     /// Charge even what the balance does not cover.

@@ -207,6 +207,9 @@ pub enum Refusal {
         /// How many it takes.
         max: usize,
     },
+    /// What is stored of the reservation can't be read: something else wrote it, or damaged it.
+    #[error("what is stored of the reservation can't be read")]
+    Unreadable,
     /// Earlier changes of this account must be applied first.
     #[error("changes from number {next} on must be applied first")]
     ChangeGap {

@@ -140,7 +140,7 @@ pub struct Receipt {
     #[serde(default)]
     pub corrected: u64,
     /// The price of the cumulative usage, where the caller gave usage.
-    pub price: Option<Box<Price>>,
+    pub price: Option<Arc<Price>>,
     /// Of the hold, back to its grants.
     pub returned: u64,
     /// Charged above the hold.

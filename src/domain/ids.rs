@@ -35,9 +35,12 @@ fn check(text: &str) -> Result<(), IdError> {
     if text.len() > ID_BYTES_MAX {
         return Err(IdError::TooLong(text.len()));
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
-    match text.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(IdError::Alphabet(c)),
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    match text.bytes().position(|byte| !allowed(byte)) {
+        // What comes before it is ASCII, so a character starts there.
+        Some(at) => Err(IdError::Alphabet(
+            text[at..].chars().next().unwrap_or_default(),
+        )),
         None => Ok(()),
     }
 }
@@ -141,6 +144,12 @@ impl GrantId {
     /// by the sequence of the entry that makes it.
     pub fn correction(sequence: u64) -> Self {
         GrantId(Arc::from(format!("{CORRECTION_GRANT_PREFIX}{sequence}")))
+    }
+
+    /// Whether it is the grant that the billing cycle number `index` makes.
+    pub fn is_plan_of(&self, index: u32) -> bool {
+        let number = self.0.strip_prefix(PLAN_GRANT_PREFIX);
+        number.is_some_and(|number| number.parse() == Ok(index))
     }
 
     /// Whether the billing cycle made it.

@@ -168,18 +168,9 @@ impl RateCard {
         let table = self.table(&action.model)?;
         let Measured { items, units } = table.measure(usage)?;
         let scale = table.scale() + mode.scale;
-        let exact = units.checked_mul(mode.units);
-        let exact = exact.filter(|exact| *exact <= exact_most(MAX_CREDITS, scale));
-        let exact = exact.ok_or(PriceError::TooMuch)?;
-        // Not above MAX_CREDITS: the check above is on the same product.
-        let whole = u64::try_from(exact.div_ceil(power(scale))).unwrap_or(MAX_CREDITS);
-        let credits = match self.outcome_rule(outcome) {
-            OutcomeRule::Full => whole.max(mode.minimum),
-            OutcomeRule::Used => whole,
-            OutcomeRule::Nothing => 0,
-        };
+        let exact = mode.exact(units, scale)?;
         Ok(Price {
-            credits,
+            credits: self.whole(exact, scale, mode, outcome),
             rate_card_version: Arc::clone(&self.version),
             tier: table.tier().to_owned(),
             items,
@@ -187,6 +178,31 @@ impl RateCard {
             multiplier: mode.multiplier,
             exact: decimal(exact, scale),
         })
+    }
+
+    /// The credits of that price, without saying how they came about.
+    pub fn credits(
+        &self,
+        action: &Action,
+        usage: &Usage,
+        outcome: Outcome,
+    ) -> Result<u64, PriceError> {
+        let mode = self.mode(&action.mode)?;
+        let table = self.table(&action.model)?;
+        let scale = table.scale() + mode.scale;
+        let exact = mode.exact(table.sum(usage)?, scale)?;
+        Ok(self.whole(exact, scale, mode, outcome))
+    }
+
+    /// An exact price in whole credits.
+    fn whole(&self, exact: u128, scale: u32, mode: &Mode, outcome: Outcome) -> u64 {
+        // Not above MAX_CREDITS: Mode::exact checked that.
+        let whole = u64::try_from(exact.div_ceil(power(scale))).unwrap_or(MAX_CREDITS);
+        match self.outcome_rule(outcome) {
+            OutcomeRule::Full => whole.max(mode.minimum),
+            OutcomeRule::Used => whole,
+            OutcomeRule::Nothing => 0,
+        }
     }
 
     /// The most output tokens in all that `credits` pay for, on top of the other quantities of
@@ -248,6 +264,13 @@ impl Mode {
             scale: multiplier.scale(),
             minimum: parts.minimum.get(),
         }
+    }
+
+    /// A sum times the multiplier, as an integer at `scale` decimals.
+    fn exact(&self, units: u128, scale: u32) -> Result<u128, PriceError> {
+        let exact = units.checked_mul(self.units);
+        let exact = exact.filter(|exact| *exact <= exact_most(MAX_CREDITS, scale));
+        exact.ok_or(PriceError::TooMuch)
     }
 }
 

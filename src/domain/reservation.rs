@@ -80,6 +80,14 @@ impl Origin {
             | Origin::Commit { amount } => amount,
         }
     }
+
+    fn into_amount(self) -> Amount {
+        match self {
+            Origin::Reserve { amount, .. }
+            | Origin::Charge { amount, .. }
+            | Origin::Commit { amount } => amount,
+        }
+    }
 }
 
 /// The request of a commit: what a retry is compared with.
@@ -217,6 +225,22 @@ impl Reservation {
             rate_card_version: Arc::clone(&self.rate_card_version),
             asked: self.origin.amount().clone(),
             reported: self.reported().cloned(),
+        }
+    }
+
+    /// As it is answered, where nothing else is asked of it.
+    pub fn into_view(self) -> ReservationView {
+        ReservationView {
+            state: Some(self.state),
+            held: self.held(),
+            charged: self.charged,
+            expires_at: self.expires_at,
+            id: self.id,
+            account_id: self.account_id,
+            action: self.action,
+            rate_card_version: self.rate_card_version,
+            asked: self.origin.into_amount(),
+            reported: self.last_commit.map(|last| last.request.amount),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::{
     catalog::Catalog,
     credits::Credits,
     decision::ReservationView,
+    rate_card::PriceError,
     reservation::State,
     usage::{Amount, OUTPUT_TOKENS, Usage},
 };
@@ -33,18 +34,20 @@ impl Enforcer {
             return Ok(None);
         }
         let catalog = self.catalog_of(&view.rate_card_version)?;
-        let card = &catalog.rate_card;
-        if card.check_action(&view.action).is_err() {
-            // A late commit in credits may have named no action at all.
-            return Ok(None);
-        }
         let reported = quantities(view.reported.as_ref());
         let spent = reported.get(OUTPUT_TOKENS);
         let mut base = quantities(Some(&view.asked)).max(&reported);
         base.set(OUTPUT_TOKENS, 0);
         let credits = view.held + view.charged;
-        let most = card.max_output_tokens(&view.action, &base, credits)?;
-        Ok(most.map(|most| most.saturating_sub(spent)))
+        let card = &catalog.rate_card;
+        match card.max_output_tokens(&view.action, &base, credits) {
+            Ok(most) => Ok(most.map(|most| most.saturating_sub(spent))),
+            // A late commit in credits may have named no action at all.
+            Err(PriceError::UnknownMode { .. } | PriceError::UnknownModel { .. }) => Ok(None),
+            Err(error @ (PriceError::UnknownMeter { .. } | PriceError::TooMuch)) => {
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -126,6 +126,10 @@ fn refused(refusal: &Refusal, certainty: Certainty) -> Draft {
                         settled too long ago";
             Draft::new(Code::NotFound, "RESERVATION_NOT_FOUND", text)
         }
+        Refusal::Unreadable => {
+            let text = format!("reservation_id: {refusal}: tell the operator");
+            Draft::new(Code::Internal, "RESERVATION_UNREADABLE", text)
+        }
         Refusal::Conflict { field } => conflict(field),
         Refusal::NotOpen { state } => {
             let text = format!("reservation_id: {refusal}; make a new reservation");

@@ -215,7 +215,8 @@ impl HotStore for MemoryHot {
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
         self.step("reservation", account_id, |book, _, _| {
-            Ok(book.reservation(reservation_id).map(Reservation::view))
+            let known = book.reservation(reservation_id)?;
+            Ok(known.map(Reservation::into_view))
         })
     }
 

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         entry::Entry,
         ids::{AccountId, ReservationId},
+        packed::Packed,
     },
     hot::{Line, OutboxBatch},
 };
@@ -38,10 +39,8 @@ pub(super) struct Prepared<'a> {
     pub(super) bodies: Vec<&'a str>,
     /// What the entries add up to.
     pub(super) moves: Moves<'a>,
-    /// Reservations to be kept, each once, as they were last.
-    pub(super) put: Vec<(Key<'a>, String)>,
-    /// Reservations to be forgotten.
-    pub(super) dropped: Vec<Key<'a>>,
+    /// Reservations as they were last, each once, in the order of their keys; absent: forgotten.
+    pub(super) reservations: Vec<(Key<'a>, Option<&'a Packed>)>,
 }
 
 impl<'a> Prepared<'a> {
@@ -61,26 +60,14 @@ impl<'a> Prepared<'a> {
         let latest: BTreeMap<Key<'_>, _> = batches
             .iter()
             .flat_map(|batch| &batch.reservations)
-            .map(|((account_id, reservation_id), kept)| ((account_id, reservation_id), kept))
+            .map(|((account_id, id), kept)| ((account_id, id), kept.as_ref()))
             .collect();
-        let mut put = Vec::with_capacity(latest.len());
-        let mut dropped = Vec::new();
-        for (key, kept) in latest {
-            match kept {
-                Some(reservation) => {
-                    let body = serde_json::to_string(reservation).map_err(Unfit::Encode)?;
-                    put.push((key, body));
-                }
-                None => dropped.push(key),
-            }
-        }
         Ok(Prepared {
             cursors: cursor_moves(batches)?,
             entries,
             bodies,
             moves,
-            put,
-            dropped,
+            reservations: latest.into_iter().collect(),
         })
     }
 }

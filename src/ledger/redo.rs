@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How many entries and reservations wait for the ledger behind before settling waits for it.
-pub const WAITING_MAX: usize = 65_536;
+pub const WAITING_MAX: usize = 131_072;
 /// How long a reader waits for what was settled before it asked.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 

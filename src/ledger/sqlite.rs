@@ -12,6 +12,7 @@ mod catalogs;
 mod changes;
 mod duplicates;
 mod entries;
+mod kept;
 mod open;
 mod refunds;
 mod rows;
@@ -45,6 +46,7 @@ use crate::{
 
 pub use open::OpenError;
 
+use kept::Kept;
 use writer::Writer;
 
 /// A ledger in a SQLite file.
@@ -53,6 +55,8 @@ pub struct SqliteLedger {
     /// Absent where the ledger was opened for reading only.
     writer: Option<Writer>,
     readers: SqlitePool,
+    /// Where the reservations are; locked after the writer.
+    kept: tokio::sync::Mutex<Kept>,
     /// Keeps other processes from writing, for as long as this lives.
     _lock: Option<File>,
 }
@@ -67,6 +71,8 @@ enum Fault {
         what: &'static str,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("reservations can't be packed: {0}")]
+    Pack(String),
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("the ledger is open for reading only")]
@@ -160,7 +166,10 @@ impl Ledger for SqliteLedger {
         let writer = self.writer().map_err(|fault| fault.during("settle"))?;
         let prepared =
             Prepared::new(batches).map_err(|unfit| Fault::from(unfit).during("settle"))?;
-        let result = settle::settle(&mut *writer.lock().await, &prepared, now).await;
+        let mut connection = writer.lock().await;
+        let mut kept = self.kept.lock().await;
+        let result = settle::settle(&mut connection, &mut kept, &prepared, now).await;
+        drop((connection, kept));
         written(writer, "settle", result).await
     }
 
@@ -209,8 +218,14 @@ impl Ledger for SqliteLedger {
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
     ) -> Result<Vec<Reservation>, LedgerFault> {
-        let found = accounts::reservations(&self.readers, after, max).await;
-        found.map_err(|fault| fault.during("reservations"))
+        let found = async {
+            let mut connection = self.readers.acquire().await?;
+            let kept = self.kept.lock().await;
+            kept.page(&mut connection, after, max).await
+        };
+        found
+            .await
+            .map_err(|fault: Fault| fault.during("reservations"))
     }
 
     async fn entries(

@@ -1,5 +1,8 @@
 //! The instruments that [`super::Metrics`] is made of, registered by name with their help.
 
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, core::Collector,
@@ -13,6 +16,9 @@ const LATENCY_BUCKETS: [f64; 17] = [
     50e-6, 100e-6, 200e-6, 300e-6, 500e-6, 750e-6, 1e-3, 2e-3, 3e-3, 5e-3, 10e-3, 25e-3, 50e-3,
     100e-3, 250e-3, 1.0, 10.0,
 ];
+
+/// How many pairs of method and status are kept at hand.
+const SEEN_MAX: usize = 64;
 
 /// A counter for each set of label values. That there are as many values as names is checked by
 /// the compiler.
@@ -128,16 +134,48 @@ pub(super) fn histogram(
     register(registry, Histogram::with_opts(opts)?)
 }
 
-/// Named by OpenTelemetry's conventions for RPC (`rpc.server.call.duration`), so that dashboards
-/// made for them work.
-pub(super) fn calls(registry: &Registry) -> Result<HistogramVec, prometheus::Error> {
-    let opts = HistogramOpts::new("rpc_server_call_duration_seconds", "Time of one call.")
-        .const_label("rpc_system_name", "grpc")
-        .buckets(LATENCY_BUCKETS.to_vec());
-    register(
-        registry,
-        HistogramVec::new(opts, &["rpc_method", "rpc_response_status_code"])?,
-    )
+/// The time of calls, by method and status. Both are texts of the program, so that there are few
+/// pairs of them; a pair that was seen before is found without hashing it.
+#[derive(Debug)]
+pub(super) struct Calls {
+    vec: HistogramVec,
+    seen: ArcSwap<Vec<(&'static str, &'static str, Histogram)>>,
+}
+
+impl Calls {
+    /// Named by OpenTelemetry's conventions for RPC (`rpc.server.call.duration`), so that
+    /// dashboards made for them work.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let opts = HistogramOpts::new("rpc_server_call_duration_seconds", "Time of one call.")
+            .const_label("rpc_system_name", "grpc")
+            .buckets(LATENCY_BUCKETS.to_vec());
+        let labels = ["rpc_method", "rpc_response_status_code"];
+        Ok(Calls {
+            vec: register(registry, HistogramVec::new(opts, &labels)?)?,
+            seen: ArcSwap::default(),
+        })
+    }
+
+    pub(super) fn observe(&self, method: &'static str, status: &'static str, took: Duration) {
+        let seen = self.seen.load();
+        let same = |(of, ended, _): &&(&str, &str, _)| {
+            std::ptr::eq(*of, method) && std::ptr::eq(*ended, status)
+        };
+        if let Some((_, _, calls)) = seen.iter().find(same) {
+            calls.observe(took.as_secs_f64());
+            return;
+        }
+        let Ok(calls) = self.vec.get_metric_with_label_values(&[method, status]) else {
+            return;
+        };
+        calls.observe(took.as_secs_f64());
+        if seen.len() < SEEN_MAX {
+            let mut more = Vec::clone(&seen);
+            more.push((method, status, calls));
+            // Two threads at once may lose one of their pairs, which comes again.
+            self.seen.store(Arc::new(more));
+        }
+    }
 }
 
 /// The metrics of the settler.

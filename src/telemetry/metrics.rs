@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounter, Registry, TextEncoder};
+use prometheus::{IntCounter, Registry, TextEncoder};
 
 use super::{
     instruments::{
-        CatalogMetrics, Counters, CreditsCounters, SettlerMetrics, calls, counter, gauges,
+        Calls, CatalogMetrics, Counters, CreditsCounters, SettlerMetrics, counter, gauges,
     },
     labels::{CreditsKind, Decision, Reload, Verdict},
 };
@@ -23,7 +23,7 @@ use super::{
 pub struct Metrics {
     registry: Registry,
     decisions: Counters<5>,
-    calls: HistogramVec,
+    calls: Calls,
     credits: CreditsCounters,
     reservations_expired: IntCounter,
     late_commits: IntCounter,
@@ -55,7 +55,7 @@ impl Metrics {
                 "Decisions about credits; replays are counted apart.",
                 ["rpc", "mode", "result", "tier", "reason"],
             )?,
-            calls: calls(&r)?,
+            calls: Calls::new(&r)?,
             credits: CreditsCounters::new(&r)?,
             reservations_expired: counter(
                 &r,
@@ -117,9 +117,7 @@ impl Metrics {
     /// `tollgate.v1.QuotaService/Reserve`, the name of its status, e.g. `OK`, and how long it
     /// took. A method that is not served must be given as `_OTHER`.
     pub fn call(&self, method: &'static str, status: &'static str, took: Duration) {
-        if let Ok(calls) = self.calls.get_metric_with_label_values(&[method, status]) {
-            calls.observe(took.as_secs_f64());
-        }
+        self.calls.observe(method, status, took);
     }
 
     /// Credits that moved.

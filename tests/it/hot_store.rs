@@ -18,6 +18,7 @@ fn on_every_backend(suite: impl AsyncFn(&dyn Backend)) {
         println!("on {}", backend.name());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)
+            .enable_all()
             .build();
         runtime
             .expect("a runtime")

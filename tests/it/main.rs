@@ -20,6 +20,7 @@ mod ledger;
 mod model;
 mod process;
 mod python;
+mod redis;
 mod reload;
 mod scenario;
 mod support;

@@ -21,7 +21,7 @@ use driver::Driver;
 use ops::{Step, step};
 use requests::{PLANS, Requests};
 
-use crate::support::{Backend, backends, block_on};
+use crate::support::{Backend, Memory, block_on, pair::Pair, servers::Kind};
 
 /// How many cases a plain run has: about ten seconds of an unoptimised build.
 const CASES: u64 = 500;
@@ -37,13 +37,25 @@ type Case = (usize, bool, Vec<Step>);
 fn every_answer_and_every_state_is_the_models() {
     let seed = number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let cases = number("TOLLGATE_CASES").unwrap_or(CASES);
-    for backend in backends() {
+    println!("TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}");
+    for case in 0..cases {
+        run(&Memory, seed.wrapping_add(case));
+    }
+}
+
+/// The same on memory and Redis at once, which must answer alike and leave alike, to the letter.
+#[test]
+fn memory_and_redis_are_the_models_and_each_others() {
+    let seed = number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let cases = number("TOLLGATE_CASES").unwrap_or(CASES / 10);
+    for kind in [Kind::Redis, Kind::Valkey] {
         println!(
             "{}: TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}",
-            backend.name()
+            kind.name()
         );
+        let backend = Pair::new(kind);
         for case in 0..cases {
-            run(backend.as_ref(), seed.wrapping_add(case));
+            run(&backend, seed.wrapping_add(case));
         }
     }
 }

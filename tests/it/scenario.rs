@@ -32,6 +32,9 @@
 //! | `settle`, `sweep`, `renew`, `apply`, `reload NAME` | one step of a worker; `scenarios/catalogs/NAME.yaml` |
 //! | `restart` | the process is killed and starts again from its ledger |
 //!
+//! A title that ends with `[embedded]` or `[shared]` is a scenario only of hot balances in the process,
+//! or in a server that outlives it.
+//!
 //! After every line no invariant may be broken in the hot store; after every scenario the ledger's
 //! audit finds nothing, and the entries of each account add up to what it has.
 

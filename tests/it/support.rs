@@ -18,7 +18,10 @@ use tollgate::{
 
 pub mod account;
 pub mod commands;
+pub mod pair;
 pub mod postgres;
+pub mod redis;
+pub mod servers;
 
 /// How a hot store is to be set up.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,10 @@ pub struct Fixture {
 pub trait Backend: Send + Sync {
     /// How a failed test calls it.
     fn name(&self) -> &'static str;
+    /// Whether the store keeps its reservations durably itself, so that its outbox has none.
+    fn keeps_reservations(&self) -> bool {
+        false
+    }
     /// A new, empty store.
     async fn start(&self, setup: Setup) -> Fixture;
 }
@@ -82,7 +89,12 @@ impl Backend for Memory {
 
 /// Every hot store that the suites run against.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Memory)]
+    vec![
+        Box::new(Memory),
+        Box::new(redis::Redis::new(servers::Kind::Redis)),
+        Box::new(redis::Redis::new(servers::Kind::Valkey)),
+        Box::new(redis::Redis::new(servers::Kind::Cluster)),
+    ]
 }
 
 /// An instant, as RFC 3339 writes it.
@@ -99,6 +111,7 @@ pub fn account_id(text: &str) -> AccountId {
 /// Runs one test's future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .expect("a runtime")
         .block_on(future)

@@ -96,6 +96,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Crates that only some modules may name: the words, and where they may stand.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["src/ledger/"]),
+    ("redis::cmd(", &["src/hot/redis"]),
+    ("redis::Client", &["src/hot/redis"]),
     ("tonic::Status", &["src/grpc"]),
     ("serde_saphyr", &["src/catalogs"]),
     ("Instant::now", &["src/clock.rs"]),

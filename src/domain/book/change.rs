@@ -170,7 +170,7 @@ impl Book {
     /// A reservation that is still remembered must not have a later correction give back again
     /// what the refund did.
     fn take_off_charges(&mut self, refund: &Refund, effects: &mut Effects) {
-        let Some(reservation) = self.reservations.get_mut(&refund.reservation_id) else {
+        let Ok(Some(mut reservation)) = self.reservation(&refund.reservation_id) else {
             return;
         };
         let draw = |part: &RefundPart| Draw {
@@ -182,7 +182,8 @@ impl Book {
             of_debt: refund.of_debt,
         };
         take_off(&mut reservation.charges, &mut reservation.debt, &spread);
-        effects.touched.push(refund.reservation_id.clone());
+        self.check_out(&reservation);
+        self.check_in(&reservation, effects);
     }
 
     /// An adjustment grant that never expires, for credits that have no way back to their own.

@@ -4,7 +4,7 @@ use super::{Book, Effects, Take, Timestamp, in_range, reserve, settle::Settled};
 use crate::domain::{
     command::{Charge, Commit},
     credits::Credits,
-    decision::{Charged, Committed, Denial, Refusal, ReservationView},
+    decision::{Balance, Charged, Committed, Denial, Refusal, ReservationView},
     entry::Receipt,
     grant::{add_draw, sum_draws},
     reservation::{CommitRequest, LastCommit, Origin, Reservation, State},
@@ -21,67 +21,27 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Committed, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.reservation_id, now, effects);
-        let known = self.reservations.get(&command.reservation_id);
+        let known = self.known(&command.reservation_id, now, effects)?;
         if known.is_some() != command.known {
             return Err(Refusal::Reprice);
         }
-        let charged = known.map_or(0, |known| known.charged);
-        if let Some(known) = known
-            && let Some(answer) = self.answer_known(known, &command.request, now)?
+        let charged = known.as_ref().map_or(0, |known| known.charged);
+        if let Some(known) = &known
+            && let Some(answer) =
+                answer_known(known, &command.request, || self.account.balance(now))?
         {
             return Ok(answer);
         }
         let more = command.credits.get().saturating_sub(charged);
         in_range("debt", self.account.head.debt + more)?;
-        let reservation = self
-            .check_out(&command.reservation_id)
-            .unwrap_or_else(|| unknown_reservation(command, now));
-        Ok(self.settle_commit(reservation, command, now, effects))
-    }
-
-    /// The answer to a commit that has nothing to settle: a retry, or a report that a later one
-    /// has overtaken. `Err` where the reservation takes no commit, or not this one.
-    fn answer_known(
-        &self,
-        known: &Reservation,
-        request: &CommitRequest,
-        now: Timestamp,
-    ) -> Result<Option<Committed>, Refusal> {
-        if known.state == State::Released {
-            return Err(Refusal::NotOpen {
-                state: State::Released,
-            });
-        }
-        if matches!(known.origin, Origin::Charge { .. }) {
-            return Err(Refusal::Conflict {
-                field: "reservation_id",
-            });
-        }
-        let Some(last) = &known.last_commit else {
-            return Ok(None);
-        };
-        let answer = |receipt: Receipt, replayed: bool| Committed {
-            receipt,
-            reservation: known.view(),
-            balance: self.account.balance(now),
-            replayed,
-            next_hold_denial: last.next_hold_denial.clone().filter(|_| replayed),
-        };
-        if last.request == *request {
-            return Ok(Some(answer(last.receipt.clone(), true)));
-        }
-        match known.state {
-            State::Committed if last.request.keep_open => Err(Refusal::NotOpen {
-                state: State::Committed,
-            }),
-            State::Committed => Err(first_difference(&last.request, request)),
-            State::Open | State::Expired | State::Released => {
-                let overtaken =
-                    request.keep_open && is_overtaken(&request.amount, &last.request.amount);
-                Ok(overtaken.then(|| answer(Receipt::default(), false)))
+        let reservation = match known {
+            Some(known) => {
+                self.check_out(&known);
+                known
             }
-        }
+            None => unknown_reservation(command, now),
+        };
+        Ok(self.settle_commit(reservation, command, now, effects))
     }
 
     fn settle_commit(
@@ -182,7 +142,8 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial,
         }));
-        self.check_in(reservation, effects)
+        self.check_in(&reservation, effects);
+        reservation.into_view()
     }
 
     /// Settles an action whose cost is known at once, without a hold in between.
@@ -193,9 +154,8 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Charged, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.charge_id, now, effects);
-        if let Some(known) = self.reservations.get(&command.charge_id) {
-            let receipt = answer_charged(known, command)?;
+        if let Some(known) = self.known(&command.charge_id, now, effects)? {
+            let receipt = answer_charged(&known, command)?;
             let balance = self.account.balance(now);
             return Ok(Charged {
                 result: Ok(receipt),
@@ -250,9 +210,52 @@ impl Book {
             receipt: receipt.clone(),
             next_hold_denial: None,
         }));
-        self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
         receipt
+    }
+}
+
+/// The answer to a commit that has nothing to settle: a retry, or a report that a later one
+/// has overtaken. `Err` where the reservation takes no commit, or not this one.
+pub(crate) fn answer_known(
+    known: &Reservation,
+    request: &CommitRequest,
+    balance: impl Fn() -> Balance,
+) -> Result<Option<Committed>, Refusal> {
+    if known.state == State::Released {
+        return Err(Refusal::NotOpen {
+            state: State::Released,
+        });
+    }
+    if matches!(known.origin, Origin::Charge { .. }) {
+        return Err(Refusal::Conflict {
+            field: "reservation_id",
+        });
+    }
+    let Some(last) = &known.last_commit else {
+        return Ok(None);
+    };
+    let answer = |receipt: Receipt, replayed: bool| Committed {
+        receipt,
+        reservation: known.view(),
+        balance: balance(),
+        replayed,
+        next_hold_denial: last.next_hold_denial.clone().filter(|_| replayed),
+    };
+    if last.request == *request {
+        return Ok(Some(answer(last.receipt.clone(), true)));
+    }
+    match known.state {
+        State::Committed if last.request.keep_open => Err(Refusal::NotOpen {
+            state: State::Committed,
+        }),
+        State::Committed => Err(first_difference(&last.request, request)),
+        State::Open | State::Expired | State::Released => {
+            let overtaken =
+                request.keep_open && is_overtaken(&request.amount, &last.request.amount);
+            Ok(overtaken.then(|| answer(Receipt::default(), false)))
+        }
     }
 }
 
@@ -279,7 +282,8 @@ fn first_difference(last: &CommitRequest, given: &CommitRequest) -> Refusal {
     Refusal::Conflict { field }
 }
 
-fn answer_charged(known: &Reservation, command: &Charge) -> Result<Receipt, Refusal> {
+/// The answer to a charge whose id is known: what the first one was answered.
+pub(crate) fn answer_charged(known: &Reservation, command: &Charge) -> Result<Receipt, Refusal> {
     let Origin::Charge { amount, force } = &known.origin else {
         return Err(Refusal::Conflict { field: "charge_id" });
     };

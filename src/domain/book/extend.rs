@@ -18,16 +18,13 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Extended, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.reservation_id, now, effects);
         let known = self
-            .reservations
-            .get(&command.reservation_id)
+            .known(&command.reservation_id, now, effects)?
             .ok_or(Refusal::ReservationNotFound)?;
-        if was_extended(known, command)? {
-            let view = known.view();
+        if was_extended(&known, command)? {
             let balance = self.account.balance(now);
             return Ok(Extended {
-                result: Ok(view),
+                result: Ok(known.into_view()),
                 balance,
                 replayed: true,
             });
@@ -52,9 +49,8 @@ impl Book {
                 replayed: false,
             });
         }
-        let mut reservation = self
-            .check_out(&command.reservation_id)
-            .ok_or(Refusal::ReservationNotFound)?;
+        let mut reservation = known;
+        self.check_out(&reservation);
         for draw in self.account.take(add, Take::Hold, now) {
             add_draw(&mut reservation.holds, &draw.grant_id, draw.credits);
         }
@@ -67,10 +63,10 @@ impl Book {
             add: command.add,
             ttl_ms: command.ttl_ms,
         });
-        let view = self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
         Ok(Extended {
-            result: Ok(view),
+            result: Ok(reservation.into_view()),
             balance: self.account.balance(now),
             replayed: false,
         })
@@ -78,7 +74,7 @@ impl Book {
 }
 
 /// Whether this very extension was applied before.
-fn was_extended(known: &Reservation, command: &Extend) -> Result<bool, Refusal> {
+pub(crate) fn was_extended(known: &Reservation, command: &Extend) -> Result<bool, Refusal> {
     let same_id = |extension: &&Extension| extension.id == command.extension_id;
     let Some(extension) = known.extensions.iter().find(same_id) else {
         return Ok(false);

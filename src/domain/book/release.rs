@@ -18,39 +18,35 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Released, Refusal> {
         self.advance(now, effects)?;
-        self.expire_if_due(&command.reservation_id, now, effects);
         let known = self
-            .reservations
-            .get(&command.reservation_id)
+            .known(&command.reservation_id, now, effects)?
             .ok_or(Refusal::ReservationNotFound)?;
         match known.state {
             State::Open | State::Expired => {}
             State::Committed | State::Released => {
-                let (reservation, returned) = (known.view(), known.returned);
                 let balance = self.account.balance(now);
                 return Ok(Released {
-                    reservation,
-                    returned,
+                    returned: known.returned,
+                    reservation: known.into_view(),
                     balance,
                     replayed: true,
                 });
             }
         }
-        let mut reservation = self
-            .check_out(&command.reservation_id)
-            .ok_or(Refusal::ReservationNotFound)?;
+        let mut reservation = known;
+        self.check_out(&reservation);
         let holds = std::mem::take(&mut reservation.holds);
         let returned = sum_draws(&holds);
         reservation.state = state_after(&reservation);
         reservation.returned = returned;
         reservation.ended_at = Some(now);
         let lost = self.account.return_holds(&holds, now);
-        let view = self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.record_expiry(lost, now, effects);
         self.finish(now, effects);
         let balance = self.account.balance(now);
         Ok(Released {
-            reservation: view,
+            reservation: reservation.into_view(),
             returned,
             balance,
             replayed: false,

@@ -18,24 +18,19 @@ impl Book {
         effects: &mut Effects,
     ) -> Result<Reserved, Refusal> {
         self.advance(now, effects)?;
-        if !command.dry_run {
-            self.expire_if_due(&command.reservation_id, now, effects);
-            if let Some(known) = self.reservations.get(&command.reservation_id) {
-                check_same(known, command)?;
-                return Ok(Reserved {
-                    result: Ok(known.view()),
-                    balance: self.account.balance(now),
-                    replayed: true,
-                });
-            }
+        if !command.dry_run
+            && let Some(known) = self.known(&command.reservation_id, now, effects)?
+        {
+            check_same(&known, command)?;
+            return Ok(Reserved {
+                result: Ok(known.into_view()),
+                balance: self.account.balance(now),
+                replayed: true,
+            });
         }
-        let asked = command.credits.get();
-        // Even who would take nothing is blocked at zero: an empty hold is for what costs nothing.
-        let least = command
-            .min_credits
-            .map_or(asked, |min| min.get().max(1).min(asked));
+        let (asked, least) = (command.credits.get(), least_credits(command));
         let result = match self.cover(asked, least, now, effects) {
-            Ok(granted) if command.dry_run => Ok(self.would_hold(command, granted, now)),
+            Ok(granted) if command.dry_run => Ok(would_hold(command, granted, now)),
             Ok(granted) => Ok(self.hold(command, granted, now, effects)),
             Err(denial) => Err(denial),
         };
@@ -55,17 +50,27 @@ impl Book {
     ) -> ReservationView {
         let mut reservation = new_reservation(command, now);
         reservation.holds = self.account.take(credits, Take::Hold, now);
-        let view = self.check_in(reservation, effects);
+        self.check_in(&reservation, effects);
         self.finish(now, effects);
-        view
+        reservation.into_view()
     }
+}
 
-    fn would_hold(&self, command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
-        ReservationView {
-            state: None,
-            held: credits,
-            ..new_reservation(command, now).view()
-        }
+/// The least that will do. Even who would take nothing is blocked at zero: an empty hold is for
+/// what costs nothing.
+pub(crate) fn least_credits(command: &Reserve) -> u64 {
+    let asked = command.credits.get();
+    command
+        .min_credits
+        .map_or(asked, |min| min.get().max(1).min(asked))
+}
+
+/// What a dry run is answered: the hold that it would be.
+pub(crate) fn would_hold(command: &Reserve, credits: u64, now: Timestamp) -> ReservationView {
+    ReservationView {
+        state: None,
+        held: credits,
+        ..new_reservation(command, now).into_view()
     }
 }
 
@@ -86,7 +91,7 @@ fn new_reservation(command: &Reserve, now: Timestamp) -> Reservation {
 
 /// A retry must say what the first request said. A reservation that a late commit made first is
 /// answered as it is: its reserve was lost on the way.
-fn check_same(known: &Reservation, command: &Reserve) -> Result<(), Refusal> {
+pub(crate) fn check_same(known: &Reservation, command: &Reserve) -> Result<(), Refusal> {
     let (amount, min_credits, ttl_ms) = match &known.origin {
         Origin::Reserve {
             amount,

@@ -101,7 +101,7 @@ impl Desk {
         let reservation_id = ReservationId::new(id).unwrap();
         let command = Commit {
             account_id: self.book.account.id.clone(),
-            known: self.book.reservation(&reservation_id).is_some(),
+            known: self.book.packed(&reservation_id).is_some(),
             reservation_id,
             request: CommitRequest {
                 amount: credits(amount),
@@ -212,6 +212,7 @@ fn the_last_charged_is_corrected_first_as_the_ledger_sees_it() {
         .book
         .reservation(&ReservationId::new("r1").unwrap())
         .unwrap()
+        .unwrap()
         .charges;
     assert_eq!(parts(charges), [("a", 10), ("b", 10), ("a", 15)]);
     let last = desk.commit("r1", 15, false).receipt;
@@ -266,4 +267,27 @@ fn what_was_refunded_is_not_corrected_again() {
         .iter()
         .filter(|entry| entry.kind == EntryKind::Usage);
     assert_eq!(Cost::new(usage, [&spread]).total(), 0);
+}
+
+#[test]
+fn a_reservation_that_cannot_be_read_refuses_its_own_steps_and_no_others() {
+    let mut desk = Desk::new(100, OveragePolicy::Debt);
+    desk.reserve("damaged", 10);
+    desk.reserve("sound", 10);
+    let damaged = ReservationId::new("damaged").unwrap();
+    let bytes = Packed::from_bytes(vec![0]);
+    desk.book.reservations.insert(damaged.clone(), bytes);
+    let release = Release {
+        account_id: desk.book.account.id.clone(),
+        reservation_id: damaged.clone(),
+    };
+    let refused = desk.book.release(&release, desk.now, &mut desk.effects);
+    assert_eq!(refused, Err(Refusal::Unreadable));
+    let broken = desk.book.broken_invariant(desk.now).unwrap();
+    assert!(broken.starts_with("reservation damaged: "), "{broken}");
+    desk.release("sound");
+    let late = Timestamp::from_millis(i64::MAX);
+    assert_eq!(desk.book.expire_due(10, late, &mut desk.effects), 1);
+    assert_eq!(desk.book.open_count(), 0, "not due for ever");
+    assert!(desk.book.forget(&damaged, desk.now));
 }

@@ -6,10 +6,15 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+
 /// The longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 128;
 /// The most patterns of one rate card.
 pub const PATTERNS_MAX: usize = 500;
+/// How many models are remembered with the tier that their pattern led to.
+const MATCHED_MAX: usize = 1024;
 
 /// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,9 +141,14 @@ pub fn ties(patterns: &[&Pattern]) -> Vec<Tie> {
 /// specific down, so that the first match is the answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Models {
-    whole: HashMap<Arc<str>, usize>,
+    whole: Tiers,
     globs: Vec<(Pattern, usize)>,
+    /// Models that matched a glob before: few models make up all the traffic.
+    matched: Arc<ArcSwap<Tiers>>,
 }
+
+/// The places of tiers, by a model's whole name.
+type Tiers = HashMap<Arc<str>, usize, RandomState>;
 
 impl Models {
     /// From patterns without a tie, each with its tier's place.
@@ -176,8 +186,22 @@ impl Models {
         if let Some(tier) = self.whole.get(model) {
             return Some(*tier);
         }
-        let glob = self.globs.iter().find(|(glob, _)| glob.matches(model));
-        glob.map(|(_, tier)| *tier)
+        if let Some(tier) = self.matched.load().get(model) {
+            return Some(*tier);
+        }
+        let (_, tier) = self.globs.iter().find(|(glob, _)| glob.matches(model))?;
+        self.remember(model, *tier);
+        Some(*tier)
+    }
+
+    /// Two that do this at once may lose one of their models; it is remembered another time.
+    fn remember(&self, model: &str, tier: usize) {
+        let known = self.matched.load();
+        if known.len() < MATCHED_MAX && model.len() <= PATTERN_BYTES_MAX {
+            let mut known = Tiers::clone(&known);
+            known.insert(Arc::from(model), tier);
+            self.matched.store(Arc::new(known));
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::domain::usage::{METERS, OUTPUT_TOKENS, Usage};
 #[derive(Clone, Debug)]
 struct Meter {
     name: Box<str>,
+    /// Its place in [`METERS`]; absent: it is not the contract's own.
+    place: Option<usize>,
     rate: Decimal,
     /// The rate as an integer at the table's decimals.
     units: u128,
@@ -28,6 +30,8 @@ pub(super) struct Table {
     meters: Box<[Meter]>,
     /// Zero where output tokens are not priced.
     output_units: u128,
+    /// Which of [`METERS`] are priced.
+    priced: [bool; METERS.len()],
     known: Arc<str>,
 }
 
@@ -54,6 +58,7 @@ impl Table {
             .iter()
             .map(|(name, rate)| Meter {
                 name: Box::from(*name),
+                place: place(name),
                 rate: *rate,
                 units: units_at(*rate, scale),
             })
@@ -63,6 +68,7 @@ impl Table {
             tier: Box::from(tier),
             scale,
             output_units: output.map_or(0, |meter| meter.units),
+            priced: METERS.map(|name| rates.iter().any(|(priced, _)| *priced == name)),
             known: known(rates.iter().map(|(name, _)| *name)),
             meters,
         }
@@ -101,6 +107,16 @@ impl Table {
         Ok(Measured { items, units: sum })
     }
 
+    /// The sum of every quantity, without saying how it came about.
+    pub(super) fn sum(&self, usage: &Usage) -> Result<u128, PriceError> {
+        self.check(usage, "")?;
+        let mut quantities = self.quantities(usage);
+        let sum = quantities.try_fold(0, |sum, (meter, quantity)| {
+            add(sum, meter.amount(quantity)?)
+        });
+        sum.ok_or(PriceError::TooMuch)
+    }
+
     /// The sum of every quantity but the output tokens; `None` where it is beyond any price.
     pub(super) fn units_without_output(&self, usage: &Usage) -> Result<Option<u128>, PriceError> {
         self.check(usage, OUTPUT_TOKENS)?;
@@ -114,13 +130,20 @@ impl Table {
 
     /// The meters above zero that are priced, in the order of the items.
     fn quantities(&self, usage: &Usage) -> impl Iterator<Item = (&Meter, u64)> {
-        let quantities = self.meters.iter().map(|m| (m, usage.get(&m.name)));
+        let quantities = self.meters.iter().map(|meter| match meter.place {
+            Some(place) => (meter, usage.of_contract()[place]),
+            None => (meter, usage.get(&meter.name)),
+        });
         quantities.filter(|(_, quantity)| *quantity > 0)
     }
 
     /// Whether every meter above zero, but the `ignored` one, is priced.
     fn check(&self, usage: &Usage, ignored: &str) -> Result<(), PriceError> {
-        let mut meters = usage.iter().filter(|(_, quantity)| *quantity > 0);
+        let contract = usage.of_contract().iter().zip(self.priced);
+        if usage.custom().is_empty() && contract.into_iter().all(|(q, priced)| *q == 0 || priced) {
+            return Ok(());
+        }
+        let mut meters = usage.iter();
         let unknown = meters.find(|(name, _)| {
             *name != ignored && self.meters.iter().all(|meter| *meter.name != **name)
         });

@@ -147,14 +147,12 @@ pub fn usage(usage: &pb::Usage, field: &str, problems: &mut Problems) -> Option<
         usage.file_operations,
         usage.build_seconds,
     ];
-    let mut read = Usage::default();
+    let mut read = Usage::of(quantities);
     let mut right = true;
     for (meter, quantity) in METERS.into_iter().zip(quantities) {
         if quantity > MAX_CREDITS {
             problems.add(format!("{field}.{meter}"), out_of_range(quantity));
             right = false;
-        } else if quantity > 0 {
-            read.set(meter, quantity);
         }
     }
     if usage.custom.len() > CUSTOM_METERS_MAX {

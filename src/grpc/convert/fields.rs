@@ -186,6 +186,9 @@ pub(super) fn wrong_text(text: &str, bytes_max: usize) -> Option<String> {
     if text.len() > bytes_max {
         return Some(format!("is {} bytes long: at most {bytes_max}", text.len()));
     }
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return None;
+    }
     let control = text.chars().find(|c| c.is_control())?;
     Some(format!(
         "has the control character {control:?}: printable text on one line"

@@ -157,6 +157,12 @@ fn table() -> Vec<(
             Some(("field", "credits")),
         ),
         (
+            Refused(Refusal::Unreadable),
+            Code::Internal,
+            "RESERVATION_UNREADABLE",
+            None,
+        ),
+        (
             EnforceError::UnknownVersion {
                 version: "v7".to_owned(),
             },

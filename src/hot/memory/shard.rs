@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{
     domain::{
         book::{Book, Effects},
         decision::Refusal,
         ids::{AccountId, ReservationId},
+        packed::Packed,
         reservation::State,
         timestamp::Timestamp,
     },
@@ -19,7 +22,7 @@ use crate::{
 /// Some accounts and what is written of them.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    books: HashMap<AccountId, Book>,
+    books: HashMap<AccountId, Book, RandomState>,
     /// Accounts by the earliest deadline of their open holds.
     due: BTreeSet<(Timestamp, AccountId)>,
     /// Settled reservations by when they ended.
@@ -53,11 +56,11 @@ impl Shard {
         if self.books.contains_key(&id) {
             return;
         }
-        let ended = book
-            .reservations()
-            .filter(|reservation| reservation.state != State::Open)
-            .filter_map(|settled| Some((settled.ended_at?, id.clone(), settled.id.clone())));
-        self.ended.extend(ended);
+        for (settled, packed) in book.reservations() {
+            if let Some(at) = ended_at(packed) {
+                self.ended.insert((at, id.clone(), settled.clone()));
+            }
+        }
         self.open += book.open_count();
         if let Some(deadline) = book.next_deadline() {
             self.due.insert((deadline, id.clone()));
@@ -96,6 +99,10 @@ impl Shard {
             self.violations += 1;
             tracing::error!(account = %account_id, broken, "an invariant is broken");
         }
+        if matches!(answer, Err(Refusal::Unreadable)) {
+            self.violations += 1;
+            tracing::error!(account = %account_id, "a stored reservation can't be read");
+        }
         self.keep(account_id, effects);
         answer
     }
@@ -107,8 +114,8 @@ impl Shard {
         }
         for id in effects.touched {
             let book = self.books.get(account_id);
-            let known = book.and_then(|book| book.reservation(&id));
-            if let Some(at) = known.and_then(|reservation| reservation.ended_at) {
+            let known = book.and_then(|book| book.packed(&id));
+            if let Some(at) = known.and_then(ended_at) {
                 self.ended.insert((at, account_id.clone(), id.clone()));
             }
             self.touch(account_id.clone(), id);
@@ -160,7 +167,7 @@ impl Shard {
 
     /// Everything that the ledger does not have, as it is now.
     pub(super) fn outbox(&self, shard: u32) -> OutboxBatch {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_hasher(RandomState::default());
         let reservations = self
             .touched
             .iter()
@@ -168,7 +175,7 @@ impl Shard {
             .filter(|key| seen.insert(*key))
             .map(|(account_id, id)| {
                 let book = self.books.get(account_id);
-                let known = book.and_then(|book| book.reservation(id)).cloned();
+                let known = book.and_then(|book| book.packed(id)).cloned();
                 ((account_id.clone(), id.clone()), known)
             })
             .collect();
@@ -230,5 +237,13 @@ impl Shard {
                 .map(|broken| (id.clone(), broken))
         };
         self.books.iter().filter_map(broken).take(max).collect()
+    }
+}
+
+/// When a reservation was settled to its end.
+fn ended_at(packed: &Packed) -> Option<Timestamp> {
+    match packed.times() {
+        Ok((State::Open, ..)) | Err(_) => None,
+        Ok((State::Committed | State::Released | State::Expired, ended_at, _)) => ended_at,
     }
 }

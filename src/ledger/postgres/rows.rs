@@ -49,7 +49,7 @@ pub(super) fn limit(max: usize) -> i64 {
 }
 
 /// A value that does not fit.
-fn unreadable(
+pub(super) fn unreadable(
     what: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Fault {

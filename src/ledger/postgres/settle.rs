@@ -10,16 +10,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
 
-use super::{Fault, PostgresLedger, TRIES_MAX, outcome, partitions, rows::int, settlements, state};
+use super::{
+    Fault, PostgresLedger, TRIES_MAX, outcome, partitions,
+    rows::{self, int},
+    settlements, state,
+};
 use crate::{
     domain::{
         entry::{Entry, EntryKind},
         ids::ReservationId,
+        packed::Packed,
         timestamp::Timestamp,
     },
     ledger::{
         Settled,
-        batch::{Key, Prepared},
+        batch::{Key, Prepared, Unfit},
         eras::Mark,
     },
 };
@@ -259,11 +264,25 @@ async fn refunded_conversations<'a>(
     Ok(found)
 }
 
+/// A reservation as JSON, which the audit's SQL reads.
+fn written_out((account_id, id): Key<'_>, packed: &Packed) -> Result<String, Fault> {
+    let reservation = packed.unpack(account_id, id);
+    let reservation = reservation.map_err(|error| rows::unreadable("reservation", error))?;
+    Ok(serde_json::to_string(&reservation).map_err(Unfit::Encode)?)
+}
+
 async fn write_reservations(
     connection: &mut PgConnection,
     prepared: &Prepared<'_>,
 ) -> Result<(), Fault> {
-    let Prepared { put, dropped, .. } = prepared;
+    let mut put = Vec::new();
+    let mut dropped = Vec::new();
+    for (key, packed) in &prepared.reservations {
+        match packed {
+            Some(packed) => put.push((*key, written_out(*key, packed)?)),
+            None => dropped.push(*key),
+        }
+    }
     if !put.is_empty() {
         let ids = |take: fn(&Key<'_>) -> String| -> Vec<String> {
             put.iter().map(|(key, _)| take(key)).collect()

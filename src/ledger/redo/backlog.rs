@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// As many entries and reservations are worth a transaction at once.
-const BATCH: usize = 16_384;
+const BATCH: usize = 65_536;
 /// How long fewer of them gather.
 const GATHER: Duration = Duration::from_millis(500);
 /// The pause after the ledger behind failed.

@@ -1,7 +1,8 @@
 //! One record of the log: everything that one call settled, as bytes.
 //!
 //! A record is its length (4 bytes), its CRC-32 (4 bytes), both little-endian, and its body.
-//! Entries are the JSON that the ledger keeps of them, reservations the JSON of theirs.
+//! Entries are the JSON that the ledger keeps of them, reservations the bytes that the hot store
+//! keeps of them.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::{
     domain::{
         entry::Entry,
         ids::{AccountId, ReservationId},
-        reservation::Reservation,
+        packed::Packed,
         timestamp::Timestamp,
     },
     hot::OutboxBatch,
@@ -41,7 +42,7 @@ struct Batch<'a> {
     #[serde(borrow)]
     entries: Vec<&'a str>,
     #[serde(borrow)]
-    reservations: Vec<(&'a str, &'a str, Option<String>)>,
+    reservations: Vec<(&'a str, &'a str, Option<&'a [u8]>)>,
 }
 
 /// What was settled, and when.
@@ -110,16 +111,15 @@ fn batch(batch: &OutboxBatch) -> Result<Batch<'_>, RedoError> {
     let text = |line| crate::hot::Line::text(line).map_err(|error| unwritable(&error));
     let entries = batch.entries.iter().map(|line| text(line.as_ref()));
     let reservations = batch.reservations.iter().map(|((account, id), kept)| {
-        let kept = kept.as_ref().map(serde_json::to_string).transpose();
-        let kept = kept.map_err(|error| unwritable(&error))?;
-        Ok((account.as_str(), id.as_str(), kept))
+        let kept = kept.as_ref().map(Packed::as_bytes);
+        (account.as_str(), id.as_str(), kept)
     });
     Ok(Batch {
         shard: batch.shard,
         from: batch.from,
         to: batch.to,
         entries: entries.collect::<Result<_, _>>()?,
-        reservations: reservations.collect::<Result<_, RedoError>>()?,
+        reservations: reservations.collect(),
     })
 }
 
@@ -128,13 +128,10 @@ fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
         let entry: Entry = serde_json::from_str(text).map_err(|error| error.to_string())?;
         Ok(Arc::new(entry.into()))
     };
-    let reservation = |(account, id, kept): (&str, &str, Option<String>)| {
+    let reservation = |(account, id, kept): (&str, &str, Option<&[u8]>)| {
         let account = AccountId::new(account).map_err(|error| error.to_string())?;
         let id = ReservationId::new(id).map_err(|error| error.to_string())?;
-        let kept: Option<Reservation> = kept
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(|error| error.to_string())?;
+        let kept = kept.map(|bytes| Packed::from_bytes(bytes.to_vec()));
         Ok(((account, id), kept))
     };
     let reservations = batch.reservations.into_iter().map(reservation);

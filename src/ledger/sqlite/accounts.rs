@@ -1,4 +1,4 @@
-//! Reads accounts with their live grants, grants, and the reservations that were flushed.
+//! Reads accounts with their live grants, and grants.
 
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
@@ -10,8 +10,7 @@ use crate::{
     domain::{
         account::Account,
         grant::Grant,
-        ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
+        ids::{AccountId, GrantId},
         timestamp::Timestamp,
     },
     ledger::names::is_live,
@@ -185,29 +184,5 @@ pub(super) async fn due(
     found
         .iter()
         .map(|row| rows::id(row, 0, "account id", AccountId::new))
-        .collect()
-}
-
-/// Flushed reservations after one, by account and id.
-pub(super) async fn reservations(
-    readers: &SqlitePool,
-    after: Option<&(AccountId, ReservationId)>,
-    max: usize,
-) -> Result<Vec<Reservation>, Fault> {
-    let (account_id, reservation_id) = after.map_or(("", ""), |(account, reservation)| {
-        (account.as_str(), reservation.as_str())
-    });
-    let found = sqlx::query(
-        "SELECT body FROM reservations WHERE (account_id, reservation_id) > (?, ?)
-         ORDER BY account_id, reservation_id LIMIT ?",
-    )
-    .bind(account_id)
-    .bind(reservation_id)
-    .bind(limit(max))
-    .fetch_all(readers)
-    .await?;
-    found
-        .iter()
-        .map(|row| rows::json(row, 0, "reservation"))
         .collect()
 }

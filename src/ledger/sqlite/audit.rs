@@ -1,13 +1,18 @@
 //! Checks what is stored against DESIGN.md's invariants. Each check is one statement that finds
 //! what is off and says so; all of them look at the same snapshot, while others go on writing.
+//! The log of reservations is first spread out into a table of the reading connection's own.
 //!
 //! Nothing is repaired here.
+
+use std::sync::LazyLock;
 
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::{
     Fault,
-    rows::{self, limit},
+    bulk::{Bulk, bind_all},
+    kept::Kept,
+    rows::{self, int, limit},
 };
 use crate::{domain::ids::AccountId, ledger::Finding};
 
@@ -17,6 +22,14 @@ struct Check {
     invariant: u8,
     sql: &'static str,
 }
+
+static SPREAD: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        4,
+        "INSERT INTO temp.reservations SELECT * FROM",
+        "WHERE column1 IS NOT NULL",
+    )
+});
 
 /// Every check, cheap ones first.
 const CHECKS: [Check; 12] = [
@@ -37,8 +50,8 @@ const HOLDS: Check = Check {
     sql: "WITH held AS (
               SELECT r.account_id, hold.value ->> '$.grant_id' AS grant_id,
                      sum(hold.value ->> '$.credits') AS credits
-              FROM reservations AS r, json_each(r.body, '$.holds') AS hold
-              WHERE r.body ->> '$.state' = 'open' GROUP BY 1, 2)
+              FROM reservations AS r, json_each(r.holds) AS hold
+              GROUP BY 1, 2)
           SELECT account_id,
                  format('grant %s: open holds have %d, and %d are left of it',
                         grant_id, held.credits, coalesce(g.amount - g.used - g.expired, 0))
@@ -158,7 +171,7 @@ const CHARGED: Check = Check {
     invariant: 5,
     sql: "SELECT r.account_id,
               format('reservation %s charged %d, and its entries %d', r.reservation_id,
-                     r.body ->> '$.charged',
+                     r.charged,
                      coalesce(sum((e.body ->> '$.settlement.receipt.credits')
                                 - (e.body ->> '$.settlement.receipt.corrected')), 0))
           FROM reservations AS r LEFT JOIN entries AS e
@@ -166,7 +179,7 @@ const CHARGED: Check = Check {
                  AND e.slot IS NOT NULL
           GROUP BY r.account_id, r.reservation_id
           HAVING coalesce(min(e.slot), 1) > 0
-             AND r.body ->> '$.charged'
+             AND r.charged
                  <> coalesce(sum((e.body ->> '$.settlement.receipt.credits')
                                - (e.body ->> '$.settlement.receipt.corrected')), 0) LIMIT ?",
 };
@@ -196,6 +209,7 @@ const REFUNDED: Check = Check {
 /// Runs every check on one snapshot, until there are `max` findings.
 pub(super) async fn audit(readers: &SqlitePool, max: usize) -> Result<Vec<Finding>, Fault> {
     let mut snapshot = readers.begin().await?;
+    spread_reservations(&mut snapshot).await?;
     let mut findings = Vec::new();
     for check in &CHECKS {
         let left = max.saturating_sub(findings.len());
@@ -204,8 +218,44 @@ pub(super) async fn audit(readers: &SqlitePool, max: usize) -> Result<Vec<Findin
         }
         run(&mut snapshot, check, left, &mut findings).await?;
     }
+    sqlx::raw_sql("DROP TABLE temp.reservations")
+        .execute(&mut *snapshot)
+        .await?;
     snapshot.commit().await?;
     Ok(findings)
+}
+
+/// Writes what counts of the log of reservations into a table of this connection's own.
+async fn spread_reservations(snapshot: &mut SqliteConnection) -> Result<(), Fault> {
+    sqlx::raw_sql(
+        "CREATE TEMP TABLE reservations (
+             account_id TEXT NOT NULL, reservation_id TEXT NOT NULL, charged INTEGER NOT NULL,
+             holds TEXT NOT NULL)",
+    )
+    .execute(&mut *snapshot)
+    .await?;
+    let kept = Kept::read(snapshot).await?;
+    let mut last = 0;
+    while let Some(summaries) = kept.summaries(snapshot, &mut last).await? {
+        let lines = summaries
+            .iter()
+            .map(|(account_id, id, summary)| {
+                let holds = rows::to_json(&summary.holds)?;
+                Ok((
+                    account_id.as_str(),
+                    id.as_str(),
+                    int(summary.charged),
+                    holds,
+                ))
+            })
+            .collect::<Result<Vec<_>, Fault>>()?;
+        SPREAD
+            .execute(snapshot, &lines, |line, arguments| {
+                bind_all!(arguments, line.0, line.1, line.2, line.3.as_str())
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 async fn run(

@@ -15,7 +15,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{SqliteLedger, writer::Writer};
+use super::{SqliteLedger, kept::Kept, writer::Writer};
 
 /// "tolg" in the file's header, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x746f_6c67;
@@ -27,11 +27,11 @@ const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many pages the write-ahead log gets before it is copied into the file: fewer, larger
 /// copies, since the same pages change again and again.
-const WAL_PAGES: &str = "4000";
+const WAL_PAGES: &str = "16384";
 /// What the write-ahead log is cut down to once it was larger.
-const WAL_BYTES_MAX: &str = "67108864";
+const WAL_BYTES_MAX: &str = "268435456";
 /// Memory for pages, for the writer alone, in KiB (negative by SQLite's convention).
-const WRITER_CACHE: &str = "-65536";
+const WRITER_CACHE: &str = "-131072";
 
 /// Why a ledger file can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// What it has of the reservations can't be read.
+    #[error("{path}: its reservations can't be read: {detail}")]
+    Reservations {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// Anything else.
     #[error("{path}: {source}")]
     Other {
@@ -114,7 +122,9 @@ impl SqliteLedger {
         let options = writing(path);
         let mut connection = connect(path, options.clone()).await?;
         migrate(path, &mut connection).await?;
+        let kept = read_kept(path, &mut connection).await?;
         Ok(SqliteLedger {
+            kept: tokio::sync::Mutex::new(kept),
             writer: Some(Writer::new(options, connection)),
             readers: readers(path),
             _lock: Some(lock),
@@ -139,16 +149,26 @@ impl SqliteLedger {
                 known,
             });
         }
+        let kept = read_kept(path, &mut probe).await?;
         probe
             .close()
             .await
             .map_err(|source| classify(path, source))?;
         Ok(SqliteLedger {
+            kept: tokio::sync::Mutex::new(kept),
             writer: None,
             readers: readers(path),
             _lock: None,
         })
     }
+}
+
+async fn read_kept(path: &Path, connection: &mut SqliteConnection) -> Result<Kept, OpenError> {
+    let read = Kept::read(connection).await;
+    read.map_err(|fault| OpenError::Reservations {
+        path: path.to_owned(),
+        detail: fault.to_string(),
+    })
 }
 
 /// Takes the lock file beside the ledger. It stays there; only the lock on it counts, and the
@@ -197,7 +217,8 @@ fn writing(path: &Path) -> SqliteConnectOptions {
 fn readers(path: &Path) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
-        .connect_lazy_with(options(path).read_only(true))
+        // The audit's own table must not need a folder that can be written.
+        .connect_lazy_with(options(path).read_only(true).pragma("temp_store", "memory"))
 }
 
 async fn connect(

@@ -11,6 +11,7 @@ use crate::{
         cycle::Cycle,
         grant::Grant,
         ids::{AccountId, GrantId, IdError, PlanId},
+        packed::Unreadable,
         timestamp::Timestamp,
     },
     ledger::{
@@ -49,7 +50,7 @@ pub(super) fn limit(max: usize) -> i64 {
 }
 
 /// A value that does not fit.
-fn unreadable(
+pub(super) fn unreadable(
     what: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Fault {
@@ -152,6 +153,11 @@ pub(super) fn recorded(row: &SqliteRow, body: usize, at: usize) -> Result<Record
         entry: json(row, body, "entry")?,
         recorded_at: instant(row, at)?,
     })
+}
+
+/// A reservation that is not what its row says.
+pub(super) fn unreadable_reservation(error: Unreadable) -> Fault {
+    unreadable("reservation", error)
 }
 
 /// A value that is kept as JSON.

@@ -15,6 +15,7 @@ use super::{
     Fault,
     bulk::{Bulk, bind_all},
     duplicates,
+    kept::{Kept, Record},
     rows::int,
     state,
 };
@@ -22,6 +23,7 @@ use crate::{
     domain::{
         entry::{Entry, EntryKind},
         ids::ReservationId,
+        packed::Packed,
         timestamp::Timestamp,
     },
     ledger::{
@@ -55,25 +57,11 @@ static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
         "WHERE column1 IS NOT NULL",
     )
 });
-static PUT_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        3,
-        "INSERT INTO reservations (account_id, reservation_id, body) SELECT * FROM",
-        "WHERE column1 IS NOT NULL
-         ON CONFLICT (account_id, reservation_id) DO UPDATE SET body = excluded.body",
-    )
-});
-static DROP_RESERVATIONS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        2,
-        "DELETE FROM reservations WHERE (account_id, reservation_id) IN",
-        "",
-    )
-});
 
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
+    kept: &mut Kept,
     prepared: &Prepared<'_>,
     now: Timestamp,
 ) -> Result<Settled, Fault> {
@@ -91,9 +79,11 @@ pub(super) async fn settle(
     let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     state::write(&prepared.moves, &mut transaction).await?;
-    write_reservations(&mut transaction, prepared).await?;
+    let mentions: Vec<Record<'_>> = prepared.reservations.iter().map(mention).collect();
+    let changed = kept.write(&mut transaction, &mentions).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
+    kept.apply(changed);
     Ok(Settled {
         entries: prepared.entries.len(),
         cursor_conflict: false,
@@ -216,27 +206,13 @@ async fn refunded_conversations<'a>(
     Ok(found)
 }
 
-async fn write_reservations(
-    connection: &mut SqliteConnection,
-    prepared: &Prepared<'_>,
-) -> Result<(), Fault> {
-    PUT_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.put,
-            |((account_id, id), body), arguments| {
-                bind_all!(arguments, account_id.as_str(), id.as_str(), body.as_str())
-            },
-        )
-        .await?;
-    DROP_RESERVATIONS
-        .execute(
-            connection,
-            &prepared.dropped,
-            |(account_id, id), arguments| bind_all!(arguments, account_id.as_str(), id.as_str()),
-        )
-        .await?;
-    Ok(())
+/// A reservation as the log mentions it.
+fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Record<'a> {
+    (
+        account_id.as_str(),
+        id.as_str(),
+        packed.map(Packed::as_bytes),
+    )
 }
 
 /// Every shard's cursor.

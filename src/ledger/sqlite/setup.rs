@@ -1,9 +1,11 @@
 //! What a start-up asks: how many shards this ledger is for, and what a catalogue must have.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
-use super::{Fault, rows::int};
-use crate::ledger::InUse;
+use super::{Fault, kept::Kept, rows::int};
+use crate::{domain::reservation::State, ledger::InUse};
 
 /// Fixes the number of shards at the first start; answers what it was fixed at.
 pub(super) async fn fix_shards(
@@ -36,11 +38,20 @@ pub(super) async fn in_use(readers: &SqlitePool) -> Result<InUse, Fault> {
     )
     .fetch_all(readers)
     .await?;
-    let modes = sqlx::query_scalar(
-        "SELECT DISTINCT body ->> '$.action.mode' FROM reservations
-         WHERE body ->> '$.state' = 'open' AND body ->> '$.action.mode' <> ''",
-    )
-    .fetch_all(readers)
-    .await?;
+    let modes = open_modes(readers).await?.into_iter().collect();
     Ok(InUse { plans, modes })
+}
+
+async fn open_modes(readers: &SqlitePool) -> Result<BTreeSet<String>, Fault> {
+    let mut snapshot = readers.begin().await?;
+    let kept = Kept::read(&mut snapshot).await?;
+    let mut modes = BTreeSet::new();
+    let mut last = 0;
+    while let Some(summaries) = kept.summaries(&mut snapshot, &mut last).await? {
+        let open = summaries
+            .into_iter()
+            .filter(|(_, _, summary)| summary.state == State::Open && !summary.mode.is_empty());
+        modes.extend(open.map(|(_, _, summary)| summary.mode));
+    }
+    Ok(modes)
 }

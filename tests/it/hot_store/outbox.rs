@@ -43,7 +43,9 @@ fn said(batch: &OutboxBatch) -> Said {
     for ((_, id), known) in &batch.reservations {
         reservations.push((
             id.to_string(),
-            known.as_ref().map(|reservation| reservation.state),
+            known
+                .as_ref()
+                .map(|packed| packed.summary().expect("readable").state),
         ));
     }
     reservations.sort_by(|one, other| one.0.cmp(&other.0));
@@ -68,7 +70,8 @@ fn it_repeats_until_it_is_trimmed() {
         let entries = vec![(1, EntryKind::Grant), (2, EntryKind::Usage)];
         let (from, to, told, reservations) = said(&first);
         assert_eq!((from, told), (0, entries));
-        assert_eq!(reservations, [("r1".to_owned(), Some(State::Open))]);
+        let open = (!backend.keeps_reservations()).then(|| ("r1".to_owned(), Some(State::Open)));
+        assert_eq!(reservations, Vec::from_iter(open));
         assert_eq!(
             said(&store.outbox(0).await.expect("no fault")),
             said(&first)
@@ -119,10 +122,9 @@ fn a_trim_drops_what_the_batch_had_and_nothing_newer() {
         assert!(to > from);
         assert_eq!(entries, [(2, EntryKind::Usage), (3, EntryKind::Usage)]);
         let committed = Some(State::Committed);
-        assert_eq!(
-            reservations,
-            [("c1".to_owned(), committed), ("r1".to_owned(), committed)]
-        );
+        let expected = [("c1".to_owned(), committed), ("r1".to_owned(), committed)];
+        let shown = if backend.keeps_reservations() { 0 } else { 2 };
+        assert_eq!(reservations, expected[..shown]);
     });
 }
 

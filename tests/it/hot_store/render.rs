@@ -118,6 +118,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         | Refusal::CycleEnded(_)
         | Refusal::Reprice
         | Refusal::TooMany { .. }
+        | Refusal::Unreadable
         | Refusal::ChangeGap { .. } => format!("refused: {refusal}"),
     }
 }

@@ -125,13 +125,15 @@ fn answers_are_forgotten_after_the_replay_window_and_open_holds_never() {
             .expect("no fault")
             .expect("late");
         assert_eq!(state(&*store, "kept").await, Some(State::Open));
-        let batch = store.outbox(0).await.expect("no fault");
-        let gone = batch
-            .reservations
-            .iter()
-            .filter(|(_, known)| known.is_none())
-            .count();
-        assert_eq!(gone, 2, "the ledger is told what was forgotten");
+        if !backend.keeps_reservations() {
+            let batch = store.outbox(0).await.expect("no fault");
+            let gone = batch
+                .reservations
+                .iter()
+                .filter(|(_, known)| known.is_none())
+                .count();
+            assert_eq!(gone, 2, "the ledger is told what was forgotten");
+        }
         clock.advance(Duration::from_millis(TTL_MS));
         assert_eq!(sweep(&*store, 10).await, (1, 0), "it ended just now");
         clock.advance(Duration::from_millis(WINDOW_MS));

@@ -100,13 +100,13 @@ pub async fn corruption_is_found(backend: Box<dyn Backend>) {
         ),
         (
             1,
-            "UPDATE reservations SET body = replace(body, '\"credits\":25', '\"credits\":9999')",
-            "UPDATE reservations SET body = replace(body, '\"credits\":9999', '\"credits\":25')",
+            "UPDATE grants SET expired = expired + 1 WHERE account_id = 'b' AND grant_id = 'plan:0'",
+            "UPDATE grants SET expired = expired - 1 WHERE account_id = 'b' AND grant_id = 'plan:0'",
         ),
         (
             5,
-            "UPDATE reservations SET body = replace(body, '\"charged\":700', '\"charged\":701')",
-            "UPDATE reservations SET body = replace(body, '\"charged\":701', '\"charged\":700')",
+            "UPDATE entries SET reservation_id = 'c2' WHERE reservation_id = 'c1'",
+            "UPDATE entries SET reservation_id = 'c1' WHERE reservation_id = 'c2'",
         ),
     ];
     for (invariant, corrupt, restore) in corruptions {

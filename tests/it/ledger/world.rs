@@ -215,7 +215,7 @@ impl World {
     ) -> Committed {
         let id = account_id(account);
         let reservation_id = reservation_id(reservation);
-        let known = self.books[&id].reservation(&reservation_id).is_some();
+        let known = self.books[&id].packed(&reservation_id).is_some();
         let command = Commit {
             account_id: id.clone(),
             reservation_id,
@@ -286,11 +286,11 @@ impl World {
         let (book, lost) = (&self.books[&id], reservation_id(reservation));
         let others: Vec<_> = book
             .reservations()
-            .filter(|known| known.id != lost)
-            .cloned()
+            .filter(|(known, _)| **known != lost)
+            .map(|(known, packed)| packed.unpack(&id, known).unwrap())
             .collect();
         let mut account = book.account().clone();
-        for draw in &book.reservation(&lost).unwrap().holds {
+        for draw in &book.reservation(&lost).unwrap().unwrap().holds {
             let grant = account
                 .grants
                 .iter_mut()
@@ -380,7 +380,7 @@ impl World {
                 .map(|entry| Arc::new(entry.into())),
         );
         for touched in effects.touched {
-            let kept = book.reservation(&touched).cloned();
+            let kept = book.packed(&touched).cloned();
             self.batch.reservations.push(((id.clone(), touched), kept));
         }
         answer

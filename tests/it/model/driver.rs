@@ -295,9 +295,9 @@ impl Driver {
             .iter()
             .find(|entry| entry.occurred_at > self.oracle.now);
         prop_assert!(late.is_none(), "{:?} is of the future", late);
-        for ((_, id), reservation) in batch.reservations {
-            match reservation {
-                Some(reservation) => self.shadow.insert(id, reservation),
+        for ((account_id, id), packed) in batch.reservations {
+            match packed.map(|packed| packed.unpack(&account_id, &id)) {
+                Some(reservation) => self.shadow.insert(id, reservation.expect("readable")),
                 None => self.shadow.remove(&id),
             };
         }

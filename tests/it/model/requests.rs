@@ -243,7 +243,7 @@ fn said(
     say: Say,
     of: Option<(&Oracle, &ReservationId)>,
     outcome: Outcome,
-) -> (Amount, u64, Option<Box<Price>>) {
+) -> (Amount, u64, Option<Arc<Price>>) {
     let deal = of.and_then(|(oracle, id)| oracle.deal(id));
     let from = |start: u64, more: i64| start.saturating_add_signed(more).min(MAX_CREDITS);
     let (amount, cost) = match say {
@@ -268,7 +268,7 @@ fn said(
         Outcome::Failed => 0,
     };
     let price = match &amount {
-        Amount::Usage(_) => Some(Box::new(price(cost))),
+        Amount::Usage(_) => Some(Arc::new(price(cost))),
         Amount::Credits(_) => None,
     };
     (amount, cost, price)

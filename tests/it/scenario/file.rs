@@ -4,7 +4,18 @@
 #[derive(Debug, Default)]
 pub struct Scenario {
     pub title: String,
+    /// On which pairs of stores alone it is so; absent: on all.
+    pub only: Option<Only>,
     pub lines: Vec<Line>,
+}
+
+/// Where the hot balances are, where that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// In the process: they are gone with it, but for what was flushed.
+    Embedded,
+    /// In a server of their own, which outlives the process.
+    Shared,
 }
 
 /// One thing that is asked, and what it must be answered.
@@ -40,10 +51,7 @@ pub fn read(text: &str) -> Result<Vec<Scenario>, (usize, String)> {
             continue;
         }
         if let Some(title) = line.strip_prefix("==") {
-            scenarios.push(Scenario {
-                title: title.trim().to_owned(),
-                lines: Vec::new(),
-            });
+            scenarios.push(read_title(title.trim()));
         } else if let Some(row) = line.strip_prefix('|') {
             let above = scenario.lines.last_mut();
             let above = above.ok_or_else(|| (number, "a list needs a line above".to_owned()))?;
@@ -60,6 +68,17 @@ pub fn read(text: &str) -> Result<Vec<Scenario>, (usize, String)> {
         return Err((1, "nothing happens in this file".to_owned()));
     }
     Ok(scenarios)
+}
+
+/// A title may end with `[embedded]` or `[shared]`.
+fn read_title(title: &str) -> Scenario {
+    let scopes = [("[embedded]", Only::Embedded), ("[shared]", Only::Shared)];
+    let scope = scopes.iter().find(|(name, _)| title.ends_with(name));
+    Scenario {
+        title: title.to_owned(),
+        only: scope.map(|(_, only)| *only),
+        lines: Vec::new(),
+    }
 }
 
 fn read_line(number: usize, line: &str) -> Line {

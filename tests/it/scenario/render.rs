@@ -288,6 +288,7 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
         Refusal::NotLoaded
         | Refusal::CycleEnded(_)
         | Refusal::Reprice
+        | Refusal::Unreadable
         | Refusal::ChangeGap { .. } => return Err(format!("no caller may see this: {refusal}")),
     })
 }

@@ -16,6 +16,9 @@ pub async fn run(backend: &dyn Backend, shown: &str, text: &str) -> Vec<String> 
     };
     let mut failures = Vec::new();
     for scenario in &scenarios {
+        if scenario.only.is_some_and(|only| only != backend.place()) {
+            continue;
+        }
         if let Err(failure) = play(backend, shown, scenario).await {
             failures.push(failure);
         }

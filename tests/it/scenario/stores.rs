@@ -1,6 +1,10 @@
 //! The pairs of stores that every scenario runs on.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tollgate::{
@@ -9,6 +13,7 @@ use tollgate::{
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
+        redis::RedisHot,
     },
     ledger::{
         Ledger,
@@ -17,7 +22,12 @@ use tollgate::{
     },
 };
 
-use crate::support::postgres;
+use super::file::Only;
+use crate::support::{
+    Setup, postgres,
+    redis::options,
+    servers::{Kind, Server},
+};
 
 /// How many shards the hot store has: more than one, so that the settler has to gather.
 const SHARDS: u32 = 4;
@@ -39,6 +49,8 @@ pub struct Stores {
 pub trait Backend: Send + Sync {
     /// How a failed line calls it.
     fn name(&self) -> &'static str;
+    /// Where its hot balances are.
+    fn place(&self) -> Only;
 
     /// What a process does with its stores when it starts: empty ones where the folder is new,
     /// else what it left when it was killed.
@@ -52,6 +64,10 @@ struct Embedded;
 impl Backend for Embedded {
     fn name(&self) -> &'static str {
         "memory, sqlite"
+    }
+
+    fn place(&self) -> Only {
+        Only::Embedded
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
@@ -71,6 +87,10 @@ struct MemoryPostgres;
 impl Backend for MemoryPostgres {
     fn name(&self) -> &'static str {
         "memory, postgres"
+    }
+
+    fn place(&self) -> Only {
+        Only::Embedded
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
@@ -100,6 +120,90 @@ async fn with_memory(ledger: Arc<dyn Ledger>, clock: Arc<ManualClock>) -> Result
     })
 }
 
+/// A server, the folder of the world that it serves, and the store on it.
+struct Served {
+    server: Server,
+    folder: PathBuf,
+    user: Weak<RedisHot>,
+}
+
+/// Redis, which outlives the process, and SQLite.
+struct Shared {
+    kind: Kind,
+    name: &'static str,
+    servers: Mutex<Vec<Served>>,
+}
+
+impl Shared {
+    fn new(kind: Kind, name: &'static str) -> Self {
+        Shared {
+            kind,
+            name,
+            servers: Mutex::default(),
+        }
+    }
+
+    /// The store of a world: on its own server again, or on an empty one.
+    fn store(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Arc<RedisHot>, String> {
+        let mut servers = self.servers.lock().expect("no panic");
+        let own = servers.iter().position(|served| served.folder == folder);
+        let free = servers
+            .iter()
+            .position(|served| served.user.strong_count() == 0);
+        let place = own.or(free).unwrap_or_else(|| {
+            servers.push(Served {
+                server: Server::start(self.kind),
+                folder: PathBuf::new(),
+                user: Weak::new(),
+            });
+            servers.len() - 1
+        });
+        let served = &mut servers[place];
+        if served.folder != folder {
+            served.server.ask::<()>(&redis::cmd("FLUSHALL"));
+            folder.clone_into(&mut served.folder);
+        }
+        let setup = Setup {
+            shards: SHARDS,
+            replay_window_ms: REPLAY_WINDOW_MS,
+            ..Setup::default()
+        };
+        let options = options(self.kind, &served.server, setup, Some(clock));
+        let store = Arc::new(RedisHot::connect(options).map_err(|error| error.to_string())?);
+        served.user = Arc::downgrade(&store);
+        Ok(store)
+    }
+}
+
+#[async_trait]
+impl Backend for Shared {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn place(&self) -> Only {
+        Only::Shared
+    }
+
+    async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
+        let path = folder.join("ledger.db");
+        let ledger = open(&path).await?;
+        let fixed = ledger
+            .fix_shards(SHARDS)
+            .await
+            .map_err(|fault| fault.to_string())?;
+        assert_eq!(fixed, SHARDS);
+        let hot = self.store(folder, clock)?;
+        let cursors = ledger.cursors().await.map_err(|fault| fault.to_string())?;
+        let restored = hot.restore_cursors(&cursors).await;
+        restored.map_err(|fault| fault.to_string())?;
+        Ok(Stores {
+            hot,
+            ledger: Arc::new(ledger),
+        })
+    }
+}
+
 /// The ledger of a process that was just killed is free once its last transaction has ended.
 async fn open(path: &Path) -> Result<SqliteLedger, String> {
     for _ in 0..OPENS_MAX {
@@ -113,5 +217,10 @@ async fn open(path: &Path) -> Result<SqliteLedger, String> {
 
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Embedded), Box::new(MemoryPostgres)]
+    vec![
+        Box::new(Embedded),
+        Box::new(MemoryPostgres),
+        Box::new(Shared::new(Kind::Redis, "redis, sqlite")),
+        Box::new(Shared::new(Kind::Cluster, "redis cluster of one, sqlite")),
+    ]
 }

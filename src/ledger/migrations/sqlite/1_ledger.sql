@@ -93,13 +93,14 @@ CREATE UNIQUE INDEX changes_by_key ON changes (account_id, key) WHERE key IS NOT
 CREATE INDEX changes_by_reservation ON changes (reservation_id, account_id)
     WHERE reservation_id IS NOT NULL;
 
--- What the hot store keeps of each reservation, as of its last flush. Settling puts and deletes.
-CREATE TABLE reservations (
-    account_id TEXT NOT NULL,
-    reservation_id TEXT NOT NULL,
-    body TEXT NOT NULL,
-    PRIMARY KEY (account_id, reservation_id)
-) STRICT, WITHOUT ROWID;
+-- What the hot store keeps of each reservation, as of its last flush: a log. Each row has what one
+-- transaction put and dropped, in the hot store's own packed form; the newest mention of a
+-- reservation counts. Settling adds rows at the end, and deletes the oldest ones after it has added
+-- anew what still counts of them.
+CREATE TABLE reservation_log (
+    id INTEGER PRIMARY KEY NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
 
 -- How far each shard of the hot store is in the ledger. Settling moves it by compare-and-set.
 CREATE TABLE cursors (

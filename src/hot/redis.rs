@@ -1,0 +1,224 @@
+//! Hot balances in Redis or Valkey: the domain's rules as Lua scripts, one atomic script call
+//! for each step, shared by any number of processes.
+//!
+//! The scripts (`redis/lua/*.lua`) are the domain's transitions under the domain's names, to be
+//! read side by side with `src/domain/book/`; what a request says and Lua need not understand
+//! passes through them as it is. A script brings back the records as they are after it, and the
+//! domain's own functions make the answer of them. Where everything is kept, and what a crash
+//! leaves of it, stands in `redis/keys.rs`.
+//!
+//! What is absent: no answer is worked out from two calls unless the second one checks again
+//! what the first one saw, no number passes through text that could round it, and nothing waits
+//! longer for the server than a call may take.
+
+mod address;
+mod answers;
+mod blobs;
+mod changes;
+mod durability;
+mod entries;
+mod faults;
+mod inspection;
+mod keys;
+mod layout;
+mod link;
+mod packed;
+mod records;
+mod scripts;
+mod shards;
+mod steps;
+mod wires;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use self::address::{AddressError, RedisAddress};
+use self::{
+    keys::ShardKeys,
+    link::{Link, LinkOptions},
+    steps::Violations,
+};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
+use crate::{
+    clock::Clock,
+    domain::{
+        account::Account,
+        change::{Applied, Change},
+        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
+        ids::{AccountId, ReservationId},
+        timestamp::Timestamp,
+    },
+};
+
+/// The longest replay window that is a key's time to live: ten years.
+const WINDOW_MS_MAX: u64 = 10 * 366 * 86_400_000;
+
+/// How a Redis store is reached and set up.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// Where Redis is.
+    pub address: RedisAddress,
+    /// The root certificates for TLS, in PEM; absent: the machine's.
+    pub tls_ca: Option<Vec<u8>>,
+    /// How many connections a process has to one server. A cluster's client has its own.
+    pub connections: usize,
+    /// How long one call may take, resending and redirections included.
+    pub deadline: Duration,
+    /// How long making a connection may take. It is made in the background.
+    pub connect_timeout: Duration,
+    /// How many shards there are: fixed by the first process that ever connected.
+    pub shards: u32,
+    /// How long the answer to a settled reservation is kept for whoever retries, in milliseconds.
+    pub replay_window_ms: u64,
+    /// How many outbox records one shard keeps while the ledger takes none. Beyond it every step
+    /// on the shard is refused as a fault.
+    pub outbox_max: u64,
+    /// After how long without a change an account without holds is unloaded, in milliseconds;
+    /// zero: never.
+    pub unload_idle_ms: u64,
+    /// A clock in place of the server's, for tests; then a sweep forgets settled reservations,
+    /// which Redis would do itself otherwise.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl RedisOptions {
+    /// The options for an address, everything else by default.
+    pub fn new(address: RedisAddress) -> Self {
+        RedisOptions {
+            address,
+            tls_ca: None,
+            connections: 2,
+            deadline: Duration::from_millis(50),
+            connect_timeout: Duration::from_secs(1),
+            shards: 64,
+            replay_window_ms: 86_400_000,
+            outbox_max: 1_000_000,
+            unload_idle_ms: 86_400_000,
+            clock: None,
+        }
+    }
+}
+
+/// Hot balances in Redis.
+#[derive(Debug)]
+pub struct RedisHot {
+    link: Link,
+    shards: Vec<ShardKeys>,
+    options: RedisOptions,
+    violations: Violations,
+}
+
+impl RedisHot {
+    /// Prepares the store and connects to nothing: the first call does, and until the server is
+    /// there every call is answered by a fault. `Err` where the address can't be used at all.
+    pub fn connect(options: RedisOptions) -> Result<Self, AddressError> {
+        let shards = options.shards.max(1);
+        let link = Link::new(&LinkOptions {
+            address: options.address.clone(),
+            tls_ca: options.tls_ca.clone(),
+            connections: options.connections,
+            deadline: options.deadline,
+            connect_timeout: options.connect_timeout,
+            shards,
+        })?;
+        Ok(RedisHot {
+            link,
+            shards: (0..shards).map(ShardKeys::new).collect(),
+            options: RedisOptions { shards, ..options },
+            violations: Violations::default(),
+        })
+    }
+
+    fn shard_of(&self, id: &AccountId) -> u32 {
+        keys::shard_of(id, self.options.shards)
+    }
+}
+
+#[async_trait]
+impl HotStore for RedisHot {
+    async fn reserve(&self, command: &Reserve) -> Answer<Reserved> {
+        self.reserve_step(command).await
+    }
+
+    async fn extend(&self, command: &Extend) -> Answer<Extended> {
+        self.extend_step(command).await
+    }
+
+    async fn commit(&self, command: &Commit) -> Answer<Committed> {
+        self.commit_step(command).await
+    }
+
+    async fn release(&self, command: &Release) -> Answer<Released> {
+        self.release_step(command).await
+    }
+
+    async fn charge(&self, command: &Charge) -> Answer<Charged> {
+        self.charge_step(command).await
+    }
+
+    async fn balance(&self, account_id: &AccountId) -> Answer<Balance> {
+        let answer = self.account(account_id).await?;
+        Ok(answer.map(|done| super::Done {
+            value: done.value.1,
+            mark: done.mark,
+        }))
+    }
+
+    async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
+        self.account_step(account_id).await
+    }
+
+    async fn reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<ReservationView>> {
+        let answer = self.stored_reservation(account_id, reservation_id).await?;
+        Ok(answer.map(|done| super::Done {
+            value: done.value.map(|known| known.view()),
+            mark: done.mark,
+        }))
+    }
+
+    async fn apply(&self, change: &Change) -> Answer<Applied> {
+        self.apply_step(change).await
+    }
+
+    async fn renew(&self, renewal: &Renewal) -> Answer<()> {
+        self.renew_step(renewal).await
+    }
+
+    async fn load(&self, account: Account) -> Result<(), HotFault> {
+        self.load_account(&account).await
+    }
+
+    async fn sweep(&self, max: usize) -> Result<Swept, HotFault> {
+        self.sweep_shards(max).await
+    }
+
+    fn shards(&self) -> u32 {
+        self.options.shards
+    }
+
+    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
+        self.read_outbox(shard).await
+    }
+
+    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
+        self.trim_outbox(shard, to, false).await
+    }
+
+    async fn stats(&self) -> Result<HotStats, HotFault> {
+        self.count().await
+    }
+
+    async fn now(&self) -> Result<Timestamp, HotFault> {
+        self.server_time().await
+    }
+
+    async fn broken_invariants(&self, max: usize) -> Result<Vec<(AccountId, String)>, HotFault> {
+        self.inspect(max).await
+    }
+}

@@ -1,0 +1,370 @@
+//! The hot path: commands as arguments, replies as answers.
+
+use super::{
+    RedisHot, blobs,
+    faults::Failure,
+    layout::code,
+    packed::{Broken, Reader},
+    records::{self, read_denial},
+    scripts,
+    steps::{Step, Told, flag, text},
+};
+use crate::{
+    domain::{
+        account::Account,
+        book::{answer_charged, answer_known, check_same, least_credits, was_extended, would_hold},
+        command::{Charge, Commit, Extend, Release, Reserve},
+        credits::Credits,
+        decision::{
+            Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
+        },
+        ids::{AccountId, ReservationId},
+        reservation::{CommitRequest, EXTENSIONS_MAX, Origin, Reservation},
+        usage::Outcome,
+    },
+    hot::{Answer, Done, HotFault, Mark},
+};
+
+const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");
+
+/// A refusal or a reply that makes no sense.
+enum Stop {
+    Refused(Refusal),
+    Broken(Broken),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Stop::Broken(broken)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl RedisHot {
+    /// Runs a step and makes its answer.
+    async fn answer<T>(
+        &self,
+        step: Step<'_>,
+        read: impl FnOnce(&mut Told) -> Result<T, Stop>,
+    ) -> Answer<T> {
+        let operation = step.operation;
+        let mut told = match self.step(step).await? {
+            Ok(told) => told,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match read(&mut told) {
+            Ok(value) => Ok(Ok(Done {
+                value,
+                mark: told.mark,
+            })),
+            Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+            Err(Stop::Broken(broken)) => Err(Failure::unknown(broken).of(operation)),
+        }
+    }
+
+    pub(super) async fn reserve_step(&self, command: &Reserve) -> Answer<Reserved> {
+        let origin = Origin::Reserve {
+            amount: command.amount.clone(),
+            min_credits: command.min_credits,
+            ttl_ms: command.ttl_ms,
+        };
+        let step = Step {
+            operation: "reserve",
+            script: &scripts::RESERVE,
+            account_id: &command.account_id,
+            reservation_id: Some(&command.reservation_id),
+            arguments: vec![
+                command.reservation_id.as_str().into(),
+                text(command.credits.get()),
+                text(least_credits(command)),
+                text(command.effective_ttl_ms),
+                flag(command.dry_run),
+                blobs::action(&command.action),
+                blobs::asked(&origin),
+                command.rate_card_version.as_bytes().into(),
+            ],
+        };
+        self.answer(step, |told| read_reserved(command, told)).await
+    }
+
+    pub(super) async fn extend_step(&self, command: &Extend) -> Answer<Extended> {
+        let ttl_ms = command.ttl_ms.map(text).unwrap_or_default();
+        let step = Step {
+            operation: "extend",
+            script: &scripts::EXTEND,
+            account_id: &command.account_id,
+            reservation_id: Some(&command.reservation_id),
+            arguments: vec![
+                command.reservation_id.as_str().into(),
+                command.extension_id.as_str().into(),
+                text(command.add.get()),
+                ttl_ms,
+            ],
+        };
+        self.answer(step, |told| read_extended(command, told)).await
+    }
+
+    pub(super) async fn commit_step(&self, command: &Commit) -> Answer<Committed> {
+        let mut arguments = vec![
+            command.reservation_id.as_str().into(),
+            blobs::request(&command.request),
+            text(command.credits.get()),
+            flag(command.known),
+            blobs::price(command.price.as_deref()),
+        ];
+        if command.known {
+            arguments.extend([vec![], vec![], vec![], vec![]]);
+        } else {
+            let amount = command.request.amount.clone();
+            arguments.extend([
+                blobs::action(&command.action),
+                blobs::asked(&Origin::Commit { amount }),
+                command.rate_card_version.as_bytes().into(),
+                text(command.effective_ttl_ms),
+            ]);
+        }
+        let step = Step {
+            operation: "commit",
+            script: &scripts::COMMIT,
+            account_id: &command.account_id,
+            reservation_id: Some(&command.reservation_id),
+            arguments,
+        };
+        self.answer(step, |told| read_committed(command, told))
+            .await
+    }
+
+    pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
+        let step = Step {
+            operation: "release",
+            script: &scripts::RELEASE,
+            account_id: &command.account_id,
+            reservation_id: Some(&command.reservation_id),
+            arguments: vec![command.reservation_id.as_str().into()],
+        };
+        self.answer(step, |told| {
+            let replayed = match told.code {
+                code::OK => false,
+                code::KNOWN => true,
+                code::NOT_FOUND => return Err(Refusal::ReservationNotFound.into()),
+                _ => return Err(UNKNOWN_CODE.into()),
+            };
+            let known = told.known()?;
+            Ok(Released {
+                reservation: known.view(),
+                returned: known.returned,
+                balance: balance(told),
+                replayed,
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn charge_step(&self, command: &Charge) -> Answer<Charged> {
+        let origin = Origin::Charge {
+            amount: command.amount.clone(),
+            force: command.force,
+        };
+        let request = CommitRequest {
+            amount: command.amount.clone(),
+            outcome: Outcome::Succeeded,
+            keep_open: false,
+            next_hold: Credits::ZERO,
+        };
+        let step = Step {
+            operation: "charge",
+            script: &scripts::CHARGE,
+            account_id: &command.account_id,
+            reservation_id: Some(&command.charge_id),
+            arguments: vec![
+                command.charge_id.as_str().into(),
+                blobs::request(&request),
+                text(command.credits.get()),
+                flag(command.force),
+                blobs::price(command.price.as_deref()),
+                blobs::action(&command.action),
+                blobs::asked(&origin),
+                command.rate_card_version.as_bytes().into(),
+            ],
+        };
+        self.answer(step, |told| read_charged(command, told)).await
+    }
+
+    pub(super) async fn account_step(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
+        let step = Step {
+            operation: "balance",
+            script: &scripts::BALANCE,
+            account_id,
+            reservation_id: None,
+            arguments: Vec::new(),
+        };
+        self.answer(step, |told| {
+            let balance = balance(told);
+            Ok((told.account.clone(), balance))
+        })
+        .await
+    }
+
+    /// A reservation with all that is stored of it. What it was charged to is stored only while
+    /// more may be settled on it, and the price of a commit is never.
+    pub async fn stored_reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Reservation>> {
+        const OPERATION: &str = "reservation";
+        let shard = self.shard_of(account_id);
+        let keys = &self.shards[shard as usize];
+        let given = [
+            keys.account(account_id),
+            keys.reservation(account_id, reservation_id.as_str()),
+            keys.meta.to_string(),
+        ];
+        let reply = self
+            .run(OPERATION, shard, &scripts::RESERVATION, &given, &[])
+            .await?;
+        let read = |mut reader: Reader<'_>| -> Result<_, Broken> {
+            if reader.int()? == code::NOT_LOADED {
+                return Ok(Err(Refusal::NotLoaded));
+            }
+            let mark = Mark {
+                shard,
+                position: reader.uint()?,
+            };
+            let stored = reader.maybe(Reader::blob)?;
+            let value = stored
+                .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))
+                .transpose()?;
+            Ok(Ok(Done { value, mark }))
+        };
+        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+    }
+}
+
+pub(super) fn broken_reply(broken: Broken, operation: &'static str) -> HotFault {
+    Failure::unknown(broken).of(operation)
+}
+
+fn balance(told: &Told) -> Balance {
+    told.account.balance(told.now)
+}
+
+fn reserved(
+    told: &Told,
+    result: Result<ReservationView, crate::domain::decision::Denial>,
+    replayed: bool,
+) -> Reserved {
+    Reserved {
+        result,
+        balance: balance(told),
+        replayed,
+    }
+}
+
+fn read_reserved(command: &Reserve, told: &mut Told) -> Result<Reserved, Stop> {
+    match told.code {
+        code::OK if command.dry_run => {
+            let credits = told.extra().uint()?;
+            let view = would_hold(command, credits, told.now);
+            Ok(reserved(told, Ok(view), false))
+        }
+        code::OK => {
+            let view = told.known()?.view();
+            Ok(reserved(told, Ok(view), false))
+        }
+        code::KNOWN => {
+            let known = told.known()?;
+            check_same(&known, command)?;
+            Ok(reserved(told, Ok(known.view()), true))
+        }
+        code::DENIED => {
+            let denial = read_denial(&mut told.extra())?;
+            Ok(reserved(told, Err(denial), false))
+        }
+        _ => Err(UNKNOWN_CODE.into()),
+    }
+}
+
+fn read_extended(command: &Extend, told: &mut Told) -> Result<Extended, Stop> {
+    match told.code {
+        code::OK => {
+            let view = told.known()?.view();
+            Ok(reserved(told, Ok(view), false))
+        }
+        code::KNOWN => {
+            let known = told.known()?;
+            was_extended(&known, command)?;
+            Ok(reserved(told, Ok(known.view()), true))
+        }
+        code::NOT_OPEN => {
+            let state = told.known()?.state;
+            Err(Refusal::NotOpen { state }.into())
+        }
+        code::NOT_FOUND => Err(Refusal::ReservationNotFound.into()),
+        code::TOO_MANY => Err(Refusal::TooMany {
+            what: "extensions",
+            max: EXTENSIONS_MAX,
+        }
+        .into()),
+        code::DENIED => {
+            let denial = read_denial(&mut told.extra())?;
+            Ok(reserved(told, Err(denial), false))
+        }
+        _ => Err(UNKNOWN_CODE.into()),
+    }
+}
+
+fn read_committed(command: &Commit, told: &mut Told) -> Result<Committed, Stop> {
+    match told.code {
+        code::OK => {
+            let known = told.known()?;
+            let last = known.last_commit.as_deref().ok_or(Broken("no commit"))?;
+            let mut receipt = last.receipt.clone();
+            receipt.price = command.price.clone();
+            Ok(Committed {
+                receipt,
+                reservation: known.view(),
+                balance: balance(told),
+                replayed: false,
+                next_hold_denial: last.next_hold_denial.clone(),
+            })
+        }
+        code::KNOWN => {
+            let known = told.known()?;
+            let answer = answer_known(&known, &command.request, || balance(told))?;
+            let mut answer = answer.ok_or(Broken("a commit that was not settled"))?;
+            if answer.replayed {
+                // The same usage at the same version of the rate card: the same price.
+                answer.receipt.price = command.price.clone();
+            }
+            Ok(answer)
+        }
+        code::REPRICE => Err(Refusal::Reprice.into()),
+        code::OUT_OF_RANGE => Err(Refusal::OutOfRange { field: "debt" }.into()),
+        _ => Err(UNKNOWN_CODE.into()),
+    }
+}
+
+fn read_charged(command: &Charge, told: &mut Told) -> Result<Charged, Stop> {
+    let (result, replayed) = match told.code {
+        code::OK => {
+            let known = told.known()?;
+            let last = known.last_commit.as_deref().ok_or(Broken("no commit"))?;
+            (Ok(last.receipt.clone()), false)
+        }
+        code::KNOWN => (Ok(answer_charged(&told.known()?, command)?), true),
+        code::DENIED => (Err(read_denial(&mut told.extra())?), false),
+        code::OUT_OF_RANGE => return Err(Refusal::OutOfRange { field: "debt" }.into()),
+        _ => return Err(UNKNOWN_CODE.into()),
+    };
+    Ok(Charged {
+        result,
+        balance: balance(told),
+        replayed,
+    })
+}

@@ -1,0 +1,114 @@
+//! What a failed call means: whether the step may have happened, and whether its connection is
+//! still of use.
+
+use std::error::Error;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::hot::{Certainty, HotFault};
+
+/// A call that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub certainty: Certainty,
+    /// Whether the connection must be made anew.
+    pub is_lost: bool,
+    /// Whether the server does not know the script.
+    pub is_unknown_script: bool,
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// Nothing was sent.
+    pub fn not_sent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Failure {
+            certainty: Certainty::Determinate,
+            is_lost: false,
+            is_unknown_script: false,
+            source: source.into(),
+        }
+    }
+
+    /// It was sent, and nobody knows.
+    pub fn unknown(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Failure {
+            certainty: Certainty::Indeterminate,
+            ..Failure::not_sent(source)
+        }
+    }
+
+    /// What a server's or a connection's error means. A cluster client may have sent the call
+    /// before, to a node that is gone, so that its last error proves nothing.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum, which grows"
+    )]
+    pub fn from_redis(error: RedisError, is_cluster: bool) -> Self {
+        let (certainty, is_lost) = match error.kind() {
+            ErrorKind::Server(kind) => of_server(kind),
+            ErrorKind::Extension => of_code(error.code().unwrap_or_default()),
+            ErrorKind::AuthenticationFailed
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::NoValidReplicasFoundBySentinel
+            | ErrorKind::EmptySentinelList
+            | ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::RESP3NotSupported => (Certainty::Determinate, true),
+            ErrorKind::Io if error.is_connection_refusal() => (Certainty::Determinate, true),
+            // What is not known may have happened.
+            _ => (Certainty::Indeterminate, true),
+        };
+        let is_unknown_script = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+        let proves_nothing = is_cluster && !is_unknown_script;
+        Failure {
+            certainty: if proves_nothing {
+                Certainty::Indeterminate
+            } else {
+                certainty
+            },
+            // A cluster client mends itself.
+            is_lost: is_lost && !is_cluster,
+            is_unknown_script,
+            source: Box::new(error),
+        }
+    }
+
+    /// As the hot store says it.
+    pub fn of(self, operation: &'static str) -> HotFault {
+        HotFault {
+            certainty: self.certainty,
+            operation,
+            source: self.source,
+        }
+    }
+}
+
+/// What a server refuses before it runs anything, and whether it is the wrong one to ask.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum, which grows"
+)]
+fn of_server(kind: ServerErrorKind) -> (Certainty, bool) {
+    match kind {
+        ServerErrorKind::NoScript
+        | ServerErrorKind::BusyLoading
+        | ServerErrorKind::TryAgain
+        | ServerErrorKind::CrossSlot
+        | ServerErrorKind::NoPerm
+        | ServerErrorKind::Moved
+        | ServerErrorKind::Ask
+        | ServerErrorKind::ClusterDown => (Certainty::Determinate, false),
+        // It became a replica: somebody else is the master now.
+        ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown => (Certainty::Determinate, true),
+        // What is not known may have happened.
+        _ => (Certainty::Indeterminate, false),
+    }
+}
+
+fn of_code(code: &str) -> (Certainty, bool) {
+    match code {
+        "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TOLLGATE" => (Certainty::Determinate, false),
+        "NOAUTH" | "WRONGPASS" => (Certainty::Determinate, true),
+        _ => (Certainty::Indeterminate, false),
+    }
+}

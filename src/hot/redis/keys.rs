@@ -1,0 +1,118 @@
+//! The keys, all of them. `S` is a shard's number; everything of one shard shares the hash tag
+//! `{tg:S}`, so that one script sees all it needs on a cluster too. A script writes all or
+//! nothing, so a crash leaves what the last whole script left, as far as the server's disk or
+//! its replicas have it.
+//!
+//! | key | type | what it is | who writes it | what a crash leaves |
+//! |---|---|---|---|---|
+//! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection, by set-if-absent | nothing else without it: it is set before anything |
+//! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants; after an unload, for a while, a tombstone with its sequence | `load`, every step, `unload` | |
+//! | `{tg:S}:r:ACCOUNT/RESERVATION` | string | a reservation; an open one has no time to live, any other lives for the replay window | every step on it | an answer that is forgotten when its time is over; an open hold never is |
+//! | `{tg:S}:d:ACCOUNT` | sorted set | the account's open holds by deadline; absent where there is none | every step that opens, prolongs or ends a hold | |
+//! | `{tg:S}:due` | sorted set | every loaded account by when the sweeper must look at it: not later than its earliest deadline, or than when it may be idle | `load`, steps that open a hold with an earlier deadline, the sweeper, `unload` | an account that is looked at too early, never too late |
+//! | `{tg:S}:out` | stream | ledger entries that the ledger may not have, with ids `POSITION-0` | every step that settles something; the settler trims it | entries that the ledger has already: its cursor refuses them |
+//! | `{tg:S}:meta` | hash | `tail`: the outbox's last position; `trimmed`: the last that the ledger has; `open`: how many holds are open | every step, the settler | |
+//! | `{tg:S}:ended` | sorted set | settled reservations by when they ended, only where a clock other than the server's decides when they are forgotten | every step that ends one, the sweeper | |
+//!
+//! An id has no `/` and no braces, and an account's own keys end with ids only, so that no two
+//! names meet: between the two ids of a reservation's key stands a `/`.
+
+use crate::domain::ids::AccountId;
+
+/// The number of shards.
+pub(super) const SHARDS: &str = "tg:shards";
+
+/// The keys of one shard.
+#[derive(Clone, Debug)]
+pub(super) struct ShardKeys {
+    /// What every key of the shard starts with.
+    tag: Box<str>,
+    pub due: Box<str>,
+    pub out: Box<str>,
+    pub meta: Box<str>,
+    pub ended: Box<str>,
+}
+
+impl ShardKeys {
+    pub fn new(shard: u32) -> Self {
+        let tag = format!("{{tg:{shard}}}:");
+        ShardKeys {
+            due: format!("{tag}due").into(),
+            out: format!("{tag}out").into(),
+            meta: format!("{tag}meta").into(),
+            ended: format!("{tag}ended").into(),
+            tag: tag.into(),
+        }
+    }
+
+    pub fn account(&self, id: &AccountId) -> String {
+        [&self.tag, "a:", id.as_str()].concat()
+    }
+
+    pub fn deadlines(&self, id: &AccountId) -> String {
+        [&self.tag, "d:", id.as_str()].concat()
+    }
+
+    pub fn reservation(&self, account_id: &AccountId, id: &str) -> String {
+        [&self.tag, "r:", account_id.as_str(), "/", id].concat()
+    }
+
+    /// The key of what `ended` calls `ACCOUNT/RESERVATION`.
+    pub fn ended_reservation(&self, member: &str) -> String {
+        [&self.tag, "r:", member].concat()
+    }
+}
+
+/// An account's shard: FNV-1a of its id, the same in every process and every version.
+pub(super) fn shard_of(id: &AccountId, shards: u32) -> u32 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in id.as_str().bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    // The low bits of FNV mix least of short ids that differ in few characters.
+    let mixed = hash ^ (hash >> 32);
+    (mixed % u64::from(shards.max(1))) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(text: &str) -> AccountId {
+        AccountId::new(text).unwrap()
+    }
+
+    #[test]
+    fn keys_are_these_texts() {
+        let keys = ShardKeys::new(12);
+        let acme = account("acme:1");
+        assert_eq!(keys.account(&acme), "{tg:12}:a:acme:1");
+        assert_eq!(keys.deadlines(&acme), "{tg:12}:d:acme:1");
+        assert_eq!(keys.reservation(&acme, "r:7"), "{tg:12}:r:acme:1/r:7");
+        assert_eq!(keys.ended_reservation("acme:1/r:7"), "{tg:12}:r:acme:1/r:7");
+        assert_eq!(&*keys.due, "{tg:12}:due");
+        assert_eq!(&*keys.out, "{tg:12}:out");
+        assert_eq!(&*keys.meta, "{tg:12}:meta");
+        assert_eq!(&*keys.ended, "{tg:12}:ended");
+        assert_eq!(SHARDS, "tg:shards");
+    }
+
+    #[test]
+    fn an_account_stays_in_its_shard_for_ever() {
+        for (id, shard) in [("acme", 12), ("a0", 51), ("a1", 32), ("user-0001", 53)] {
+            assert_eq!(shard_of(&account(id), 64), shard, "{id}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_spread_over_all_shards() {
+        let mut counts = [0; 64];
+        for n in 0..6_400 {
+            counts[shard_of(&account(&format!("acct-{n:07}")), 64) as usize] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (50..200).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

@@ -1,0 +1,21 @@
+-- An account with its open holds, as they are at one instant.
+--
+-- KEYS 1 account  2 deadlines  3 meta, then the records of the holds
+-- ARGV the ids of the holds
+-- Reply: the account record or false where it is not loaded or its holds are others by now,
+--        outbox position, then the hold records
+assert(#KEYS == 3 + #ARGV, 'arity')
+
+local account = redis.call('GET', KEYS[1])
+if not account or string.byte(account, 2) == TOMBSTONE
+    or redis.call('ZCARD', KEYS[2]) ~= #ARGV then
+  return cmsgpack.pack(false)
+end
+local holds = {}
+for i = 1, #ARGV do
+  holds[i] = redis.call('GET', KEYS[3 + i])
+  if not holds[i] or not redis.call('ZSCORE', KEYS[2], ARGV[i]) then
+    return cmsgpack.pack(false)
+  end
+end
+return cmsgpack.pack(account, tonumber(redis.call('HGET', KEYS[3], 'tail') or '0'), holds)

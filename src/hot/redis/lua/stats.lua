@@ -1,0 +1,8 @@
+-- How much a shard has on its hands.
+--
+-- KEYS 1 due  2 out  3 meta
+-- Reply: accounts, open holds, outbox records
+assert(#KEYS == 3 and #ARGV == 0, 'arity')
+
+local open = tonumber(redis.call('HGET', KEYS[3], 'open') or '0')
+return cmsgpack.pack(redis.call('ZCARD', KEYS[1]), open, redis.call('XLEN', KEYS[2]))

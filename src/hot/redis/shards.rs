@@ -1,0 +1,210 @@
+//! What concerns a whole shard: the sweep, the outbox, the counts. Every pass is bounded.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::{
+    RedisHot,
+    answers::broken_reply,
+    entries::read_entry,
+    faults::Failure,
+    packed::{Broken, Reader},
+    records, scripts,
+    steps::{Step, text},
+};
+use crate::{
+    domain::{ids::AccountId, timestamp::Timestamp},
+    hot::{HotFault, HotStats, Line, OutboxBatch, Swept},
+};
+
+/// The most records that one batch of an outbox has.
+const BATCH_MAX: u64 = 2_000;
+/// The most accounts that one sweep looks at in one shard, and the most reservations that it
+/// forgets in one call.
+const VISITS_MAX: usize = 1_000;
+
+impl RedisHot {
+    pub(super) async fn sweep_shards(&self, max: usize) -> Result<Swept, HotFault> {
+        let mut swept = Swept::default();
+        for shard in 0..self.options.shards {
+            swept.expired += self.expire_due(shard, max).await?;
+            swept.forgotten += self.forget(shard, max).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Visits the accounts that are due, earliest first.
+    async fn expire_due(&self, shard: u32, max: usize) -> Result<usize, HotFault> {
+        let mut expired = 0;
+        for account_id in self.due_accounts(shard, max.min(VISITS_MAX)).await? {
+            if expired >= max {
+                break;
+            }
+            expired += self.visit(&account_id, max - expired).await?;
+        }
+        Ok(expired)
+    }
+
+    async fn due_accounts(&self, shard: u32, max: usize) -> Result<Vec<AccountId>, HotFault> {
+        const OPERATION: &str = "sweep";
+        let given = [self.shards[shard as usize].due.to_string()];
+        let arguments = [self.given_now(), text(max as u64)];
+        let reply = self
+            .run(OPERATION, shard, &scripts::DUE, &given, &arguments)
+            .await?;
+        let read = |mut reader: Reader<'_>| -> Result<Vec<AccountId>, Broken> {
+            reader.int()?;
+            let count = reader.array()?;
+            (0..count)
+                .map(|_| records::id(&mut reader, AccountId::new))
+                .collect()
+        };
+        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+    }
+
+    /// Expires what is due of one account, unloads it where it is idle; answers how many expired.
+    async fn visit(&self, account_id: &AccountId, max: usize) -> Result<usize, HotFault> {
+        const OPERATION: &str = "sweep";
+        let step = Step {
+            operation: OPERATION,
+            script: &scripts::EXPIRE,
+            account_id,
+            reservation_id: None,
+            arguments: vec![
+                text(max.min(VISITS_MAX) as u64),
+                text(self.options.unload_idle_ms),
+            ],
+        };
+        // Whoever unloaded it meanwhile has done what there was to do.
+        let Ok(told) = self.step(step).await? else {
+            return Ok(0);
+        };
+        let read = |mut reader: Reader<'_>| Ok((reader.u32()?, reader.bool()?));
+        let (expired, is_idle) =
+            read(told.extra()).map_err(|broken| broken_reply(broken, OPERATION))?;
+        if is_idle {
+            let _: Result<_, _> = self.unload(account_id, self.options.unload_idle_ms).await?;
+        }
+        Ok(expired as usize)
+    }
+
+    /// Forgets settled reservations, where Redis does not do so by itself.
+    async fn forget(&self, shard: u32, max: usize) -> Result<usize, HotFault> {
+        const OPERATION: &str = "sweep";
+        let Some(clock) = &self.options.clock else {
+            return Ok(0);
+        };
+        let keys = &self.shards[shard as usize];
+        let window = i64::try_from(self.options.replay_window_ms).unwrap_or(i64::MAX);
+        let until = clock.now().millis().saturating_sub(window);
+        let mut find = redis::cmd("ZRANGEBYSCORE");
+        find.arg(&*keys.ended)
+            .arg("-inf")
+            .arg(until)
+            .arg("LIMIT")
+            .arg(0)
+            .arg(max.min(VISITS_MAX));
+        let found: Vec<String> = self.plain(OPERATION, shard, &find).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let mut given = vec![keys.ended.to_string()];
+        given.extend(found.iter().map(|member| keys.ended_reservation(member)));
+        let mut arguments = vec![until.to_string().into_bytes()];
+        arguments.extend(found.into_iter().map(String::into_bytes));
+        let reply = self
+            .run(OPERATION, shard, &scripts::FORGET, &given, &arguments)
+            .await?;
+        let forgotten = Reader::new(&reply).u32();
+        Ok(forgotten.map_err(|broken| broken_reply(broken, OPERATION))? as usize)
+    }
+
+    pub(super) async fn read_outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
+        const OPERATION: &str = "outbox";
+        let Some(keys) = self.shards.get(shard as usize) else {
+            return Ok(OutboxBatch::default());
+        };
+        let given = [keys.out.to_string(), keys.meta.to_string()];
+        let arguments = [text(BATCH_MAX)];
+        let reply = self
+            .run(OPERATION, shard, &scripts::OUTBOX, &given, &arguments)
+            .await?;
+        let read = |mut reader: Reader<'_>| -> Result<OutboxBatch, Broken> {
+            let from = reader.uint()?;
+            let count = reader.array()?;
+            let mut entries = Vec::with_capacity(count.min(BATCH_MAX as usize));
+            for _ in 0..count {
+                entries.push(Arc::new(Line::from(read_entry(reader.blob()?)?)));
+            }
+            Ok(OutboxBatch {
+                shard,
+                from,
+                to: from + count as u64,
+                entries,
+                reservations: Vec::new(),
+            })
+        };
+        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+    }
+
+    pub(super) async fn trim_outbox(
+        &self,
+        shard: u32,
+        to: u64,
+        is_start: bool,
+    ) -> Result<(), HotFault> {
+        let Some(keys) = self.shards.get(shard as usize) else {
+            return Ok(());
+        };
+        let given = [keys.out.to_string(), keys.meta.to_string()];
+        let arguments = [text(to), super::steps::flag(is_start)];
+        self.run("trim", shard, &scripts::TRIM, &given, &arguments)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn count(&self) -> Result<HotStats, HotFault> {
+        const OPERATION: &str = "stats";
+        let mut stats = HotStats {
+            violations: self.violations.total(),
+            ..HotStats::default()
+        };
+        for shard in 0..self.options.shards {
+            let keys = &self.shards[shard as usize];
+            let given = [&keys.due, &keys.out, &keys.meta].map(|key| key.to_string());
+            let reply = self
+                .run(OPERATION, shard, &scripts::STATS, &given, &[])
+                .await?;
+            let mut reader = Reader::new(&reply);
+            let mut next = || {
+                let number = reader.uint();
+                number.map_err(|broken| broken_reply(broken, OPERATION))
+            };
+            stats.accounts += next()? as usize;
+            stats.open += next()? as usize;
+            stats.outbox += next()? as usize;
+        }
+        Ok(stats)
+    }
+
+    pub(super) async fn server_time(&self) -> Result<Timestamp, HotFault> {
+        if let Some(clock) = &self.options.clock {
+            return Ok(clock.now());
+        }
+        let time: (i64, i64) = self.plain("now", 0, &redis::cmd("TIME")).await?;
+        Ok(Timestamp::from_millis(time.0 * 1_000 + time.1 / 1_000))
+    }
+
+    /// A command that is no script.
+    pub(super) async fn plain<T: redis::FromRedisValue>(
+        &self,
+        operation: &'static str,
+        shard: u32,
+        command: &redis::Cmd,
+    ) -> Result<T, HotFault> {
+        let reply: Result<Value, Failure> = self.link.call(shard, command, None).await;
+        let value = reply.map_err(|failure| failure.of(operation))?;
+        redis::from_redis_value(value).map_err(|error| Failure::unknown(error).of(operation))
+    }
+}

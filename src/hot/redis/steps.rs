@@ -1,0 +1,277 @@
+//! One step on one account: the keys, the script, the reply.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redis::Value;
+
+use super::{
+    RedisHot,
+    faults::Failure,
+    keys::ShardKeys,
+    layout::code,
+    packed::{Broken, Reader, Writer},
+    records,
+    scripts::Script,
+};
+use crate::{
+    domain::{
+        account::Account,
+        decision::{CycleEnded, Refusal},
+        ids::{AccountId, ReservationId},
+        reservation::Reservation,
+        timestamp::Timestamp,
+    },
+    hot::{HotFault, Mark},
+};
+
+/// How often one step is asked again because holds of its account were due.
+const DUE_ATTEMPTS: usize = 4;
+
+/// One argument of a script.
+pub(super) type Argument = Vec<u8>;
+
+/// What a step is called with.
+pub(super) struct Step<'a> {
+    pub operation: &'static str,
+    pub script: &'a Script,
+    pub account_id: &'a AccountId,
+    pub reservation_id: Option<&'a ReservationId>,
+    pub arguments: Vec<Argument>,
+}
+
+/// What a step answered.
+pub(super) struct Told {
+    pub code: i64,
+    pub now: Timestamp,
+    pub mark: Mark,
+    pub account: Account,
+    pub reservation: Option<Reservation>,
+    /// What else it said.
+    pub rest: Vec<u8>,
+}
+
+/// The outbox is full, since the ledger has taken nothing for long.
+#[derive(Debug, thiserror::Error)]
+#[error("the outbox of shard {shard} is full: {records} records wait for the ledger")]
+struct OutboxFull {
+    shard: u32,
+    records: u64,
+}
+
+impl Told {
+    /// What the step brought besides.
+    pub fn extra(&self) -> Reader<'_> {
+        Reader::new(&self.rest)
+    }
+
+    /// The reservation that the step must have brought.
+    pub fn known(&mut self) -> Result<Reservation, Broken> {
+        self.reservation
+            .take()
+            .ok_or(Broken("no reservation in the reply"))
+    }
+}
+
+pub(super) fn text(number: u64) -> Argument {
+    number.to_string().into_bytes()
+}
+
+/// `1` or `0`.
+pub(super) fn flag(value: bool) -> Argument {
+    vec![if value { b'1' } else { b'0' }]
+}
+
+impl RedisHot {
+    /// Runs a step; what it refuses for every operation alike is refused here.
+    pub(super) async fn step(&self, step: Step<'_>) -> Result<Result<Told, Refusal>, HotFault> {
+        let shard = self.shard_of(step.account_id);
+        let keys = &self.shards[shard as usize];
+        let mut due: Vec<String> = Vec::new();
+        for _ in 0..DUE_ATTEMPTS {
+            let (given, arguments) = self.parameters(&step, keys, &due);
+            let reply = self
+                .eval(shard, step.script, &given, &arguments)
+                .await
+                .map_err(|failure| failure.of(step.operation))?;
+            let read = self.read_reply(&step, shard, &reply);
+            match read.map_err(|broken| Failure::unknown(broken).of(step.operation))? {
+                Read::Told(told) => return Ok(check_cycle(told)),
+                Read::NotLoaded => return Ok(Err(Refusal::NotLoaded)),
+                Read::Due(ids) => due = ids,
+                Read::Full(records) => {
+                    let full = OutboxFull { shard, records };
+                    return Err(Failure::not_sent(full).of(step.operation));
+                }
+            }
+        }
+        let busy = Failure::not_sent("holds of the account fall due faster than they are expired");
+        Err(busy.of(step.operation))
+    }
+
+    fn parameters(
+        &self,
+        step: &Step<'_>,
+        keys: &ShardKeys,
+        due: &[String],
+    ) -> (Vec<String>, Vec<Argument>) {
+        let mut given = Vec::with_capacity(7 + due.len());
+        given.push(keys.account(step.account_id));
+        given.push(keys.deadlines(step.account_id));
+        given.extend([&keys.due, &keys.out, &keys.meta, &keys.ended].map(|key| key.to_string()));
+        if let Some(id) = step.reservation_id {
+            given.push(keys.reservation(step.account_id, id.as_str()));
+        }
+        given.extend(due.iter().map(|id| keys.reservation(step.account_id, id)));
+        let mut arguments = Vec::with_capacity(5 + step.arguments.len() + due.len());
+        arguments.push(self.given_now());
+        arguments.push(text(self.window_ms()));
+        arguments.push(text(self.options.outbox_max));
+        arguments.push(text(due.len() as u64));
+        arguments.push(step.account_id.as_str().as_bytes().to_vec());
+        arguments.extend(step.arguments.iter().cloned());
+        arguments.extend(due.iter().map(|id| id.as_bytes().to_vec()));
+        (given, arguments)
+    }
+
+    /// The time that a script is given: nothing where the server's clock counts.
+    pub(super) fn given_now(&self) -> Argument {
+        match &self.options.clock {
+            Some(clock) => clock.now().millis().to_string().into_bytes(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The time to live of a settled reservation, none where another clock than the server's
+    /// decides.
+    fn window_ms(&self) -> u64 {
+        match &self.options.clock {
+            Some(_) => 0,
+            None => self.options.replay_window_ms.clamp(1, super::WINDOW_MS_MAX),
+        }
+    }
+
+    /// Runs a script and answers the one text that it replies with.
+    pub(super) async fn eval(
+        &self,
+        shard: u32,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Argument],
+    ) -> Result<Vec<u8>, Failure> {
+        let build = |verb: &str, body: &str| {
+            let mut command = redis::cmd(verb);
+            command.arg(body).arg(keys.len());
+            keys.iter().for_each(|key| {
+                command.arg(key);
+            });
+            arguments.iter().for_each(|argument| {
+                command.arg(argument.as_slice());
+            });
+            command
+        };
+        let command = build("EVALSHA", &script.hash);
+        let whole = || build("EVAL", &script.text);
+        let reply = self.link.call(shard, &command, Some(&whole)).await?;
+        let Value::BulkString(reply) = reply else {
+            return Err(Failure::unknown(Broken("a script's reply is no text")));
+        };
+        Ok(reply)
+    }
+
+    fn read_reply(&self, step: &Step<'_>, shard: u32, reply: &[u8]) -> Result<Read, Broken> {
+        let mut reader = Reader::new(reply);
+        let code = reader.int()?;
+        match code {
+            code::NOT_LOADED => return Ok(Read::NotLoaded),
+            code::FULL => return Ok(Read::Full(reader.uint()?)),
+            code::DUE => {
+                let mut ids = Vec::new();
+                for _ in 0..reader.array()? {
+                    ids.push(reader.text()?.to_owned());
+                }
+                return Ok(Read::Due(ids));
+            }
+            _ => {}
+        }
+        let now = records::time(&mut reader)?;
+        let mark = Mark {
+            shard,
+            position: reader.uint()?,
+        };
+        let (account, seen) = records::read_account(step.account_id, reader.blob()?)?;
+        let stored = reader.maybe(Reader::blob)?;
+        let reservation = match (stored, step.reservation_id) {
+            (Some(bytes), Some(id)) => Some(records::read_reservation(step.account_id, id, bytes)?),
+            _ => None,
+        };
+        if let Some(broken) = account.broken_invariant(now.min(seen)) {
+            self.violations.count(&account.id, &broken);
+        }
+        Ok(Read::Told(Box::new(Told {
+            code,
+            now,
+            mark,
+            account,
+            reservation,
+            rest: reader.rest().to_vec(),
+        })))
+    }
+
+    /// Everything that an unstepped script is called with besides its keys.
+    pub(super) async fn run(
+        &self,
+        operation: &'static str,
+        shard: u32,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Argument],
+    ) -> Result<Vec<u8>, HotFault> {
+        let reply = self.eval(shard, script, keys, arguments).await;
+        reply.map_err(|failure| failure.of(operation))
+    }
+}
+
+enum Read {
+    Told(Box<Told>),
+    NotLoaded,
+    Due(Vec<String>),
+    Full(u64),
+}
+
+fn check_cycle(told: Box<Told>) -> Result<Told, Refusal> {
+    if told.code != code::CYCLE_ENDED {
+        return Ok(*told);
+    }
+    let head = &told.account.head;
+    let plan = head.next_plan.as_ref().unwrap_or(&head.plan);
+    Err(Refusal::CycleEnded(CycleEnded {
+        anchor: head.anchor,
+        ended: head.cycle,
+        plan_id: plan.id.clone(),
+        allowance: plan.allowance,
+        now: told.now,
+    }))
+}
+
+/// Counts steps after which an invariant of their account did not hold.
+#[derive(Debug, Default)]
+pub(super) struct Violations(AtomicU64);
+
+impl Violations {
+    fn count(&self, account_id: &AccountId, broken: &str) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(account = %account_id, broken, "an invariant is broken");
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The three values of a cycle, as a script reads them.
+pub(super) fn cycle(cycle: crate::domain::cycle::Cycle) -> Argument {
+    let mut writer = Writer::new();
+    writer.array(3);
+    records::write_cycle(&mut writer, cycle);
+    writer.finish()
+}

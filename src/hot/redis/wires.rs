@@ -1,0 +1,152 @@
+//! What a connection is made to and how, and the connection itself.
+
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionInfo, RedisResult, TlsCertificates, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClientBuilder, SentinelServerType},
+};
+
+use super::{
+    address::{AddressError, Place},
+    link::LinkOptions,
+};
+
+/// How often a cluster's client follows a redirection or asks again, and for how long it waits
+/// in between, in milliseconds.
+const CLUSTER_RETRIES: u32 = 4;
+const CLUSTER_WAIT_MS: (u64, u64) = (1, 8);
+
+/// What a connection is made to.
+#[derive(Clone)]
+pub(super) enum Target {
+    Server(Box<redis::Client>),
+    Sentinel {
+        nodes: Vec<ConnectionInfo>,
+        master: String,
+    },
+    Cluster(Box<ClusterClient>),
+}
+
+/// A connection.
+#[derive(Clone)]
+pub(super) enum Wire {
+    Server(MultiplexedConnection),
+    Cluster(Box<ClusterConnection>),
+}
+
+impl Wire {
+    /// Sends a command; a server's error is an error here.
+    pub async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Wire::Server(wire) => wire.req_packed_command(command).await,
+            Wire::Cluster(wire) => wire.req_packed_command(command).await,
+        }
+        // A server's error is a value until somebody asks.
+        .and_then(Value::extract_error)
+    }
+}
+
+impl Target {
+    /// Makes a connection.
+    pub async fn connect(&self, options: &LinkOptions) -> RedisResult<Wire> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.connect_timeout))
+            .set_response_timeout(Some(options.connect_timeout));
+        let wire = match self {
+            Target::Server(client) => {
+                let made = client.get_multiplexed_async_connection_with_config(&config);
+                Wire::Server(made.await?)
+            }
+            Target::Sentinel { nodes, master } => {
+                let mut sentinel = sentinel(nodes, master, options.tls_ca.as_deref())?;
+                let client = sentinel.async_get_client().await?;
+                let made = client.get_multiplexed_async_connection_with_config(&config);
+                Wire::Server(made.await?)
+            }
+            Target::Cluster(client) => {
+                Wire::Cluster(Box::new(client.get_async_connection().await?))
+            }
+        };
+        Ok(wire)
+    }
+
+    /// Prepares what connections are made with, and makes none.
+    pub fn new(options: &LinkOptions) -> Result<Self, AddressError> {
+        let certificates = options.tls_ca.as_deref().map(certificates);
+        let wrong = |error: redis::RedisError| AddressError(error.to_string());
+        Ok(match options.address.place.clone() {
+            Place::Server(info) => Target::Server(Box::new(
+                match certificates {
+                    Some(certificates) => redis::Client::build_with_tls(*info, certificates),
+                    None => redis::Client::open(*info),
+                }
+                .map_err(wrong)?,
+            )),
+            Place::Sentinel { nodes, master } => {
+                // Built once here only to find what is wrong with it.
+                sentinel(&nodes, &master, options.tls_ca.as_deref()).map_err(wrong)?;
+                Target::Sentinel { nodes, master }
+            }
+            Place::Cluster(nodes) => {
+                let (wait_min, wait_max) = CLUSTER_WAIT_MS;
+                let mut builder = ClusterClient::builder(nodes)
+                    .retries(CLUSTER_RETRIES)
+                    .min_retry_wait(wait_min)
+                    .max_retry_wait(wait_max)
+                    .retry_wait_formula(wait_max, 2)
+                    .connection_timeout(options.connect_timeout)
+                    .response_timeout(options.deadline)
+                    .overall_response_timeout(Some(options.deadline))
+                    .tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
+                if let Some(certificates) = certificates {
+                    builder = builder.certs(certificates);
+                }
+                Target::Cluster(Box::new(builder.build().map_err(wrong)?))
+            }
+        })
+    }
+}
+
+fn certificates(root: &[u8]) -> TlsCertificates {
+    TlsCertificates {
+        client_tls: None,
+        root_cert: Some(root.to_owned()),
+    }
+}
+
+/// A client that asks the Sentinels anew whenever a connection is to be made.
+fn sentinel(
+    nodes: &[ConnectionInfo],
+    master: &str,
+    tls_ca: Option<&[u8]>,
+) -> RedisResult<redis::sentinel::SentinelClient> {
+    let addresses = nodes.iter().map(|node| node.addr().clone());
+    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
+    let nodelay = redis::io::tcp::TcpSettings::default().set_nodelay(true);
+    builder = builder
+        .set_client_to_redis_tcp_settings(nodelay.clone())
+        .set_client_to_sentinel_tcp_settings(nodelay);
+    if let Some(first) = nodes.first() {
+        let login = first.redis_settings();
+        builder = builder.set_client_to_redis_db(login.db());
+        if let Some(username) = login.username() {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = login.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if matches!(first.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+            builder = builder
+                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+        }
+    }
+    if let Some(root) = tls_ca {
+        builder = builder
+            .set_client_to_redis_certificates(certificates(root))
+            .set_client_to_sentinel_certificates(certificates(root));
+    }
+    builder.build()
+}

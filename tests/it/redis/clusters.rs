@@ -1,0 +1,191 @@
+//! Failovers under load: a cluster's master killed, and a master behind Sentinels. No call hangs,
+//! the store works again by itself, and nothing is charged twice or breaks an invariant.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tollgate::{
+    domain::{command::Charge, entry::EntryKind, ids::AccountId},
+    hot::{HotStore, redis::RedisHot},
+};
+
+use super::{in_time, open, store, until_it_works};
+use crate::support::{
+    account_id,
+    commands::charge,
+    servers::{Kind, Server, wait},
+};
+
+const ACCOUNTS: usize = 16;
+const CLIENTS: usize = 8;
+/// How long it may take until everything is served again after a master has died.
+const FAILOVER: Duration = Duration::from_secs(30);
+
+fn account(n: usize) -> AccountId {
+    account_id(&format!("acct-{n}"))
+}
+
+/// What the clients know: which charges were answered, and which failed in between.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: Vec<(AccountId, String)>,
+    failed: usize,
+}
+
+/// Charges one credit after the other until it is told to stop; every call in time.
+async fn client(store: Arc<RedisHot>, id: usize, stop: Arc<AtomicBool>) -> Tally {
+    let mut tally = Tally::default();
+    for call in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return tally;
+        }
+        let account_id = account((id + call) % ACCOUNTS);
+        let charge_id = format!("c{id}-{call}");
+        let command = Charge {
+            account_id: account_id.clone(),
+            force: true,
+            ..charge(&charge_id, 1)
+        };
+        match in_time(store.charge(&command)).await {
+            Ok(Ok(_)) => tally.answered.push((account_id, charge_id)),
+            Ok(Err(_)) | Err(_) => {
+                tally.failed += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+    tally
+}
+
+/// Kills somebody while clients are at work, and looks at what is left.
+async fn survive(store: Arc<RedisHot>, kill: impl FnOnce()) {
+    for n in 0..ACCOUNTS {
+        until_it_works(FAILOVER, async || open(&store, &account(n)).await).await;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for id in 0..CLIENTS {
+        clients.spawn(client(store.clone(), id, stop.clone()));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::task::block_in_place(kill);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for n in 0..ACCOUNTS {
+        let command = Charge {
+            account_id: account(n),
+            force: true,
+            ..charge("after", 1)
+        };
+        let done = until_it_works(FAILOVER, async || store.charge(&command).await).await;
+        done.expect("the account is there");
+    }
+    stop.store(true, Ordering::SeqCst);
+    let tallies = clients.join_all().await;
+    check(&store, &tallies).await;
+}
+
+async fn check(store: &RedisHot, tallies: &[Tally]) {
+    let mut found: BTreeMap<(AccountId, String), usize> = BTreeMap::new();
+    let mut sequences: BTreeMap<AccountId, u64> = BTreeMap::new();
+    for shard in 0..store.shards() {
+        loop {
+            let batch = until_it_works(FAILOVER, async || store.outbox(shard).await).await;
+            for entry in &batch.entries {
+                let next = sequences.entry(entry.account_id.clone()).or_default();
+                *next += 1;
+                assert_eq!(entry.sequence, *next, "{} has a gap", entry.account_id);
+                if let (EntryKind::Usage, Some(id)) = (entry.kind, &entry.reservation_id) {
+                    let key = (entry.account_id.clone(), id.to_string());
+                    *found.entry(key).or_default() += 1;
+                }
+            }
+            if batch.from == batch.to {
+                break;
+            }
+            store.trim(shard, batch.to).await.expect("no fault");
+        }
+    }
+    assert!(
+        found.values().all(|count| *count == 1),
+        "a charge counted twice"
+    );
+    let answered: usize = tallies.iter().map(|tally| tally.answered.len()).sum();
+    let failed: usize = tallies.iter().map(|tally| tally.failed).sum();
+    let lost = tallies
+        .iter()
+        .flat_map(|tally| &tally.answered)
+        .filter(|key| !found.contains_key(key))
+        .count();
+    println!("{answered} answered, {failed} failed, {lost} answered and lost with the master");
+    // Replication is asynchronous: what the dead master had not passed on is lost (DESIGN.md,
+    // section 6), which is the last instant's, never much.
+    assert!(lost * 20 <= answered, "{lost} of {answered} are lost");
+    let broken = store.broken_invariants(10).await.expect("no fault");
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_master_is_killed_goes_on() {
+    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+    let binary = Kind::Redis.binary();
+    let mut nodes: Vec<Server> = (0..6).map(|_| Server::start_with(&binary, &args)).collect();
+    let mut create = Command::new("redis-cli");
+    create.args(["--cluster", "create"]);
+    create.args(nodes.iter().map(Server::address));
+    create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+    let made = create.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(made.expect("redis-cli runs").success());
+    for node in &nodes {
+        node.wait("the cluster's state", |node| {
+            let info: String = node.ask(redis::cmd("CLUSTER").arg("INFO"));
+            info.contains("cluster_state:ok")
+        });
+    }
+    for node in &nodes[3..] {
+        node.wait("its master", |node| {
+            let info: String = node.ask(redis::cmd("INFO").arg("replication"));
+            info.contains("master_link_status:up")
+        });
+    }
+    let hosts: Vec<String> = nodes.iter().map(Server::address).collect();
+    let store = store(&format!("redis+cluster://{}", hosts.join(",")));
+    survive(store, || nodes[0].kill()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_behind_sentinels_fails_over() {
+    let mut master = Server::start(Kind::Redis);
+    let replica = Server::start(Kind::Redis);
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(master.port);
+    replica.ask::<()>(&follow);
+    replica.wait("its master", |replica| {
+        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    let sentinels: Vec<Server> = (0..3)
+        .map(|_| Server::start_sentinel(master.port))
+        .collect();
+    let knows = |sentinel: &Server, what: &str| -> bool {
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("MASTER").arg("main");
+        let told: std::collections::HashMap<String, String> = sentinel.ask(&ask);
+        told.get(what).is_some_and(|count| count != "0")
+    };
+    wait("the Sentinels to know each other", || {
+        sentinels
+            .iter()
+            .all(|one| knows(one, "num-slaves") && knows(one, "num-other-sentinels"))
+    });
+    let hosts: Vec<String> = sentinels.iter().map(Server::address).collect();
+    let store = store(&format!("redis+sentinel://{}/main", hosts.join(",")));
+    survive(store, || master.kill()).await;
+}

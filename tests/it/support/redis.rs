@@ -1,0 +1,93 @@
+//! The Redis store as a backend: on servers that are started when they are needed, emptied
+//! between two fixtures, and killed with the backend.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use async_trait::async_trait;
+use tollgate::{
+    clock::{Clock, ManualClock},
+    hot::redis::{RedisHot, RedisOptions},
+};
+
+use super::{
+    Backend, Fixture, Setup,
+    servers::{Kind, Server},
+};
+
+/// How long a call may take where no fault is expected: a busy machine is none.
+pub const NO_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Redis, or what stands in for it.
+pub struct Redis {
+    kind: Kind,
+    /// Each server with the store that uses it.
+    servers: Mutex<Vec<(Server, Weak<RedisHot>)>>,
+}
+
+impl Redis {
+    /// A backend that has started nothing yet.
+    pub fn new(kind: Kind) -> Self {
+        Redis {
+            kind,
+            servers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A store on an empty server.
+    pub fn store(&self, setup: Setup, clock: Option<Arc<dyn Clock>>) -> Arc<RedisHot> {
+        let mut servers = self.servers.lock().expect("no panic");
+        let free = servers
+            .iter_mut()
+            .position(|(_, user)| user.strong_count() == 0);
+        let place = free.unwrap_or_else(|| {
+            servers.push((Server::start(self.kind), Weak::new()));
+            servers.len() - 1
+        });
+        let (server, user) = &mut servers[place];
+        server.ask::<()>(&redis::cmd("FLUSHALL"));
+        let options = options(self.kind, server, setup, clock);
+        let store = Arc::new(RedisHot::connect(options).expect("an address"));
+        *user = Arc::downgrade(&store);
+        store
+    }
+}
+
+/// The options for a server, without a deadline that a busy machine would miss.
+pub fn options(
+    kind: Kind,
+    server: &Server,
+    setup: Setup,
+    clock: Option<Arc<dyn Clock>>,
+) -> RedisOptions {
+    let scheme = match kind {
+        Kind::Redis | Kind::Valkey => "redis",
+        Kind::Cluster => "redis+cluster",
+    };
+    let address = format!("{scheme}://{}", server.address());
+    RedisOptions {
+        deadline: NO_DEADLINE,
+        connect_timeout: NO_DEADLINE,
+        shards: setup.shards,
+        replay_window_ms: setup.replay_window_ms,
+        unload_idle_ms: 0,
+        clock,
+        ..RedisOptions::new(address.parse().expect("an address"))
+    }
+}
+
+#[async_trait]
+impl Backend for Redis {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn keeps_reservations(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, setup: Setup) -> Fixture {
+        let clock = Arc::new(ManualClock::new(setup.now));
+        let store = self.store(setup, Some(clock.clone()));
+        Fixture { store, clock }
+    }
+}
