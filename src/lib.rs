@@ -16,7 +16,7 @@
 //! | [`domain`] | the rules, pure: no IO, no clock, no panic |
 //! | [`enforcer`] | prices, asks the hot store, shapes the answer; carries out changes |
 //! | [`hot`] | the seam to the hot balances, and the memory store |
-//! | [`ledger`] | the seam to the durable ledger, and SQLite |
+//! | [`ledger`] | the seam to the durable ledger: SQLite behind a redo log, and Postgres |
 //! | [`grpc`] | the contract: conversion, services, statuses |
 //! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
 //! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
