@@ -11,7 +11,10 @@ use std::{
     collections::HashMap,
     fs,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -22,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tollgate::{
     domain::timestamp::Timestamp,
@@ -123,6 +127,7 @@ impl Server {
             .expect("initdb runs");
         let told = String::from_utf8_lossy(&made.stderr);
         assert!(made.status.success(), "initdb: {told}");
+        certify(&folder, &folder.join("data"), owner);
         let port = free_port();
         let (dropped, to_drop) = mpsc::channel();
         let server = Server {
@@ -152,6 +157,7 @@ impl Server {
             .arg(self.folder.join("data"));
         for setting in [
             "listen_addresses=127.0.0.1",
+            "ssl=on",
             "max_connections=400",
             "shared_buffers=128MB",
             "log_line_prefix=%d|",
@@ -188,9 +194,17 @@ impl Server {
         });
     }
 
-    /// The URL of a database.
+    /// The URL of a database, without TLS.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://tollgate@127.0.0.1:{}/{database}", self.port)
+        format!(
+            "postgres://tollgate@127.0.0.1:{}/{database}?sslmode=disable",
+            self.port
+        )
+    }
+
+    /// The certificate of whoever signed the server's, as a file. Its name is `localhost`.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("authority.pem")
     }
 
     /// Its TCP port, on 127.0.0.1.
@@ -233,9 +247,19 @@ impl Server {
 }
 
 impl Database {
-    /// Its URL.
+    /// Its URL, without TLS.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// Its URL with TLS in some mode, and whom to trust.
+    pub fn tls_url(&self, host: &str, mode: &str, authority: &Path) -> String {
+        format!(
+            "postgres://tollgate@{host}:{}/{}?sslmode={mode}&sslrootcert={}",
+            self.server.port,
+            self.name,
+            authority.display()
+        )
     }
 
     /// How a ledger here is opened.
@@ -352,6 +376,30 @@ fn as_owner(owner: Option<(u32, u32)>, program: &Path) -> Command {
         .arg("--clear-groups")
         .arg(program);
     command
+}
+
+/// Gives the server a certificate for `localhost`, and puts its signer's beside it.
+fn certify(folder: &Path, data: &Path, owner: Option<(u32, u32)>) {
+    let signer_key = KeyPair::generate().expect("a key");
+    let mut signer = CertificateParams::new([]).expect("no names");
+    signer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = signer.self_signed(&signer_key).expect("a signer");
+    fs::write(folder.join("authority.pem"), certificate.pem()).expect("a file");
+    let issuer = Issuer::new(signer, signer_key);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    for (name, text) in [
+        ("server.crt", certificate.pem()),
+        ("server.key", key.serialize_pem()),
+    ] {
+        let path = data.join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        if let Some((user, group)) = owner {
+            chown(&path, Some(user), Some(group)).expect("a file of Postgres' own");
+        }
+    }
 }
 
 fn free_port() -> u16 {

@@ -102,12 +102,38 @@ async fn an_error_names_the_place_and_never_the_password() {
     let told = format!("{fault} {fault:?} {ledger:?}");
     assert!(told.contains("127.0.0.1:1/books"), "{told}");
     assert!(!told.contains("hunter2"), "{told}");
+}
 
-    // This server speaks no TLS.
+#[tokio::test]
+async fn the_server_is_known_by_its_certificate() {
     let database = shared().ledger().await;
-    let url = format!("{}?sslmode=require", database.url());
-    let options = PostgresOptions::new(&url).unwrap();
-    let error = PostgresLedger::open(&options, START).await.unwrap_err();
+    let ours = shared().authority();
+    let open = async |host: &str, mode: &str, authority: &std::path::Path| {
+        let url = database.tls_url(host, mode, authority);
+        PostgresLedger::open(&PostgresOptions::new(&url).unwrap(), START).await
+    };
+    for (host, mode) in [
+        ("localhost", "verify-full"),
+        ("127.0.0.1", "verify-ca"),
+        ("127.0.0.1", "require"),
+    ] {
+        let ledger = open(host, mode, &ours).await.unwrap();
+        assert_eq!(ledger.audit(10).await.unwrap(), []);
+        let ciphered = "SELECT DISTINCT s.ssl::text FROM pg_stat_ssl AS s
+                        JOIN pg_stat_activity AS a USING (pid)
+                        WHERE a.datname = current_database() AND a.application_name = 'tollgate'";
+        assert_eq!(database.texts(ciphered).await, ["true"], "{mode}");
+        ledger.close().await;
+    }
+    // Another name, and another signer.
+    let error = open("127.0.0.1", "verify-full", &ours).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let stranger = rcgen::CertificateParams::new([]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("stranger.pem");
+    std::fs::write(&theirs, stranger.self_signed(&key).unwrap().pem()).unwrap();
+    let error = open("localhost", "verify-full", &theirs).await.unwrap_err();
     assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
 }
 

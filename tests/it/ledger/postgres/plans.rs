@@ -56,7 +56,7 @@ async fn large() -> (Database, PostgresLedger) {
     let settings = "options[session_preload_libraries]=auto_explain\
                     &options[auto_explain.log_min_duration]=0\
                     &options[auto_explain.log_format]=json";
-    let options = PostgresOptions::new(&format!("{}?{settings}", database.url())).unwrap();
+    let options = PostgresOptions::new(&format!("{}&{settings}", database.url())).unwrap();
     let ledger = PostgresLedger::open(&options, START).await.unwrap();
     (database, ledger)
 }
