@@ -196,6 +196,7 @@ async fn enforcer(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         batch_max: 1000,
+        is_shared: false,
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();

@@ -112,6 +112,7 @@ impl<'b> World<'b> {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
+                is_shared: false,
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),
