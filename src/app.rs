@@ -3,6 +3,7 @@
 
 mod data_dir;
 mod error;
+mod hot;
 mod ledger;
 pub mod restore;
 
@@ -21,13 +22,10 @@ pub use self::{error::StartError, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
-    config::{Config, HotUrl, LedgerUrl, Role, SettleAck},
+    config::{Config, LedgerUrl, Role, SettleAck},
     enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
     grpc,
-    hot::{
-        HotStore,
-        memory::{MemoryHot, MemoryOptions},
-    },
+    hot::HotStore,
     http::{self, Readiness},
     ledger::Ledger,
     telemetry::Metrics,
@@ -64,12 +62,13 @@ pub struct Running {
     pub http_addr: SocketAddr,
     /// Where the Unix socket is.
     pub unix_socket: Option<PathBuf>,
-    /// What was restored.
-    pub restored: restore::Restored,
+    /// What was restored into memory; `None`: the hot store keeps its own.
+    pub restored: Option<restore::Restored>,
     /// The parts, for whoever runs in the same process.
     pub enforcer: Arc<Enforcer>,
     settler: Arc<Settler>,
     opened: ledger::Opened,
+    is_shared: bool,
     readiness: Arc<Readiness>,
     server: grpc::Server,
     serving: CancellationToken,
@@ -90,10 +89,12 @@ struct Parts {
     metrics: Arc<Metrics>,
     enforcer: Arc<Enforcer>,
     opened: ledger::Opened,
+    opened_hot: hot::Opened,
 }
 
 /// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    hot::check_url(&config)?;
     ledger::check_url(&config)?;
     let data_dir = match &config.ledger {
         LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
@@ -148,7 +149,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         Arc::clone(&parts.metrics),
         working.clone(),
     ));
-    readiness.set(CHECK_STORES, true, "open");
+    match parts.opened_hot.probe(&readiness) {
+        Some(probe) => {
+            let metrics = Arc::clone(&parts.metrics);
+            let probing = workers::run(probe, hot::PROBE_INTERVAL, metrics, working.clone());
+            tasks.spawn(probing);
+        }
+        None => readiness.set(CHECK_STORES, true, "open"),
+    }
     readiness.set(CHECK_SERVING, true, "yes");
     Ok(Running {
         grpc_addr,
@@ -158,6 +166,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         enforcer: parts.enforcer,
         settler,
         opened: parts.opened,
+        is_shared: parts.opened_hot.is_shared(),
         readiness,
         server,
         serving,
@@ -180,7 +189,7 @@ async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-) -> Result<(Parts, restore::Restored), StartError> {
+) -> Result<(Parts, Option<restore::Restored>), StartError> {
     let opened = ledger::open(config, clock.as_ref()).await?;
     let ledger = opened.ledger();
     let fixed = ledger.fix_shards(config.shards).await?;
@@ -192,15 +201,8 @@ async fn open(
     }
     let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
     metrics.set_catalog_version(&catalogs.current().version);
-    let HotUrl::Memory = config.hot;
-    let options = MemoryOptions {
-        shards: config.shards,
-        replay_window_ms: config.reserve.replay_window_ms,
-        ..MemoryOptions::default()
-    };
-    let memory = MemoryHot::new(options, Arc::clone(&clock));
-    let restored = restore::restore(&memory, ledger.as_ref(), clock.as_ref()).await?;
-    let hot: Arc<dyn HotStore> = Arc::new(memory);
+    let (opened_hot, restored) = hot::open(config, &clock, &ledger).await?;
+    let hot = opened_hot.store();
     let acks = Arc::new(Acks::new(hot.shards()));
     let options = EnforcerOptions {
         ack: match config.settle.ack {
@@ -226,6 +228,7 @@ async fn open(
         metrics,
         enforcer,
         opened,
+        opened_hot,
     };
     Ok((parts, restored))
 }
@@ -261,6 +264,8 @@ fn settler(parts: &Parts, config: &Config) -> Settler {
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
+        is_shared: parts.opened_hot.is_shared(),
+        tried: Default::default(),
     }
 }
 
@@ -340,8 +345,14 @@ impl Running {
         let calls = tokio::time::timeout(self.drain_timeout, self.server.stopped());
         let drained = calls.await.is_ok();
         let flush = async {
-            while !matches!(self.settler.step().await, Ok(workers::Progress::Done)) {
-                tokio::time::sleep(FLUSH_RETRY).await;
+            loop {
+                match self.settler.step().await {
+                    Ok(workers::Progress::Done) => break,
+                    Ok(workers::Progress::More) => {}
+                    // What a shared store keeps any other process settles, or the next one.
+                    Err(_) if self.is_shared => break,
+                    Err(_) => tokio::time::sleep(FLUSH_RETRY).await,
+                }
             }
             self.opened.close().await
         };

@@ -12,6 +12,7 @@ mod layers;
 mod nearest;
 mod postgres;
 mod reader;
+mod redis;
 mod sections;
 mod stores;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use self::{
     flags::Flags,
     layers::Source,
     postgres::{Migrate, PostgresConfig},
+    redis::RedisConfig,
     sections::{
         GrpcConfig, HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck,
         SettleConfig, WorkerConfig,
@@ -61,6 +63,8 @@ pub struct Config {
     pub reserve: ReserveConfig,
     /// From the hot store to the ledger.
     pub settle: SettleConfig,
+    /// The bounds of a Redis store's use.
+    pub redis: RedisConfig,
     /// The bounds of a Postgres ledger's use.
     pub postgres: PostgresConfig,
     /// The worker that returns holds past their deadline.
@@ -146,6 +150,7 @@ impl Config {
         let http = HttpConfig::read(reader);
         let reserve = ReserveConfig::read(reader);
         let settle = SettleConfig::read(reader);
+        let redis = RedisConfig::read(reader);
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
@@ -163,6 +168,7 @@ impl Config {
             roles: roles?,
             reserve: reserve?,
             settle: settle?,
+            redis: redis?,
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
@@ -182,12 +188,30 @@ impl Config {
                 "must be two addresses",
             );
         }
-        match self.hot {
+        match &self.hot {
             HotUrl::Memory if !self.roles.has(Role::Settler) => reader.conflict(
                 "hot = \"memory:\" and roles".to_owned(),
                 "must include \"settler\": no other process can settle what this one holds",
             ),
             HotUrl::Memory => {}
+            HotUrl::Redis(_) => self.check_redis(reader),
+        }
+    }
+
+    fn check_redis(&self, reader: &mut Reader<'_>) {
+        if !self.roles.has(Role::Settler) {
+            reader.conflict(
+                format!("hot = \"{}\" and roles", self.hot),
+                "must include \"settler\": in this version every process settles to the ledger \
+                 itself, e.g. roles = [\"gateway\", \"admin\", \"settler\"]",
+            );
+        }
+        let (step_ms, call_ms) = (self.redis.call_timeout_ms, self.grpc.request_timeout_ms);
+        if step_ms > call_ms {
+            reader.conflict(
+                format!("redis.call_timeout_ms = {step_ms}"),
+                format_args!("must be at most grpc.request_timeout_ms, {call_ms}"),
+            );
         }
     }
 }

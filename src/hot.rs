@@ -43,7 +43,7 @@ pub struct Done<T> {
 }
 
 /// A place in a shard's outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// The shard.
     pub shard: u32,

@@ -73,9 +73,18 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
-            () = worker.woken(), if failures == 0 => {}
+            () = wakeable(worker.as_ref(), interval, failures) => {}
         }
     }
+}
+
+/// Waits to be woken: after a failure not before one interval has passed, so that whoever wakes
+/// it all the time does not make it fail all the time.
+async fn wakeable(worker: &dyn Worker, interval: Duration, failures: u32) {
+    if failures > 0 {
+        tokio::time::sleep(interval).await;
+    }
+    worker.woken().await;
 }
 
 async fn burst(worker: &dyn Worker) -> Result<(), StepError> {

@@ -5,6 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use crate::{
     catalogs::CatalogProblems,
     grpc,
+    hot::redis::AddressError,
     ledger::{LedgerFault, postgres, redo::RedoError, sqlite::OpenError},
     workers::reloader::ReloadError,
 };
@@ -25,6 +26,22 @@ pub enum StartError {
     DataDirInUse {
         /// Which.
         path: PathBuf,
+    },
+    /// The hot store's URL names no Redis.
+    #[error("hot = {url}: {source}")]
+    RedisUrl {
+        /// Which, without user, password and parameters.
+        url: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// The root certificates for Redis can't be read.
+    #[error("redis.tls_ca {}: {source}; it must be a PEM file, or empty", path.display())]
+    RedisCa {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The ledger can't be opened.
     #[error(transparent)]

@@ -54,8 +54,10 @@ pub(super) async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, S
         LedgerUrl::Postgres(url) => {
             let options = postgres_options(url, config)?;
             let ledger = PostgresLedger::open(&options, clock.now()).await?;
-            let is_free = match config.hot {
+            let is_free = match &config.hot {
                 HotUrl::Memory => ledger.claim().await?,
+                // Cursors decide between the settlers of one Redis.
+                HotUrl::Redis(_) => true,
             };
             if !is_free {
                 let ledger = url.to_string();

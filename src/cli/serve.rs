@@ -78,6 +78,14 @@ struct Greeting {
     unix_socket: Option<String>,
     http: String,
     ledger: String,
+    hot: String,
+    #[serde(flatten)]
+    restored: Option<Restored>,
+}
+
+/// What was put back into memory.
+#[derive(Debug, Serialize)]
+struct Restored {
     accounts: usize,
     open_holds: usize,
     restored_ms: u128,
@@ -92,9 +100,12 @@ impl Greeting {
             unix_socket: socket.map(|path| path.display().to_string()),
             http: running.http_addr.to_string(),
             ledger: config.ledger.to_string(),
-            accounts: running.restored.accounts,
-            open_holds: running.restored.holds,
-            restored_ms: running.restored.took.as_millis(),
+            hot: config.hot.to_string(),
+            restored: running.restored.map(|restored| Restored {
+                accounts: restored.accounts,
+                open_holds: restored.holds,
+                restored_ms: restored.took.as_millis(),
+            }),
         }
     }
 
@@ -103,19 +114,20 @@ impl Greeting {
             Some(path) => format!(" and unix:{path}"),
             None => String::new(),
         };
+        let hot = match &self.restored {
+            Some(restored) => format!(
+                "{} accounts, {} open holds, restored in {} ms",
+                restored.accounts, restored.open_holds, restored.restored_ms
+            ),
+            None => format!("hot balances in {}", self.hot),
+        };
         let endpoint = format!("--endpoint {}", self.grpc);
         format!(
             "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}\n\
-             ledger {}: {} accounts, {} open holds, restored in {} ms\n\
+             ledger {}: {hot}\n\
              try:  tollgate account create acme --plan starter {endpoint}\n      \
              tollgate reserve acme --mode agent --credits 60 {endpoint}",
-            self.version,
-            self.grpc,
-            self.http,
-            self.ledger,
-            self.accounts,
-            self.open_holds,
-            self.restored_ms,
+            self.version, self.grpc, self.http, self.ledger,
         )
     }
 }
@@ -124,7 +136,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match error {
             StartError::OpenPostgres(error) => return error.into(),
-            StartError::Catalog(_) | StartError::Shards { .. } => Exit::Usage,
+            StartError::Catalog(_)
+            | StartError::Shards { .. }
+            | StartError::RedisUrl { .. }
+            | StartError::RedisCa { .. } => Exit::Usage,
             StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::OpenLedger(_)

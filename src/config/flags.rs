@@ -31,7 +31,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub catalog: Option<String>,
 
-    /// Store of the hot balances [default: memory:]
+    /// Store of the hot balances: memory:, or redis://HOST:PORT and its kin [default: memory:]
     #[arg(long, value_name = "URL")]
     pub hot: Option<String>,
 

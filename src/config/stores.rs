@@ -5,18 +5,38 @@ use std::{fmt, path::PathBuf};
 use super::error::redact;
 
 /// Where the hot balances are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HotUrl {
     /// In this process: `memory:`.
     Memory,
+    /// In Redis or Valkey: `redis://HOST:PORT` and its kin.
+    Redis(SecretUrl),
 }
+
+/// The schemes of a Redis URL: one server, Sentinels, a cluster, each with and without TLS.
+const REDIS_SCHEMES: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
 
 impl HotUrl {
     /// What [`HotUrl::parse`] accepts, in words.
-    pub(super) const ACCEPTED: &str = "\"memory:\" (this version has no other hot store)";
+    pub(super) const ACCEPTED: &str = "\"memory:\", \"redis://HOST:PORT\", \"rediss://HOST:PORT\", \"redis+unix:///PATH\", \"redis+sentinel://HOST:PORT,HOST:PORT/MASTER\" or \"redis+cluster://HOST:PORT,HOST:PORT\" (the last two with rediss+ for TLS)";
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        (text == "memory:").then_some(HotUrl::Memory)
+        if text == "memory:" {
+            return Some(HotUrl::Memory);
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        let is_redis = REDIS_SCHEMES.contains(&scheme)
+            && !rest.is_empty()
+            && !text.contains(char::is_whitespace);
+        is_redis.then(|| HotUrl::Redis(SecretUrl(text.to_owned())))
     }
 }
 
@@ -24,6 +44,7 @@ impl fmt::Display for HotUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HotUrl::Memory => f.write_str("memory:"),
+            HotUrl::Redis(url) => url.fmt(f),
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod address;
 mod answers;
+mod begin;
 mod blobs;
 mod changes;
 mod durability;
@@ -33,7 +34,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-pub use self::address::{AddressError, RedisAddress};
+pub use self::{
+    address::{AddressError, RedisAddress},
+    begin::LedgerCursors,
+};
 use self::{
     keys::ShardKeys,
     link::{Link, LinkOptions},
@@ -81,6 +85,9 @@ pub struct RedisOptions {
     /// A clock in place of the server's, for tests; then a sweep forgets settled reservations,
     /// which Redis would do itself otherwise.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Where the outboxes of a server begin that is empty: no call is answered before they have.
+    /// Absent: [`RedisHot::restore_cursors`] is the caller's to call.
+    pub ledger: Option<Arc<dyn LedgerCursors>>,
 }
 
 impl RedisOptions {
@@ -97,6 +104,7 @@ impl RedisOptions {
             outbox_max: 1_000_000,
             unload_idle_ms: 86_400_000,
             clock: None,
+            ledger: None,
         }
     }
 }
@@ -122,6 +130,7 @@ impl RedisHot {
             deadline: options.deadline,
             connect_timeout: options.connect_timeout,
             shards,
+            ledger: options.ledger.clone(),
         })?;
         Ok(RedisHot {
             link,

@@ -5,9 +5,13 @@
 //! A crash before the transaction loses nothing that the ledger acknowledged; a crash after it
 //! and before the trim repeats the batch, which the cursor refuses.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker};
 use crate::{
@@ -18,6 +22,9 @@ use crate::{
     ledger::Ledger,
     telemetry::Metrics,
 };
+
+/// How many failed batches are remembered.
+const TRIED_MAX: usize = 100_000;
 
 /// Moves the outbox to the ledger.
 pub struct Settler {
@@ -35,12 +42,29 @@ pub struct Settler {
     pub metrics: Arc<Metrics>,
     /// How many entries one transaction takes before the next shard waits for another one.
     pub batch_max: usize,
+    /// Whether other settlers read the same outbox.
+    pub is_shared: bool,
+    /// What was tried and failed since the last success: the ledger may have it all the same.
+    pub tried: Mutex<HashSet<Mark>>,
 }
 
 /// Somebody else settles the same shards.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger's cursor is not where this settler left it: is another one at work?")]
 struct CursorConflict;
+
+/// The outbox and the ledger are not of one history.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "shard {shard}: the ledger has {cursor} records of its outbox, which goes from {from} to {to}: \
+     the hot store or the ledger has lost something"
+)]
+struct OutboxMismatch {
+    shard: u32,
+    cursor: u64,
+    from: u64,
+    to: u64,
+}
 
 #[async_trait]
 impl Worker for Settler {
@@ -62,10 +86,12 @@ impl Worker for Settler {
             return Ok(Progress::Done);
         }
         let started = self.clock.monotonic();
-        let settled = self.ledger.settle(&batches, self.clock.now()).await?;
+        let settled = self.ledger.settle(&batches, self.clock.now()).await;
+        let settled = settled.inspect_err(|_| self.remember(&batches))?;
         if settled.cursor_conflict {
-            return Err(Box::new(CursorConflict));
+            return self.follow(&batches).await;
         }
+        self.tried.lock().clear();
         let took = self.clock.monotonic().saturating_sub(started);
         for batch in &batches {
             self.hot.trim(batch.shard, batch.to).await?;
@@ -81,6 +107,46 @@ impl Worker for Settler {
 }
 
 impl Settler {
+    /// After another settler was faster, or has died between the ledger and the trim: does what
+    /// it may have left undone, and tells whoever waits.
+    async fn follow(&self, batches: &[OutboxBatch]) -> Result<Progress, StepError> {
+        let cursors: HashMap<u32, u64> = self.ledger.cursors().await?.into_iter().collect();
+        for batch in batches {
+            let shard = batch.shard;
+            let cursor = cursors.get(&shard).copied().unwrap_or(0);
+            let position = cursor;
+            let is_own = self.tried.lock().contains(&Mark { shard, position });
+            // Nobody else settles what only this process has.
+            if !self.is_shared && !is_own && cursor != batch.from {
+                return Err(Box::new(CursorConflict));
+            }
+            // Read after the cursor: it has all that the ledger had then, trimmed or not.
+            let outbox = self.hot.outbox(shard).await?;
+            if cursor < batch.from || cursor > outbox.to {
+                return Err(Box::new(OutboxMismatch {
+                    shard,
+                    cursor,
+                    from: outbox.from,
+                    to: outbox.to,
+                }));
+            }
+            self.hot.trim(shard, cursor).await?;
+            let position = cursor.max(outbox.from);
+            self.acks.publish(Mark { shard, position });
+        }
+        Ok(Progress::More)
+    }
+
+    fn remember(&self, batches: &[OutboxBatch]) {
+        let mut tried = self.tried.lock();
+        if tried.len() < TRIED_MAX {
+            tried.extend(batches.iter().map(|batch| Mark {
+                shard: batch.shard,
+                position: batch.to,
+            }));
+        }
+    }
+
     async fn reverse(&self, reversals: &[Change]) -> Result<(), StepError> {
         for change in reversals {
             tracing::warn!(account = %change.account_id, "a settlement came twice: reversing it");

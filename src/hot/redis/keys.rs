@@ -6,6 +6,7 @@
 //! | key | type | what it is | who writes it | what a crash leaves |
 //! |---|---|---|---|---|
 //! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection, by set-if-absent | nothing else without it: it is set before anything |
+//! | `tg:begun` | string | that every outbox began where the ledger's cursor was | the first connection to an empty server, after it has | nothing else without it: the next connection does it again, which changes nothing |
 //! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants; after an unload, for a while, a tombstone with its sequence | `load`, every step, `unload` | |
 //! | `{tg:S}:r:ACCOUNT/RESERVATION` | string | a reservation; an open one has no time to live, any other lives for the replay window | every step on it | an answer that is forgotten when its time is over; an open hold never is |
 //! | `{tg:S}:d:ACCOUNT` | sorted set | the account's open holds by deadline; absent where there is none | every step that opens, prolongs or ends a hold | |
@@ -21,6 +22,8 @@ use crate::domain::ids::AccountId;
 
 /// The number of shards.
 pub(super) const SHARDS: &str = "tg:shards";
+/// That every outbox began where the ledger's cursor was.
+pub(super) const BEGUN: &str = "tg:begun";
 
 /// The keys of one shard.
 #[derive(Clone, Debug)]
@@ -95,6 +98,7 @@ mod tests {
         assert_eq!(&*keys.meta, "{tg:12}:meta");
         assert_eq!(&*keys.ended, "{tg:12}:ended");
         assert_eq!(SHARDS, "tg:shards");
+        assert_eq!(BEGUN, "tg:begun");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     address::{AddressError, RedisAddress},
+    begin::{self, LedgerCursors},
     faults::Failure,
     keys,
     wires::{Target, Wire},
@@ -44,6 +45,8 @@ pub(super) struct LinkOptions {
     pub deadline: Duration,
     pub connect_timeout: Duration,
     pub shards: u32,
+    /// Where the outboxes of an empty server begin; absent: at zero.
+    pub ledger: Option<Arc<dyn LedgerCursors>>,
 }
 
 /// The connections.
@@ -271,6 +274,9 @@ impl Line {
     async fn connect(&self) -> Result<Wire, Box<dyn std::error::Error + Send + Sync>> {
         let mut wire = self.target.connect(&self.options).await?;
         self.check_shards(&mut wire).await?;
+        if let Some(ledger) = &self.options.ledger {
+            begin::begin(&mut wire, ledger.as_ref(), self.options.shards).await?;
+        }
         Ok(wire)
     }
 

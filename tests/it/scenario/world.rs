@@ -112,6 +112,8 @@ impl<'b> World<'b> {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
+                is_shared: false,
+                tried: Default::default(),
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),

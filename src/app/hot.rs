@@ -1,0 +1,198 @@
+//! Opens the configured hot store. A Redis need not be there: calls answer a fault until it is,
+//! and the probe says so to whoever asks whether this process is ready.
+
+use std::{
+    error::Error,
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{CHECK_STORES, error::StartError, restore};
+use crate::{
+    clock::Clock,
+    config::{Config, HotUrl, SecretUrl},
+    hot::{
+        HotStore,
+        memory::{MemoryHot, MemoryOptions},
+        redis::{LedgerCursors, RedisAddress, RedisHot, RedisOptions},
+    },
+    http::Readiness,
+    ledger::Ledger,
+    workers::{Progress, StepError, Worker},
+};
+
+/// How often it is looked whether Redis answers.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The hot store, by kind.
+#[derive(Clone)]
+pub(super) enum Opened {
+    /// In this process, restored from the ledger.
+    Memory(Arc<MemoryHot>),
+    /// In Redis, which keeps its own.
+    Redis(Arc<RedisHot>),
+}
+
+impl Opened {
+    pub(super) fn store(&self) -> Arc<dyn HotStore> {
+        match self {
+            Opened::Memory(memory) => Arc::clone(memory) as _,
+            Opened::Redis(redis) => Arc::clone(redis) as _,
+        }
+    }
+
+    /// Whether what it holds outlives this process, and other processes use it too.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Opened::Memory(_) => false,
+            Opened::Redis(_) => true,
+        }
+    }
+
+    /// What tells whether it answers; `None` where it is always there.
+    pub(super) fn probe(&self, readiness: &Arc<Readiness>) -> Option<Arc<dyn Worker>> {
+        match self {
+            Opened::Memory(_) => None,
+            Opened::Redis(redis) => Some(Arc::new(Probe {
+                redis: Arc::clone(redis),
+                readiness: Arc::clone(readiness),
+                is_examined: AtomicBool::new(false),
+            })),
+        }
+    }
+}
+
+/// Says what is wrong with the URL before anything is bound or opened.
+pub(super) fn check_url(config: &Config) -> Result<(), StartError> {
+    match &config.hot {
+        HotUrl::Memory => Ok(()),
+        HotUrl::Redis(url) => redis_options(url, config).map(|_| ()),
+    }
+}
+
+/// Opens it; puts back into memory what the ledger has, and tells how much that was.
+pub(super) async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    ledger: &Arc<dyn Ledger>,
+) -> Result<(Opened, Option<restore::Restored>), StartError> {
+    match &config.hot {
+        HotUrl::Memory => {
+            let options = MemoryOptions {
+                shards: config.shards,
+                replay_window_ms: config.reserve.replay_window_ms,
+                ..MemoryOptions::default()
+            };
+            let memory = MemoryHot::new(options, Arc::clone(clock));
+            let restored = restore::restore(&memory, ledger.as_ref(), clock.as_ref()).await?;
+            Ok((Opened::Memory(Arc::new(memory)), Some(restored)))
+        }
+        HotUrl::Redis(url) => {
+            let mut options = redis_options(url, config)?;
+            options.ledger = Some(Arc::new(Cursors(Arc::clone(ledger))));
+            let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
+            Ok((Opened::Redis(Arc::new(redis)), None))
+        }
+    }
+}
+
+fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
+    let address: RedisAddress = url
+        .expose()
+        .parse()
+        .map_err(|source| refused(url, source))?;
+    let bounds = &config.redis;
+    Ok(RedisOptions {
+        tls_ca: bounds.tls_ca.as_deref().map(read_ca).transpose()?,
+        connections: bounds.connections,
+        deadline: Duration::from_millis(bounds.call_timeout_ms),
+        connect_timeout: Duration::from_millis(bounds.connect_timeout_ms),
+        shards: config.shards,
+        replay_window_ms: config.reserve.replay_window_ms,
+        outbox_max: bounds.outbox_max,
+        unload_idle_ms: bounds.unload_idle_ms,
+        ..RedisOptions::new(address)
+    })
+}
+
+fn refused(url: &SecretUrl, source: crate::hot::redis::AddressError) -> StartError {
+    StartError::RedisUrl {
+        url: url.to_string(),
+        source,
+    }
+}
+
+fn read_ca(path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|source| StartError::RedisCa {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The ledger, as far as an empty Redis needs it.
+struct Cursors(Arc<dyn Ledger>);
+
+impl fmt::Debug for Cursors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ledger's cursors")
+    }
+}
+
+#[async_trait]
+impl LedgerCursors for Cursors {
+    async fn cursors(&self) -> Result<Vec<(u32, u64)>, Box<dyn Error + Send + Sync>> {
+        Ok(self.0.cursors().await?)
+    }
+}
+
+/// Looks whether Redis answers, and says so. A Redis that does not is no failed step: it is
+/// looked at as often as one that does.
+struct Probe {
+    redis: Arc<RedisHot>,
+    readiness: Arc<Readiness>,
+    /// Whether its settings were looked at.
+    is_examined: AtomicBool,
+}
+
+#[async_trait]
+impl Worker for Probe {
+    fn name(&self) -> &'static str {
+        "probe"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        match self.redis.now().await {
+            Ok(_) => {
+                self.readiness.set(CHECK_STORES, true, "open");
+                if !self.is_examined.load(Ordering::Relaxed) {
+                    self.examine().await;
+                }
+            }
+            Err(fault) => self
+                .readiness
+                .set(CHECK_STORES, false, fault.source.to_string()),
+        }
+        Ok(Progress::Done)
+    }
+}
+
+impl Probe {
+    /// Logs what of the server's settings may lose something, once.
+    async fn examine(&self) {
+        // A fault: the next round asks again.
+        let Ok(warnings) = self.redis.durability_warnings().await else {
+            return;
+        };
+        self.is_examined.store(true, Ordering::Relaxed);
+        for warning in warnings {
+            tracing::warn!(warning, "the Redis server is not set up to lose nothing");
+        }
+    }
+}
