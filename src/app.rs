@@ -107,13 +107,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
     let (parts, restored) = open(&config, clock, metrics).await?;
     let changed = Arc::new(tokio::sync::Notify::new());
-    let watch = match &config.catalog {
-        Some(path) => Some(
-            catalogs::watch::watch(path, Arc::clone(&changed))
-                .map_err(|error| StartError::Internal(error.into()))?,
-        ),
-        None => None,
-    };
+    let watch = watch_catalog(&config, &changed)?;
     let working = CancellationToken::new();
     let tasks = TaskTracker::new();
     let settler = Arc::new(settler(&parts, &config));
@@ -149,13 +143,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         Arc::clone(&parts.metrics),
         working.clone(),
     ));
-    match parts.opened_hot.probe(&readiness) {
-        Some(probe) => {
-            let metrics = Arc::clone(&parts.metrics);
-            let probing = workers::run(probe, hot::PROBE_INTERVAL, metrics, working.clone());
-            tasks.spawn(probing);
-        }
-        None => readiness.set(CHECK_STORES, true, "open"),
+    if let Some(probe) = parts.opened_hot.probe(&readiness) {
+        let metrics = Arc::clone(&parts.metrics);
+        let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
+        tasks.spawn(workers::run(probe, interval, metrics, stop));
     }
     readiness.set(CHECK_SERVING, true, "yes");
     Ok(Running {
@@ -176,6 +167,15 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         _watch: watch,
         _data_dir: data_dir,
     })
+}
+
+fn watch_catalog(
+    config: &Config,
+    changed: &Arc<tokio::sync::Notify>,
+) -> Result<Option<WatchGuard>, StartError> {
+    let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
+    let watched = config.catalog.as_deref().map(watch).transpose();
+    watched.map_err(|error| StartError::Internal(error.into()))
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {

@@ -56,10 +56,13 @@ impl Opened {
         }
     }
 
-    /// What tells whether it answers; `None` where it is always there.
+    /// What tells whether it answers; `None` where it is always there, and has been said to be.
     pub(super) fn probe(&self, readiness: &Arc<Readiness>) -> Option<Arc<dyn Worker>> {
         match self {
-            Opened::Memory(_) => None,
+            Opened::Memory(_) => {
+                readiness.set(CHECK_STORES, true, "open");
+                None
+            }
             Opened::Redis(redis) => Some(Arc::new(Probe {
                 redis: Arc::clone(redis),
                 readiness: Arc::clone(readiness),

@@ -23,5 +23,6 @@ mod python;
 mod redis;
 mod reload;
 mod scenario;
+mod served_redis;
 mod support;
 mod tidy;
