@@ -5,52 +5,40 @@ mod data_dir;
 mod error;
 mod hot;
 mod ledger;
+mod parts;
 pub mod restore;
+mod roster;
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::data_dir::DataDir;
+use self::{data_dir::DataDir, parts::Parts};
 pub use self::{error::StartError, ledger::postgres_options};
 use crate::{
-    catalogs::{self, Catalogs, watch::WatchGuard},
+    catalogs::{self, watch::WatchGuard},
     clock::Clock,
-    config::{Config, LedgerUrl, Role, SettleAck},
-    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
+    config::{Config, LedgerUrl, Role},
+    enforcer::Enforcer,
     grpc,
-    hot::HotStore,
     http::{self, Readiness},
-    ledger::Ledger,
+    ledger::{Ledger, LedgerFault},
     telemetry::Metrics,
-    workers::{
-        self, Worker,
-        applier::Applier,
-        partitioner::Partitioner,
-        reloader::{self, Reloader},
-        renewer::Renewer,
-        settler::Settler,
-        sweeper::Sweeper,
-    },
+    workers::{self, Worker, settler::Settler, shares::Sharer},
 };
 
-/// How often the applier looks for changes that nobody finished.
-const APPLY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether the next months' entries have a partition.
-const PARTITION_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often the catalogue's file is looked at without a sign that it changed.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often it is looked whether what this process depends on is there.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is left in the outbox is tried again while shutting down.
 const FLUSH_RETRY: Duration = Duration::from_millis(50);
 
 /// The name of the readiness check for the stores.
 const CHECK_STORES: &str = "stores";
+/// The name of the readiness check for the catalogue, where that is published by others.
+const CHECK_CATALOG: &str = "catalog";
+/// The name of the readiness check for the ledger, where nothing can be done without it.
+const CHECK_LEDGER: &str = "ledger";
 /// The name of the readiness check for serving.
 const CHECK_SERVING: &str = "serving";
 
@@ -66,8 +54,11 @@ pub struct Running {
     pub restored: Option<restore::Restored>,
     /// The parts, for whoever runs in the same process.
     pub enforcer: Arc<Enforcer>,
-    settler: Arc<Settler>,
-    opened: ledger::Opened,
+    /// The ledger; `None`: this process has none.
+    pub ledger: Option<Arc<dyn Ledger>>,
+    settler: Option<Arc<Settler>>,
+    sharer: Option<Arc<Sharer>>,
+    opened: Option<ledger::Opened>,
     is_shared: bool,
     readiness: Arc<Readiness>,
     server: grpc::Server,
@@ -79,85 +70,54 @@ pub struct Running {
     _data_dir: Option<DataDir>,
 }
 
-/// Everything that is open before anything is served.
-struct Parts {
-    hot: Arc<dyn HotStore>,
-    ledger: Arc<dyn Ledger>,
-    catalogs: Arc<Catalogs>,
-    acks: Arc<Acks>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    enforcer: Arc<Enforcer>,
-    opened: ledger::Opened,
-    opened_hot: hot::Opened,
-}
-
 /// Starts a sidecar. When this returns it answers; when it fails nothing is left behind.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     hot::check_url(&config)?;
     ledger::check_url(&config)?;
     let data_dir = match &config.ledger {
-        LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
-        LedgerUrl::Postgres(_) => None,
+        Some(LedgerUrl::Sqlite(_)) => Some(DataDir::lock(&config.data_dir)?),
+        Some(LedgerUrl::Postgres(_)) | None => None,
     };
     let sockets = grpc::Sockets::bind(&config.grpc)
         .await
         .map_err(StartError::Bind)?;
     let http_listener = bind_http(&config).await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
-    let (parts, restored) = open(&config, clock, metrics).await?;
-    let changed = Arc::new(tokio::sync::Notify::new());
+    let parts = parts::open(&config, clock, metrics).await?;
+    let changed = Arc::new(Notify::new());
     let watch = watch_catalog(&config, &changed)?;
-    let working = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let settler = Arc::new(settler(&parts, &config));
-    if config.roles.has(Role::Settler) {
-        for (worker, interval) in roster(&parts, &config, &settler, changed) {
-            let metrics = Arc::clone(&parts.metrics);
-            tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
-        }
-    }
-    let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
-    let serving = CancellationToken::new();
+    let mut roster = roster::roster(&parts, &config, changed);
+    let readiness = Arc::new(Readiness::new(checks(&config)));
+    roster.workers.extend(probes(&parts, &config, &readiness));
     let grpc_addr = sockets.tcp_addr();
     let http_addr = http_listener
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
-    let unix_socket = config.grpc.unix_socket.clone();
-    let server = grpc::Server::start(
-        sockets,
-        grpc::Services {
-            enforcer: Arc::clone(&parts.enforcer),
-            metrics: Arc::clone(&parts.metrics),
-            clock: Arc::clone(&parts.clock),
-            reserve: config.reserve.clone(),
-            gateway: config.roles.has(Role::Gateway),
-            admin: config.roles.has(Role::Admin),
-        },
-        &config.grpc,
-        serving.clone(),
-    );
-    tasks.spawn(http::serve(
-        http_listener,
-        Arc::clone(&readiness),
-        Arc::clone(&parts.metrics),
-        working.clone(),
-    ));
-    if let Some(probe) = parts.opened_hot.probe(&readiness) {
+    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
+    let server = serve(&parts, &config, sockets, serving.clone());
+    let tasks = TaskTracker::new();
+    for (worker, interval) in roster.workers {
         let metrics = Arc::clone(&parts.metrics);
-        let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
-        tasks.spawn(workers::run(probe, interval, metrics, stop));
+        tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
     }
+    let metrics = Arc::clone(&parts.metrics);
+    let told = Arc::clone(&readiness);
+    tasks.spawn(http::serve(http_listener, told, metrics, working.clone()));
     readiness.set(CHECK_SERVING, true, "yes");
+    let health = server.health().clone();
+    health.set_serving(readiness.is_ready());
+    tasks.spawn(tell_health(Arc::clone(&readiness), health, working.clone()));
     Ok(Running {
         grpc_addr,
         http_addr,
-        unix_socket,
-        restored,
+        unix_socket: config.grpc.unix_socket.clone(),
+        restored: parts.restored,
         enforcer: parts.enforcer,
-        settler,
-        opened: parts.opened,
-        is_shared: parts.opened_hot.is_shared(),
+        ledger: parts.books.as_ref().map(|books| Arc::clone(&books.ledger)),
+        settler: roster.settler,
+        sharer: roster.sharer,
+        opened: parts.books.map(|books| books.opened),
+        is_shared: parts.hot.is_shared(),
         readiness,
         server,
         serving,
@@ -169,10 +129,75 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     })
 }
 
-fn watch_catalog(
+/// What must be well for this process to be ready. A gateway does not depend on the ledger: it
+/// answers while that is away.
+fn checks(config: &Config) -> Vec<&'static str> {
+    let mut checks = vec![CHECK_STORES, CHECK_SERVING];
+    if config.ledger.is_none() {
+        checks.push(CHECK_CATALOG);
+    }
+    if !config.roles.has(Role::Gateway) {
+        checks.push(CHECK_LEDGER);
+    }
+    checks
+}
+
+/// Who looks whether it is well.
+fn probes(
+    parts: &Parts,
     config: &Config,
-    changed: &Arc<tokio::sync::Notify>,
-) -> Result<Option<WatchGuard>, StartError> {
+    readiness: &Arc<Readiness>,
+) -> Vec<(Arc<dyn Worker>, Duration)> {
+    let mut probes = Vec::new();
+    if let Some(probe) = parts.hot.probe(readiness) {
+        probes.push((probe, PROBE_INTERVAL));
+    }
+    if config.ledger.is_none() {
+        let catalogs = Arc::clone(&parts.catalogs);
+        let probe = hot::CatalogProbe::new(catalogs, Arc::clone(readiness));
+        probes.push((Arc::new(probe) as _, PROBE_INTERVAL));
+    }
+    if let Some(books) = &parts.books
+        && !config.roles.has(Role::Gateway)
+    {
+        let ledger = Arc::clone(&books.ledger);
+        let probe = ledger::Probe::new(ledger, Arc::clone(readiness));
+        probes.push((Arc::new(probe) as _, PROBE_INTERVAL));
+    }
+    probes
+}
+
+fn serve(
+    parts: &Parts,
+    config: &Config,
+    sockets: grpc::Sockets,
+    stop: CancellationToken,
+) -> grpc::Server {
+    let clerk = parts.books.as_ref().map(|books| Arc::clone(&books.clerk));
+    let services = grpc::Services {
+        enforcer: Arc::clone(&parts.enforcer),
+        metrics: Arc::clone(&parts.metrics),
+        clock: Arc::clone(&parts.clock),
+        reserve: config.reserve.clone(),
+        gateway: config.roles.has(Role::Gateway),
+        admin: clerk.filter(|_| config.roles.has(Role::Admin)),
+    };
+    grpc::Server::start(sockets, services, &config.grpc, stop)
+}
+
+/// Says over gRPC what `/readyz` says over HTTP.
+async fn tell_health(readiness: Arc<Readiness>, health: grpc::Health, stop: CancellationToken) {
+    let mut checks = readiness.subscribe();
+    loop {
+        health.set_serving(readiness.is_ready());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = checks.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn watch_catalog(config: &Config, changed: &Arc<Notify>) -> Result<Option<WatchGuard>, StartError> {
     let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
     let watched = config.catalog.as_deref().map(watch).transpose();
     watched.map_err(|error| StartError::Internal(error.into()))
@@ -183,148 +208,6 @@ async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| StartError::BindHttp { address, source })
-}
-
-async fn open(
-    config: &Config,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-) -> Result<(Parts, Option<restore::Restored>), StartError> {
-    let opened = ledger::open(config, clock.as_ref()).await?;
-    let ledger = opened.ledger();
-    let fixed = ledger.fix_shards(config.shards).await?;
-    if fixed != config.shards {
-        return Err(StartError::Shards {
-            fixed,
-            wanted: config.shards,
-        });
-    }
-    let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
-    metrics.set_catalog_version(&catalogs.current().version);
-    let (opened_hot, restored) = hot::open(config, &clock, &ledger).await?;
-    let hot = opened_hot.store();
-    let acks = Arc::new(Acks::new(hot.shards()));
-    let options = EnforcerOptions {
-        ack: match config.settle.ack {
-            SettleAck::Hot => Ack::Hot,
-            SettleAck::Ledger => Ack::Ledger,
-        },
-        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
-        default_ttl_ms: config.reserve.default_ttl_ms,
-    };
-    let enforcer = Arc::new(Enforcer::new(
-        Arc::clone(&hot),
-        Arc::clone(&ledger),
-        Arc::clone(&catalogs),
-        Arc::clone(&acks),
-        options,
-    ));
-    let parts = Parts {
-        hot,
-        ledger,
-        catalogs,
-        acks,
-        clock,
-        metrics,
-        enforcer,
-        opened,
-        opened_hot,
-    };
-    Ok((parts, restored))
-}
-
-/// The configured catalogue, and every version that ever priced anything.
-async fn open_catalogs(
-    config: &Config,
-    ledger: &dyn Ledger,
-    clock: &dyn Clock,
-) -> Result<Catalogs, StartError> {
-    let current = match &config.catalog {
-        Some(path) => reloader::load(path, ledger).await?,
-        None => catalogs::builtin(),
-    };
-    reloader::keep(&current, ledger, clock).await?;
-    let mut known = Vec::new();
-    for stored in ledger.catalogs().await? {
-        let version = stored.version;
-        let catalog = catalogs::parse(&stored.yaml)
-            .map_err(|problems| StartError::StoredCatalog { version, problems })?;
-        known.push(catalog);
-    }
-    let reused = |error: catalogs::VersionReused| StartError::Internal(error.into());
-    Catalogs::new(current, known).map_err(reused)
-}
-
-fn settler(parts: &Parts, config: &Config) -> Settler {
-    Settler {
-        hot: Arc::clone(&parts.hot),
-        ledger: Arc::clone(&parts.ledger),
-        enforcer: Arc::clone(&parts.enforcer),
-        acks: Arc::clone(&parts.acks),
-        clock: Arc::clone(&parts.clock),
-        metrics: Arc::clone(&parts.metrics),
-        batch_max: config.settle.batch_max,
-        is_shared: parts.opened_hot.is_shared(),
-        tried: Default::default(),
-    }
-}
-
-fn roster(
-    parts: &Parts,
-    config: &Config,
-    settler: &Arc<Settler>,
-    changed: Arc<tokio::sync::Notify>,
-) -> Vec<(Arc<dyn Worker>, Duration)> {
-    let sweeper = Sweeper {
-        hot: Arc::clone(&parts.hot),
-        metrics: Arc::clone(&parts.metrics),
-        batch_max: config.sweep.batch_max,
-        violations: AtomicU64::new(0),
-    };
-    let renewer = Renewer {
-        ledger: Arc::clone(&parts.ledger),
-        enforcer: Arc::clone(&parts.enforcer),
-        clock: Arc::clone(&parts.clock),
-        batch_max: config.renew.batch_max,
-    };
-    let applier = Applier {
-        ledger: Arc::clone(&parts.ledger),
-        enforcer: Arc::clone(&parts.enforcer),
-    };
-    let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
-        (
-            Arc::clone(settler) as _,
-            Duration::from_millis(config.settle.flush_interval_ms),
-        ),
-        (
-            Arc::new(sweeper),
-            Duration::from_millis(config.sweep.interval_ms),
-        ),
-        (
-            Arc::new(renewer),
-            Duration::from_millis(config.renew.interval_ms),
-        ),
-        (Arc::new(applier), APPLY_INTERVAL),
-    ];
-    if let ledger::Opened::Postgres(ledger) = &parts.opened {
-        let partitioner = Partitioner {
-            ledger: Arc::clone(ledger),
-            clock: Arc::clone(&parts.clock),
-        };
-        roster.push((Arc::new(partitioner), PARTITION_INTERVAL));
-    }
-    if let Some(path) = &config.catalog {
-        let reloader = Reloader {
-            path: path.clone(),
-            changed,
-            catalogs: Arc::clone(&parts.catalogs),
-            ledger: Arc::clone(&parts.ledger),
-            clock: Arc::clone(&parts.clock),
-            metrics: Arc::clone(&parts.metrics),
-        };
-        roster.push((Arc::new(reloader), RELOAD_INTERVAL));
-    }
-    roster
 }
 
 /// How a sidecar stopped.
@@ -344,25 +227,39 @@ impl Running {
         self.serving.cancel();
         let calls = tokio::time::timeout(self.drain_timeout, self.server.stopped());
         let drained = calls.await.is_ok();
-        let flush = async {
-            loop {
-                match self.settler.step().await {
-                    Ok(workers::Progress::Done) => break,
-                    Ok(workers::Progress::More) => {}
-                    // What a shared store keeps any other process settles, or the next one.
-                    Err(_) if self.is_shared => break,
-                    Err(_) => tokio::time::sleep(FLUSH_RETRY).await,
-                }
-            }
-            self.opened.close().await
-        };
-        let flushed = tokio::time::timeout(self.drain_timeout, flush)
-            .await
-            .is_ok_and(|closed| closed.is_ok());
+        let flush = flush(self.settler, self.opened, self.is_shared);
+        let flushed = tokio::time::timeout(self.drain_timeout, flush);
+        let flushed = flushed.await.is_ok_and(|closed| closed.is_ok());
         self.working.cancel();
         self.tasks.close();
         // What is left are loops between two steps; none of them holds anything.
         let _ = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await;
+        if let Some(sharer) = &self.sharer {
+            sharer.leave().await;
+        }
         Stopped { drained, flushed }
+    }
+}
+
+/// Writes what is left, and closes the ledger.
+async fn flush(
+    settler: Option<Arc<Settler>>,
+    opened: Option<ledger::Opened>,
+    is_shared: bool,
+) -> Result<(), LedgerFault> {
+    if let Some(settler) = settler {
+        loop {
+            match settler.step().await {
+                Ok(workers::Progress::Done) => break,
+                Ok(workers::Progress::More) => {}
+                // What a shared store keeps any other process settles, or the next one.
+                Err(_) if is_shared => break,
+                Err(_) => tokio::time::sleep(FLUSH_RETRY).await,
+            }
+        }
+    }
+    match opened {
+        Some(opened) => opened.close().await,
+        None => Ok(()),
     }
 }

@@ -55,8 +55,9 @@ pub struct Config {
     pub catalog: Option<PathBuf>,
     /// The store of hot balances.
     pub hot: HotUrl,
-    /// The ledger; where none is configured, a file in `data_dir`.
-    pub ledger: LedgerUrl,
+    /// The ledger; where none is configured, a file in `data_dir`. `None`: this process has only
+    /// the role `gateway`, and knows Redis and nothing else.
+    pub ledger: Option<LedgerUrl>,
     /// What this process does.
     pub roles: Roles,
     /// How long holds and answers are remembered.
@@ -156,16 +157,18 @@ impl Config {
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
         let log = LogConfig::read(reader);
 
-        let data_dir = data_dir?;
-        let own_ledger = || LedgerUrl::Sqlite(data_dir.join(LEDGER_FILE));
+        let (data_dir, roles) = (data_dir?, roles?);
+        let own_ledger = roles
+            .need_ledger()
+            .then(|| LedgerUrl::Sqlite(data_dir.join(LEDGER_FILE)));
         let config = Config {
             grpc: grpc?,
             http: http?,
             catalog: catalog?,
             hot: hot?,
-            ledger: ledger?.unwrap_or_else(own_ledger),
+            ledger: ledger?.or(own_ledger),
             data_dir,
-            roles: roles?,
+            roles,
             reserve: reserve?,
             settle: settle?,
             redis: redis?,
@@ -199,18 +202,34 @@ impl Config {
     }
 
     fn check_redis(&self, reader: &mut Reader<'_>) {
-        if !self.roles.has(Role::Settler) {
-            reader.conflict(
-                format!("hot = \"{}\" and roles", self.hot),
-                "must include \"settler\": in this version every process settles to the ledger \
-                 itself, e.g. roles = [\"gateway\", \"admin\", \"settler\"]",
-            );
+        if !self.roles.need_ledger() {
+            self.check_sidecar(reader);
         }
-        let (step_ms, call_ms) = (self.redis.call_timeout_ms, self.grpc.request_timeout_ms);
-        if step_ms > call_ms {
+        let call_ms = self.grpc.request_timeout_ms;
+        for (key, step_ms) in [
+            ("redis.call_timeout_ms", self.redis.call_timeout_ms),
+            ("redis.load_timeout_ms", self.redis.load_timeout_ms),
+        ] {
+            if step_ms > call_ms {
+                reader.conflict(
+                    format!("{key} = {step_ms}"),
+                    format_args!("must be at most grpc.request_timeout_ms, {call_ms}"),
+                );
+            }
+        }
+    }
+
+    /// What a process that knows Redis only can't follow is refused, not left out: a database's
+    /// password has no business here, and prices come from what the control plane publishes.
+    fn check_sidecar(&self, reader: &mut Reader<'_>) {
+        let why = "must be left out where roles = [\"gateway\"]: such a process knows Redis only";
+        if let Some(ledger) = &self.ledger {
+            reader.conflict(format!("ledger = \"{ledger}\""), why);
+        }
+        if let Some(catalog) = &self.catalog {
             reader.conflict(
-                format!("redis.call_timeout_ms = {step_ms}"),
-                format_args!("must be at most grpc.request_timeout_ms, {call_ms}"),
+                format!("catalog = \"{}\"", catalog.display()),
+                format_args!("{why}, and prices by what a process with the role admin publishes"),
             );
         }
     }

@@ -7,10 +7,12 @@
 pub mod acks;
 mod answer;
 pub mod changes;
+pub mod cold;
 pub mod error;
 mod pricing;
 pub mod remedies;
 pub mod request;
+pub mod source;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -20,11 +22,13 @@ use self::{
     error::EnforceError,
     remedies::{Remedy, remedies},
     request::{ChargeRequest, CommitRequest, ExtendRequest, ReserveRequest},
+    source::Source,
 };
 use crate::{
     catalogs::Catalogs,
     domain::{
         account::{Account, PlanTerm},
+        catalog::Catalog,
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         credits::Credits,
         cycle::Cycle,
@@ -35,7 +39,6 @@ use crate::{
         usage::{Action, Amount, Outcome, Usage},
     },
     hot::{Answer, Done, HotStore, Mark},
-    ledger::Ledger,
 };
 
 /// How often one request asks the hot store again because the account had to be loaded or
@@ -69,7 +72,7 @@ pub struct EnforcerOptions {
 /// Prices, asks, answers.
 pub struct Enforcer {
     hot: Arc<dyn HotStore>,
-    ledger: Arc<dyn Ledger>,
+    source: Arc<dyn Source>,
     catalogs: Arc<Catalogs>,
     acks: Arc<Acks>,
     options: EnforcerOptions,
@@ -81,14 +84,14 @@ impl Enforcer {
     /// Puts the parts together.
     pub fn new(
         hot: Arc<dyn HotStore>,
-        ledger: Arc<dyn Ledger>,
+        source: Arc<dyn Source>,
         catalogs: Arc<Catalogs>,
         acks: Arc<Acks>,
         options: EnforcerOptions,
     ) -> Self {
         Enforcer {
             hot,
-            ledger,
+            source,
             catalogs,
             acks,
             options,
@@ -100,9 +103,9 @@ impl Enforcer {
         &self.catalogs
     }
 
-    /// The ledger, for reading.
-    pub fn ledger(&self) -> &Arc<dyn Ledger> {
-        &self.ledger
+    /// The catalogue that new actions are priced by, once there is one.
+    pub fn catalog(&self) -> Result<Arc<Catalog>, EnforceError> {
+        self.catalogs.current().ok_or(EnforceError::NoCatalog)
     }
 
     /// The hot store.
@@ -112,7 +115,7 @@ impl Enforcer {
 
     /// Prices an action by the present rate card.
     pub fn quote(&self, action: &Action, estimate: &Usage) -> Result<Price, EnforceError> {
-        let catalog = self.catalogs.current();
+        let catalog = self.catalog()?;
         Ok(catalog
             .rate_card
             .price(action, estimate, Outcome::Succeeded)?)
@@ -120,7 +123,7 @@ impl Enforcer {
 
     /// Sets credits aside, or denies it.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveAnswer, EnforceError> {
-        let catalog = self.catalogs.current();
+        let catalog = self.catalog()?;
         let card = &catalog.rate_card;
         let credits = match &request.amount {
             Amount::Usage(estimate) => {
@@ -147,7 +150,7 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.reserve(&command))
             .await?;
-        self.reserve_answer(done.value)
+        self.reserve_answer(done.value).await
     }
 
     /// Adds credits or time to an open hold.
@@ -162,12 +165,12 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.extend(&command))
             .await?;
-        self.reserve_answer(done.value)
+        self.reserve_answer(done.value).await
     }
 
-    fn reserve_answer(&self, reserved: Reserved) -> Result<ReserveAnswer, EnforceError> {
+    async fn reserve_answer(&self, reserved: Reserved) -> Result<ReserveAnswer, EnforceError> {
         let (max_output_tokens, remedies) = match &reserved.result {
-            Ok(view) => (self.max_output_tokens(view)?, Vec::new()),
+            Ok(view) => (self.max_output_tokens(view).await?, Vec::new()),
             Err(denial) => (None, self.remedies(denial, &reserved.balance)),
         };
         Ok(ReserveAnswer {
@@ -190,7 +193,7 @@ impl Enforcer {
             };
             self.durable(done.mark).await?;
             let committed = done.value;
-            let max_output_tokens = self.max_output_tokens(&committed.reservation)?;
+            let max_output_tokens = self.max_output_tokens(&committed.reservation).await?;
             let denial = committed.next_hold_denial.as_ref();
             let remedies = denial
                 .map(|denial| self.remedies(denial, &committed.balance))
@@ -214,8 +217,8 @@ impl Enforcer {
             .await?
             .value;
         let catalog = match &known {
-            Some(view) => self.catalog_of(&view.rate_card_version)?,
-            None => self.catalogs.current(),
+            Some(view) => self.catalog_of(&view.rate_card_version).await?,
+            None => self.catalog()?,
         };
         let action = match (&known, &request.action, &request.amount) {
             (Some(view), _, _) => Arc::clone(&view.action),
@@ -269,7 +272,7 @@ impl Enforcer {
 
     /// Reserves and commits in one step.
     pub async fn charge(&self, request: ChargeRequest) -> Result<ChargeAnswer, EnforceError> {
-        let catalog = self.catalogs.current();
+        let catalog = self.catalog()?;
         let card = &catalog.rate_card;
         let (credits, price) = match &request.amount {
             Amount::Usage(usage) => {
@@ -338,13 +341,14 @@ impl Enforcer {
         let view = done
             .value
             .ok_or(EnforceError::Refused(Refusal::ReservationNotFound))?;
-        let max_output_tokens = self.max_output_tokens(&view)?;
+        let max_output_tokens = self.max_output_tokens(&view).await?;
         Ok((view, max_output_tokens))
     }
 
     /// What the account's owner can do about a denial.
     pub fn remedies(&self, denial: &Denial, balance: &Balance) -> Vec<Remedy> {
-        remedies(denial, balance, &self.catalogs.current())
+        let catalog = self.catalogs.current();
+        catalog.map_or_else(Vec::new, |catalog| remedies(denial, balance, &catalog))
     }
 
     /// Runs a step, after loading or renewing the account where the hot store asks for it.
@@ -357,7 +361,8 @@ impl Enforcer {
             match step().await? {
                 Ok(done) => return Ok(done),
                 // Rare and large: boxed, so that they make no other call's future larger.
-                Err(Refusal::NotLoaded) => Box::pin(self.load(account_id)).await?,
+                Err(Refusal::NotLoaded) => Box::pin(self.load(account_id, false)).await?,
+                Err(Refusal::Absent) => Box::pin(self.load(account_id, true)).await?,
                 Err(Refusal::CycleEnded(ended)) => {
                     Box::pin(self.renew(account_id, ended)).await?;
                 }
@@ -369,20 +374,16 @@ impl Enforcer {
         })
     }
 
-    async fn load(&self, account_id: &AccountId) -> Result<(), EnforceError> {
-        let now = self.hot.now().await?;
-        let stored = self.ledger.account(account_id, now).await?;
-        let account = stored.ok_or_else(|| EnforceError::AccountNotFound {
-            account_id: account_id.clone(),
-        })?;
-        let next = account.head.applied_change + 1;
-        self.hot.load(account).await?;
-        self.apply_from(account_id, next).await?;
+    async fn load(&self, account_id: &AccountId, is_absent: bool) -> Result<(), EnforceError> {
+        let hot = self.hot.as_ref();
+        if let Some(next) = self.source.bring(hot, account_id, is_absent).await? {
+            self.apply_from(account_id, next).await?;
+        }
         Ok(())
     }
 
     async fn renew(&self, account_id: &AccountId, ended: CycleEnded) -> Result<(), EnforceError> {
-        let catalog = self.catalogs.current();
+        let catalog = self.catalog()?;
         let allowance = catalog
             .plan(ended.plan_id.as_str())
             .map_or(ended.allowance, |plan| plan.allowance.get());
@@ -396,7 +397,7 @@ impl Enforcer {
             },
         };
         match self.hot.renew(&renewal).await? {
-            Ok(_) | Err(Refusal::NotLoaded) => Ok(()),
+            Ok(_) | Err(Refusal::NotLoaded | Refusal::Absent) => Ok(()),
             Err(refusal) => Err(EnforceError::Refused(refusal)),
         }
     }

@@ -30,7 +30,12 @@ pub use self::{
     server::Server,
     status::DOMAIN,
 };
-use crate::{clock::Clock, config::ReserveConfig, enforcer::Enforcer, telemetry::Metrics};
+use crate::{
+    clock::Clock,
+    config::ReserveConfig,
+    enforcer::{Enforcer, changes::Clerk},
+    telemetry::Metrics,
+};
 
 /// What is served, and from which parts.
 #[derive(Clone)]
@@ -45,6 +50,6 @@ pub struct Services {
     pub reserve: ReserveConfig,
     /// Whether QuotaService is served.
     pub gateway: bool,
-    /// Whether AdminService is served.
-    pub admin: bool,
+    /// Who carries out what AdminService asks for; `None`: it is not served.
+    pub admin: Option<Arc<Clerk>>,
 }

@@ -5,10 +5,16 @@
 //! back what nobody came for, and let time pass on accounts that nobody asks about.
 
 pub mod applier;
+pub mod bell;
+pub mod follower;
+pub mod loader;
 pub mod partitioner;
+pub mod publisher;
 pub mod reloader;
 pub mod renewer;
 pub mod settler;
+pub mod shares;
+pub mod subscriber;
 pub mod sweeper;
 
 use std::{error::Error, sync::Arc, time::Duration};
@@ -20,6 +26,8 @@ use crate::telemetry::Metrics;
 
 /// The longest pause after steps that failed.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The same for a worker that somebody in another process may be waiting for.
+const MESSENGER_BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How often in a row a step is run again because it had its hands full.
 const BURST_MAX: usize = 64;
 
@@ -44,6 +52,11 @@ pub trait Worker: Send + Sync {
     /// Does a bounded piece of work. Safe to repeat, whatever happened to the last one.
     async fn step(&self) -> Result<Progress, StepError>;
 
+    /// The longest pause after steps that failed, where the interval is shorter.
+    fn backoff_max(&self) -> Duration {
+        BACKOFF_MAX
+    }
+
     /// Returns when there is reason to step before the timer says so.
     async fn woken(&self) {
         std::future::pending::<()>().await;
@@ -64,12 +77,16 @@ pub async fn run(
             Err(error) => {
                 failures = failures.saturating_add(1);
                 metrics.worker_error(worker.name());
-                tracing::warn!(worker = worker.name(), failures, %error, "step failed, will retry");
+                // One that fails for hours does not fill the log.
+                if failures.is_power_of_two() {
+                    let worker = worker.name();
+                    tracing::warn!(worker, failures, %error, "step failed, will retry");
+                }
             }
         }
         let pause = interval
             .saturating_mul(1 << failures.min(10))
-            .min(BACKOFF_MAX.max(interval));
+            .min(worker.backoff_max().max(interval));
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}

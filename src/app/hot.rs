@@ -14,8 +14,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{CHECK_STORES, error::StartError, restore};
+use super::{CHECK_CATALOG, CHECK_STORES, error::StartError, restore};
 use crate::{
+    catalogs::Catalogs,
     clock::Clock,
     config::{Config, HotUrl, SecretUrl},
     hot::{
@@ -27,9 +28,6 @@ use crate::{
     ledger::Ledger,
     workers::{Progress, StepError, Worker},
 };
-
-/// How often it is looked whether Redis answers.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The hot store, by kind.
 #[derive(Clone)]
@@ -53,6 +51,14 @@ impl Opened {
         match self {
             Opened::Memory(_) => false,
             Opened::Redis(_) => true,
+        }
+    }
+
+    /// The store in Redis, where it is one.
+    pub(super) fn redis(&self) -> Option<&Arc<RedisHot>> {
+        match self {
+            Opened::Memory(_) => None,
+            Opened::Redis(redis) => Some(redis),
         }
     }
 
@@ -84,10 +90,11 @@ pub(super) fn check_url(config: &Config) -> Result<(), StartError> {
 pub(super) async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    ledger: &Arc<dyn Ledger>,
+    ledger: Option<&Arc<dyn Ledger>>,
 ) -> Result<(Opened, Option<restore::Restored>), StartError> {
     match &config.hot {
         HotUrl::Memory => {
+            let ledger = ledger.ok_or_else(memory_needs_a_ledger)?;
             let options = MemoryOptions {
                 shards: config.shards,
                 replay_window_ms: config.reserve.replay_window_ms,
@@ -99,11 +106,18 @@ pub(super) async fn open(
         }
         HotUrl::Redis(url) => {
             let mut options = redis_options(url, config)?;
-            options.ledger = Some(Arc::new(Cursors(Arc::clone(ledger))));
+            // A process without a ledger does not know what an empty server must begin with.
+            options.fixes_shards = ledger.is_some();
+            options.ledger = ledger.map(|ledger| Arc::new(Cursors(Arc::clone(ledger))) as _);
             let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
             Ok((Opened::Redis(Arc::new(redis)), None))
         }
     }
+}
+
+/// The configuration rules it out.
+pub(super) fn memory_needs_a_ledger() -> StartError {
+    StartError::Internal("hot = \"memory:\" without a ledger".into())
 }
 
 fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
@@ -197,5 +211,36 @@ impl Probe {
         for warning in warnings {
             tracing::warn!(warning, "the Redis server is not set up to lose nothing");
         }
+    }
+}
+
+/// Looks whether a catalogue was published, and says so.
+pub(super) struct CatalogProbe {
+    catalogs: Arc<Catalogs>,
+    readiness: Arc<Readiness>,
+}
+
+impl CatalogProbe {
+    pub fn new(catalogs: Arc<Catalogs>, readiness: Arc<Readiness>) -> Self {
+        CatalogProbe {
+            catalogs,
+            readiness,
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for CatalogProbe {
+    fn name(&self) -> &'static str {
+        "catalog_probe"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        let (is_there, why) = match self.catalogs.current() {
+            Some(current) => (true, format!("version {}", current.version)),
+            None => (false, "no control plane has published one yet".to_owned()),
+        };
+        self.readiness.set(CHECK_CATALOG, is_there, why);
+        Ok(Progress::Done)
     }
 }

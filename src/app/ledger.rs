@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::error::StartError;
+use async_trait::async_trait;
+
+use super::{CHECK_LEDGER, error::StartError};
 use crate::{
     clock::Clock,
     config::{Config, HotUrl, LedgerUrl, Migrate, SecretUrl},
+    http::Readiness,
     ledger::{
         Ledger, LedgerFault,
         postgres::{OpenError, PostgresLedger, PostgresOptions},
         redo::RedoLedger,
         sqlite::SqliteLedger,
     },
+    workers::{Progress, StepError, Worker},
 };
 
 /// The ledger, by kind: each kind needs something else besides what every ledger does.
@@ -44,8 +48,12 @@ impl Opened {
 }
 
 /// Opens it; brings its schema up to date where the configuration lets it.
-pub(super) async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, StartError> {
-    match &config.ledger {
+pub(super) async fn open(
+    url: &LedgerUrl,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<Opened, StartError> {
+    match url {
         LedgerUrl::Sqlite(path) => {
             let sqlite = Arc::new(SqliteLedger::open(path).await?);
             let redo = RedoLedger::open(sqlite, path.clone()).await?;
@@ -71,8 +79,8 @@ pub(super) async fn open(config: &Config, clock: &dyn Clock) -> Result<Opened, S
 /// Says what is wrong with the URL before anything is bound or opened.
 pub(super) fn check_url(config: &Config) -> Result<(), StartError> {
     match &config.ledger {
-        LedgerUrl::Sqlite(_) => {}
-        LedgerUrl::Postgres(url) => {
+        Some(LedgerUrl::Sqlite(_)) | None => {}
+        Some(LedgerUrl::Postgres(url)) => {
             postgres_options(url, config)?;
         }
     }
@@ -92,4 +100,34 @@ pub fn postgres_options(url: &SecretUrl, config: &Config) -> Result<PostgresOpti
     options.migrate = bounds.migrate == Migrate::Auto;
     options.months_ahead = bounds.months_ahead;
     Ok(options)
+}
+
+/// Looks whether the ledger answers, and says so. One that does not is no failed step: it is
+/// looked at as often as one that does.
+pub(super) struct Probe {
+    ledger: Arc<dyn Ledger>,
+    readiness: Arc<Readiness>,
+}
+
+impl Probe {
+    pub fn new(ledger: Arc<dyn Ledger>, readiness: Arc<Readiness>) -> Self {
+        Probe { ledger, readiness }
+    }
+}
+
+#[async_trait]
+impl Worker for Probe {
+    fn name(&self) -> &'static str {
+        "ledger_probe"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        match self.ledger.cursors().await {
+            Ok(_) => self.readiness.set(CHECK_LEDGER, true, "open"),
+            Err(fault) => self
+                .readiness
+                .set(CHECK_LEDGER, false, fault.source.to_string()),
+        }
+        Ok(Progress::Done)
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 use crate::domain::catalog::Catalog;
@@ -26,7 +26,7 @@ type Versions = HashMap<Arc<str>, Arc<Catalog>>;
 /// The loaded catalogues.
 #[derive(Debug)]
 pub struct Catalogs {
-    current: ArcSwap<Catalog>,
+    current: ArcSwapOption<Catalog>,
     versions: ArcSwap<Versions>,
     /// Held by whoever changes the two above.
     changing: Mutex<()>,
@@ -42,22 +42,36 @@ impl Catalogs {
         }
         let current = add(&mut versions, current)?;
         Ok(Catalogs {
-            current: ArcSwap::new(current),
+            current: ArcSwapOption::new(Some(current)),
             versions: ArcSwap::from_pointee(versions),
             changing: Mutex::new(()),
         })
     }
 
+    /// Starts with nothing to price by, where that is still to be learnt from others.
+    pub fn empty() -> Catalogs {
+        Catalogs {
+            current: ArcSwapOption::empty(),
+            versions: ArcSwap::default(),
+            changing: Mutex::new(()),
+        }
+    }
+
     /// The catalogue that new actions are priced by.
-    pub fn current(&self) -> Arc<Catalog> {
+    pub fn current(&self) -> Option<Arc<Catalog>> {
         self.current.load_full()
+    }
+
+    /// Every version that is known.
+    pub fn all(&self) -> Vec<Arc<Catalog>> {
+        self.versions.load().values().map(Arc::clone).collect()
     }
 
     /// The catalogue of that version.
     pub fn version(&self, version: &str) -> Option<Arc<Catalog>> {
         let current = self.current.load();
-        if *current.version == *version {
-            return Some(Arc::clone(&current));
+        if let Some(current) = current.as_ref().filter(|one| *one.version == *version) {
+            return Some(Arc::clone(current));
         }
         self.versions.load().get(version).map(Arc::clone)
     }
@@ -73,7 +87,7 @@ impl Catalogs {
         let _changing = self.changing.lock();
         let catalog = self.keep(catalog)?;
         // Known before in use: whoever sees it in use finds its version too.
-        self.current.store(catalog);
+        self.current.store(Some(catalog));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     exit::Exit,
-    offline::unreadable,
+    offline::{ledger_of, unreadable},
     output::{Failure, Output},
 };
 use crate::{
@@ -42,16 +42,17 @@ struct Report {
 /// Migrates.
 pub(crate) async fn run(args: MigrateArgs, output: Output) -> Result<Exit, Failure> {
     let config = Config::load(&args.flags, config::environment())?;
+    let url = ledger_of(&config)?;
     let mut report = Report {
-        ledger: config.ledger.to_string(),
+        ledger: url.to_string(),
         from: None,
         to: None,
         partitions: 0,
     };
-    match &config.ledger {
+    match &url {
         LedgerUrl::Sqlite(path) => {
             let ledger = SqliteLedger::open(path).await;
-            let ledger = ledger.map_err(|error| unreadable(&config.ledger, &error))?;
+            let ledger = ledger.map_err(|error| unreadable(&url, &error))?;
             ledger.close().await;
         }
         LedgerUrl::Postgres(url) => {

@@ -36,7 +36,7 @@ impl LedgerArgs {
             ledger: self.ledger.clone(),
             ..Flags::default()
         };
-        Ok(Config::load(&flags, std::iter::empty())?.ledger)
+        ledger_of(&Config::load(&flags, std::iter::empty())?)
     }
 
     /// Opens it for reading.
@@ -56,6 +56,13 @@ impl LedgerArgs {
             }
         }
     }
+}
+
+/// The ledger of a process that has one.
+pub(crate) fn ledger_of(config: &Config) -> Result<LedgerUrl, Failure> {
+    let none = "roles = [\"gateway\"]: a process with this role only has no ledger";
+    let ledger = config.ledger.clone();
+    ledger.ok_or_else(|| Failure::new(Exit::Usage, none))
 }
 
 /// A ledger that can't be read.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app::{self, Running, StartError},
     clock::SystemClock,
-    config::{self, Config, Flags},
+    config::{self, Config, Flags, LedgerUrl},
     telemetry,
 };
 
@@ -77,7 +77,7 @@ struct Greeting {
     grpc: String,
     unix_socket: Option<String>,
     http: String,
-    ledger: String,
+    ledger: Option<String>,
     hot: String,
     #[serde(flatten)]
     restored: Option<Restored>,
@@ -99,7 +99,7 @@ impl Greeting {
             grpc: running.grpc_addr.to_string(),
             unix_socket: socket.map(|path| path.display().to_string()),
             http: running.http_addr.to_string(),
-            ledger: config.ledger.to_string(),
+            ledger: config.ledger.as_ref().map(LedgerUrl::to_string),
             hot: config.hot.to_string(),
             restored: running.restored.map(|restored| Restored {
                 accounts: restored.accounts,
@@ -121,13 +121,19 @@ impl Greeting {
             ),
             None => format!("hot balances in {}", self.hot),
         };
+        let head = format!(
+            "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}",
+            self.version, self.grpc, self.http
+        );
+        let Some(ledger) = &self.ledger else {
+            return format!("{head}\nno ledger, which the control plane has: {hot}");
+        };
         let endpoint = format!("--endpoint {}", self.grpc);
         format!(
-            "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}\n\
-             ledger {}: {hot}\n\
+            "{head}\n\
+             ledger {ledger}: {hot}\n\
              try:  tollgate account create acme --plan starter {endpoint}\n      \
              tollgate reserve acme --mode agent --credits 60 {endpoint}",
-            self.version, self.grpc, self.http, self.ledger,
         )
     }
 }

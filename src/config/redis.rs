@@ -20,6 +20,8 @@ pub struct RedisConfig {
     pub call_timeout_ms: u64,
     /// The longest that making a connection may take.
     pub connect_timeout_ms: u64,
+    /// The longest that a call waits for an account that a settler has to load.
+    pub load_timeout_ms: u64,
     /// The root certificates for TLS, a PEM file; `None`: the machine's.
     pub tls_ca: Option<PathBuf>,
     /// The most records that one shard keeps for a ledger that takes none.
@@ -33,6 +35,7 @@ impl RedisConfig {
         let connections = reader.small_int("redis.connections", 1..=64);
         let call_timeout_ms = reader.int("redis.call_timeout_ms", 1..=CALL_MS_MAX);
         let connect_timeout_ms = reader.int("redis.connect_timeout_ms", 1..=CALL_MS_MAX);
+        let load_timeout_ms = reader.int("redis.load_timeout_ms", 1..=CALL_MS_MAX);
         let tls_ca = reader.optional_path("redis.tls_ca");
         let outbox_max = reader.int("redis.outbox_max", 1_000..=OUTBOX_MAX);
         let unload_idle_ms = reader.int("redis.unload_idle_ms", 0..=IDLE_MS_MAX);
@@ -40,6 +43,7 @@ impl RedisConfig {
             connections: usize::try_from(connections?).ok()?,
             call_timeout_ms: call_timeout_ms?,
             connect_timeout_ms: connect_timeout_ms?,
+            load_timeout_ms: load_timeout_ms?,
             tls_ca: tls_ca?,
             outbox_max: outbox_max?,
             unload_idle_ms: unload_idle_ms?,

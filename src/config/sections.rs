@@ -251,6 +251,11 @@ impl Roles {
         reader.choices("roles", &roles).map(Roles)
     }
 
+    /// Whether this process needs a ledger: all but `gateway` do.
+    pub fn need_ledger(&self) -> bool {
+        self.has(Role::Admin) || self.has(Role::Settler)
+    }
+
     /// Whether this process has the role.
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)

@@ -43,7 +43,9 @@ fn the_defaults_alone_are_valid() {
     assert_eq!(config.catalog, None);
     assert_eq!(
         config.ledger,
-        LedgerUrl::Sqlite(Path::new("tollgate-data/ledger.db").to_owned())
+        Some(LedgerUrl::Sqlite(
+            Path::new("tollgate-data/ledger.db").to_owned()
+        ))
     );
     assert_eq!(config.settle.ack, SettleAck::Ledger);
     assert_eq!(config.reserve.replay_window_ms, 24 * 3_600_000);
@@ -292,12 +294,39 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         (&["grpc.listen=127.0.0.1:9464"], "must be two addresses"),
         (&["roles=gateway,admin"], "must include \"settler\""),
+        (
+            &["hot=redis://h", "roles=gateway", "ledger=sqlite://a"],
+            "ledger = \"sqlite://a\": must be left out where roles = [\"gateway\"]",
+        ),
+        (
+            &["hot=redis://h", "roles=gateway", "catalog=c.yaml"],
+            "catalog = \"c.yaml\": must be left out",
+        ),
+        (
+            &["hot=redis://h", "redis.load_timeout_ms=2001"],
+            "must be at most grpc.request_timeout_ms, 2000",
+        ),
     ] {
         let error = refused(&set(pairs), &[]);
         assert!(error.contains(expected), "{pairs:?}\n{error}");
     }
     let same_port = set(&["grpc.listen=127.0.0.1:0", "http.listen=127.0.0.1:0"]);
     Config::load(&same_port, variables(&[])).unwrap();
+}
+
+#[test]
+fn only_a_gateway_has_no_ledger() {
+    for (roles, has_ledger) in [
+        ("gateway", false),
+        ("admin", true),
+        ("settler", true),
+        ("gateway,admin", true),
+    ] {
+        let roles = format!("roles={roles}");
+        let flags = set(&["hot=redis://h", &roles]);
+        let config = Config::load(&flags, variables(&[])).unwrap();
+        assert_eq!(config.ledger.is_some(), has_ledger, "{roles}");
+    }
 }
 
 #[test]
@@ -344,7 +373,10 @@ fn secrets_never_show() {
             let flags = set(&[&format!("{key}={url}")]);
             // As a ledger one of them is fine, and then the configuration itself must not show it.
             let loaded = match Config::load(&flags, variables(&[])) {
-                Ok(config) => format!("{config:?} {}", config.ledger),
+                Ok(config) => {
+                    let ledger = config.ledger.as_ref().map(LedgerUrl::to_string);
+                    format!("{config:?} {ledger:?}")
+                }
                 Err(error) => format!("{error} {error:?}"),
             };
             let printed = Config::print(&flags, variables(&[])).unwrap();

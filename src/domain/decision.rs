@@ -171,6 +171,9 @@ pub enum Refusal {
     /// The hot store does not know the account: load it and ask again.
     #[error("the account is not loaded")]
     NotLoaded,
+    /// Whoever can ask the ledger has lately found no such account there.
+    #[error("there is no such account")]
+    Absent,
     /// The account's cycle is over: renew it and ask again.
     #[error("the billing cycle is over")]
     CycleEnded(CycleEnded),

@@ -11,6 +11,7 @@ use crate::hot::Mark;
 pub struct Acks {
     settled: Vec<watch::Sender<u64>>,
     wake: Notify,
+    waits: Notify,
 }
 
 impl Acks {
@@ -19,6 +20,7 @@ impl Acks {
         Acks {
             settled: (0..shards).map(|_| watch::Sender::new(0)).collect(),
             wake: Notify::new(),
+            waits: Notify::new(),
         }
     }
 
@@ -43,8 +45,25 @@ impl Acks {
         }
         let mut settled = settled.subscribe();
         self.wake();
+        self.waits.notify_one();
         let reached = settled.wait_for(|position| *position >= mark.position);
         matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+    }
+
+    /// The shards whose settlements somebody waits for.
+    pub fn waited(&self) -> Vec<u32> {
+        let waited = (0..).zip(&self.settled);
+        waited
+            .filter(|(_, settled)| settled.receiver_count() > 0)
+            .map(|(shard, _)| shard)
+            .collect()
+    }
+
+    /// Returns while somebody waits: at once, or when the first one begins to.
+    pub async fn waiting(&self) {
+        while self.waited().is_empty() {
+            self.waits.notified().await;
+        }
     }
 
     /// Tells the settler that somebody waits.

@@ -1,5 +1,7 @@
 //! Administrative changes: into the ledger first, then into the hot store, in order, each once.
 
+use std::sync::Arc;
+
 use super::{CHANGES_MAX, Enforcer, STEP_ATTEMPTS, error::EnforceError};
 use crate::{
     domain::{
@@ -8,7 +10,7 @@ use crate::{
         ids::AccountId,
     },
     hot::Mark,
-    ledger::{ChangeRequest, Submitted},
+    ledger::{ChangeRequest, Ledger, Submitted},
 };
 
 /// A change that is done.
@@ -22,26 +24,46 @@ pub struct Changed {
     pub replayed: bool,
 }
 
-impl Enforcer {
+/// Carries out changes, for those processes that have a ledger.
+#[derive(Clone)]
+pub struct Clerk {
+    enforcer: Arc<Enforcer>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Clerk {
+    /// The enforcer's source must be the same ledger.
+    pub fn new(enforcer: Arc<Enforcer>, ledger: Arc<dyn Ledger>) -> Self {
+        Clerk { enforcer, ledger }
+    }
+
+    /// The ledger, for reading.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
     /// Carries out a change and waits until the ledger has its entries. A caller that goes away
     /// in between loses nothing: the applier finishes what the ledger has.
     pub async fn change(&self, request: ChangeRequest) -> Result<Changed, EnforceError> {
-        let now = self.hot.now().await?;
+        let enforcer = &self.enforcer;
+        let now = enforcer.hot.now().await?;
         let (change, replayed) = match self.ledger.submit(&request, now).await? {
             Submitted::New(change) => (change, false),
             Submitted::Known(change) => (change, true),
             Submitted::Conflict { field } => return Err(EnforceError::ChangeConflict { field }),
             Submitted::Refused(refusal) => return Err(EnforceError::ChangeRefused(refusal)),
         };
-        let (applied, mark) = self.apply(&change).await?;
-        self.settled(mark).await?;
+        let (applied, mark) = enforcer.apply(&change).await?;
+        enforcer.settled(mark).await?;
         Ok(Changed {
             change,
             balance: applied.balance,
             replayed,
         })
     }
+}
 
+impl Enforcer {
     /// Applies every change of an account that the ledger has and the hot store has not.
     pub async fn catch_up(&self, account_id: &AccountId) -> Result<usize, EnforceError> {
         let (account, _) = self.account(account_id).await?;
@@ -54,7 +76,7 @@ impl Enforcer {
         account_id: &AccountId,
         number: u64,
     ) -> Result<usize, EnforceError> {
-        let changes = self.ledger.changes(account_id, number, CHANGES_MAX).await?;
+        let changes = self.source.changes(account_id, number, CHANGES_MAX).await?;
         for change in &changes {
             Box::pin(self.apply(change)).await?;
         }

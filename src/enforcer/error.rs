@@ -54,6 +54,15 @@ pub enum EnforceError {
     /// The hot store has the settlement, the ledger has not confirmed it in time.
     #[error("the settlement is not confirmed by the ledger yet: send the same request again")]
     NotSettledInTime,
+    /// This process has no ledger, and nobody who has one has loaded the account in time.
+    #[error("account {account_id} is not loaded yet: send the same request again")]
+    NotLoadedInTime {
+        /// Which.
+        account_id: AccountId,
+    },
+    /// No catalogue was published yet.
+    #[error("there is no catalogue to price by yet: send the same request again")]
+    NoCatalog,
     /// The account kept changing under the request.
     #[error("account {account_id} is busy: send the same request again")]
     Busy {
@@ -91,6 +100,8 @@ impl EnforceError {
             | EnforceError::ChangeConflict { .. }
             | EnforceError::UnknownVersion { .. }
             | EnforceError::Ledger(_)
+            | EnforceError::NotLoadedInTime { .. }
+            | EnforceError::NoCatalog
             | EnforceError::Busy { .. } => Certainty::Determinate,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Enforcer, error::EnforceError};
+use crate::catalogs;
 use crate::domain::{
     catalog::Catalog,
     credits::Credits,
@@ -13,19 +14,34 @@ use crate::domain::{
 };
 
 impl Enforcer {
-    /// The catalogue of a version, whatever is loaded now.
-    pub(super) fn catalog_of(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
-        self.catalogs
-            .version(version)
-            .ok_or_else(|| EnforceError::UnknownVersion {
-                version: version.to_owned(),
-            })
+    /// The catalogue of a version, whatever is in use now.
+    pub(super) async fn catalog_of(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
+        match self.catalogs.version(version) {
+            Some(catalog) => Ok(catalog),
+            // Rare and large: boxed, so that it makes no other call's future larger.
+            None => Box::pin(self.find_catalog(version)).await,
+        }
+    }
+
+    /// Loads a version that was published before this process knew of any.
+    async fn find_catalog(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
+        let unknown = || EnforceError::UnknownVersion {
+            version: version.to_owned(),
+        };
+        let yaml = self.source.catalog(version).await?.ok_or_else(unknown)?;
+        let catalog = catalogs::parse(&yaml).inspect_err(|problems| {
+            tracing::error!(version, %problems, "a catalogue that was in use can't be read");
+        });
+        let catalog = catalog.map_err(|_| unknown())?;
+        // A text that calls itself something else is not the one that priced anything.
+        self.catalogs.add_version(catalog).map_err(|_| unknown())?;
+        self.catalogs.version(version).ok_or_else(unknown)
     }
 
     /// The most output tokens that the hold still pays for, at the reservation's model and mode,
     /// after the estimated input or what was reported since, whichever is more. `None` where
     /// output tokens are not priced, and where the reservation is not open.
-    pub(super) fn max_output_tokens(
+    pub(super) async fn max_output_tokens(
         &self,
         view: &ReservationView,
     ) -> Result<Option<u64>, EnforceError> {
@@ -33,7 +49,7 @@ impl Enforcer {
         if view.state.is_some_and(|state| state != State::Open) {
             return Ok(None);
         }
-        let catalog = self.catalog_of(&view.rate_card_version)?;
+        let catalog = self.catalog_of(&view.rate_card_version).await?;
         let reported = quantities(view.reported.as_ref());
         let spent = reported.get(OUTPUT_TOKENS);
         let mut base = quantities(Some(&view.asked)).max(&reported);

@@ -3,6 +3,8 @@
 //! Every change goes to the ledger first, under its idempotency key; a repeated one answers what
 //! the first one answered. Nothing here decides about credits, and no list is unbounded.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -16,7 +18,10 @@ use crate::{
         ids::{AccountId, GrantId, ReservationId},
         timestamp::Timestamp,
     },
-    enforcer::{changes::Changed, error::EnforceError},
+    enforcer::{
+        changes::{Changed, Clerk},
+        error::EnforceError,
+    },
     ledger::{ChangeRequest, EntryFilter, Recorded},
     pb::{self, admin_service_server::AdminService},
     telemetry::CreditsKind,
@@ -29,12 +34,13 @@ const REFUND_PAGES_MAX: usize = 100;
 #[derive(Clone)]
 pub struct AdminApi {
     core: Core,
+    clerk: Arc<Clerk>,
 }
 
 impl AdminApi {
     /// Serves from these parts.
-    pub fn new(core: Core) -> Self {
-        AdminApi { core }
+    pub fn new(core: Core, clerk: Arc<Clerk>) -> Self {
+        AdminApi { core, clerk }
     }
 
     async fn now(&self) -> Result<Timestamp, EnforceError> {
@@ -43,7 +49,7 @@ impl AdminApi {
 
     /// Carries a change out.
     async fn change(&self, rpc: &'static str, change: ChangeRequest) -> Result<Changed, Status> {
-        let changed = self.core.enforcer.change(change).await;
+        let changed = self.clerk.change(change).await;
         let changed = changed.map_err(|error| self.core.change_failed(rpc, &error))?;
         if changed.replayed {
             self.core.metrics.replay(rpc);
@@ -83,12 +89,7 @@ impl AdminApi {
         if let Some(live) = found.grant(grant_id) {
             return Ok(account::grant(live));
         }
-        let stored = self
-            .core
-            .enforcer
-            .ledger()
-            .grant(account_id, grant_id)
-            .await;
+        let stored = self.clerk.ledger().grant(account_id, grant_id).await;
         match stored.map_err(|fault| failed(fault.into()))? {
             Some(grant) => Ok(account::grant(&grant)),
             None => Err(self.broken(account_id, "a grant's change is settled, the grant is not")),
@@ -108,7 +109,7 @@ impl AdminApi {
             kinds: vec![EntryKind::Refund],
             ..EntryFilter::default()
         };
-        let ledger = self.core.enforcer.ledger();
+        let ledger = self.clerk.ledger();
         let mut page = None;
         for _ in 0..REFUND_PAGES_MAX {
             let found = ledger.entries(&filter, page, list::PAGE_MAX).await;
@@ -140,7 +141,7 @@ impl AdminService for AdminApi {
         const RPC: &str = "CreateAccount";
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
-        let catalog = self.core.enforcer.catalogs().current();
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let change = admin::create(request.into_inner(), &catalog, now).map_err(failed)?;
         let account_id = change.account_id.clone();
         self.change(RPC, change).await?;
@@ -167,8 +168,7 @@ impl AdminService for AdminApi {
         let now = self.now().await.map_err(failed)?;
         // One more than the page has says whether another page follows.
         let stored = self
-            .core
-            .enforcer
+            .clerk
             .ledger()
             .accounts(after.as_ref(), size + 1, now)
             .await;
@@ -215,9 +215,9 @@ impl AdminService for AdminApi {
         request: Request<pb::ChangePlanRequest>,
     ) -> Result<Response<pb::ChangePlanResponse>, Status> {
         const RPC: &str = "ChangePlan";
-        let catalog = self.core.enforcer.catalogs().current();
-        let change = admin::change_plan(request.get_ref(), &catalog)
-            .map_err(|error| self.core.failed(RPC, &error))?;
+        let failed = |error| self.core.failed(RPC, &error);
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
+        let change = admin::change_plan(request.get_ref(), &catalog).map_err(failed)?;
         let account_id = change.account_id.clone();
         self.change(RPC, change).await?;
         let account = Some(self.changed_account(RPC, &account_id).await?);
@@ -231,7 +231,7 @@ impl AdminService for AdminApi {
         const RPC: &str = "GrantCredits";
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
-        let catalog = self.core.enforcer.catalogs().current();
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let (change, grant_id) =
             admin::grant(request.into_inner(), &catalog, now).map_err(failed)?;
         let account_id = change.account_id.clone();
@@ -286,7 +286,7 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let failed = |error| self.core.failed("ListEntries", &error);
         let query = list::entries(request.get_ref()).map_err(failed)?;
-        let ledger = self.core.enforcer.ledger();
+        let ledger = self.clerk.ledger();
         let page = ledger.entries(&query.filter, query.page, query.size).await;
         let page = page.map_err(|fault| failed(fault.into()))?;
         Ok(Response::new(pb::ListEntriesResponse {
@@ -301,12 +301,7 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::GetConversationResponse>, Status> {
         let failed = |error| self.core.failed("GetConversation", &error);
         let conversation_id = list::conversation(request.into_inner()).map_err(failed)?;
-        let entries = self
-            .core
-            .enforcer
-            .ledger()
-            .conversation(&conversation_id)
-            .await;
+        let entries = self.clerk.ledger().conversation(&conversation_id).await;
         let entries = entries.map_err(|fault| failed(fault.into()))?;
         if entries.is_empty() {
             return Err(status::conversation_not_found(&conversation_id));
@@ -318,7 +313,8 @@ impl AdminService for AdminApi {
         &self,
         _request: Request<pb::GetCatalogRequest>,
     ) -> Result<Response<pb::GetCatalogResponse>, Status> {
-        let catalog = self.core.enforcer.catalogs().current();
+        let failed = |error| self.core.failed("GetCatalog", &error);
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         Ok(Response::new(account::catalog(&catalog)))
     }
 }

@@ -50,6 +50,8 @@ impl Core {
             | EnforceError::Hot(_)
             | EnforceError::Ledger(_)
             | EnforceError::NotSettledInTime
+            | EnforceError::NotLoadedInTime { .. }
+            | EnforceError::NoCatalog
             | EnforceError::Busy { .. } => {}
         }
     }

@@ -65,9 +65,9 @@ impl QuotaApi {
             return;
         }
         let catalog = self.core.enforcer.catalogs().current();
-        let labels = match &reserved.result {
-            Ok(view) => Labels::of(&view.action, &catalog.rate_card),
-            Err(_) => Labels::NONE,
+        let labels = match (&reserved.result, &catalog) {
+            (Ok(view), Some(catalog)) => Labels::of(&view.action, &catalog.rate_card),
+            (Ok(_), None) | (Err(_), _) => Labels::NONE,
         };
         self.core
             .decided("Extend", reserved.result.as_ref().err(), false, labels);
@@ -84,7 +84,7 @@ impl QuotaService for QuotaApi {
         request: Request<pb::QuoteRequest>,
     ) -> Result<Response<pb::QuoteResponse>, Status> {
         let failed = |error| self.core.failed("Quote", &quota::of_estimate(error));
-        let catalog = self.core.enforcer.catalogs().current();
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let (action, estimate) =
             quota::quote(request.into_inner(), &catalog.rate_card).map_err(failed)?;
         let price = self
@@ -103,7 +103,7 @@ impl QuotaService for QuotaApi {
     ) -> Result<Response<pb::ReserveResponse>, Status> {
         use pb::reserve_response::Result as Outcome;
         let failed = |error| self.core.failed("Reserve", &quota::of_estimate(error));
-        let catalog = self.core.enforcer.catalogs().current();
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let (request, labels) =
             quota::reserve(request.into_inner(), &catalog.rate_card, &self.core.limits)
                 .map_err(failed)?;
@@ -208,7 +208,7 @@ impl QuotaService for QuotaApi {
     ) -> Result<Response<pb::ChargeResponse>, Status> {
         use pb::charge_response::Result as Outcome;
         let failed = |error| self.core.failed("Charge", &error);
-        let catalog = self.core.enforcer.catalogs().current();
+        let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let (request, labels) =
             quota::charge(request.into_inner(), &catalog.rate_card).map_err(failed)?;
         let charge_id = request.charge_id.clone();

@@ -74,8 +74,8 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
             return self.not_served(request.uri().path());
         };
         match method.route {
-            Route::Quota => self.bounded(method, self.quota.as_ref(), request),
-            Route::Admin => self.bounded(method, self.admin.as_ref(), request),
+            Route::Quota => self.bounded(method, "gateway", self.quota.as_ref(), request),
+            Route::Admin => self.bounded(method, "admin", self.admin.as_ref(), request),
             Route::Health => self.unbounded(method, Some(&self.health), request),
             Route::ReflectionV1 => self.unbounded(method, self.reflection_v1.as_ref(), request),
             Route::ReflectionV1Alpha => {
@@ -84,13 +84,20 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         }
     }
 
-    /// A call to a service of the contract, where this process has it.
-    fn bounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
+    /// A call to a service of the contract, where this process has the role that serves it.
+    fn bounded<S>(
+        &self,
+        method: Method,
+        role: &str,
+        service: Option<&S>,
+        request: Request<Incoming>,
+    ) -> Call
     where
         S: Service<Request<Incoming>, Future = Answer> + Clone,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            let refused = status::role_missing(method.name(), role, &self.names);
+            return self.traffic.refused(OTHER, refused);
         };
         let limit = self.traffic.limit(request.headers());
         self.traffic

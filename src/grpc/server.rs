@@ -73,7 +73,7 @@ impl Server {
             limits,
         };
         let quota = services.gateway.then(|| QuotaApi::new(core.clone()));
-        let admin = services.admin.then(|| AdminApi::new(core));
+        let admin = services.admin.map(|clerk| AdminApi::new(core, clerk));
         Server::start_with(sockets, (quota, admin), (metrics, clock), config, stop)
     }
 

@@ -109,6 +109,17 @@ fn of_step(error: &EnforceError, certainty: Certainty) -> Status {
                         again, its id makes that safe";
             Draft::new(Code::Unavailable, "NOT_SETTLED_YET", text).retry(certainty)
         }
+        EnforceError::NotLoadedInTime { account_id } => {
+            let text = "the account was not loaded in time, and nothing was done: send the same \
+                        request again";
+            Draft::new(Code::Unavailable, "ACCOUNT_NOT_LOADED", text)
+                .with("account_id", account_id)
+                .retry(certainty)
+        }
+        EnforceError::NoCatalog => {
+            let text = "no catalogue was published yet, so nothing can be priced: try again";
+            Draft::new(Code::Unavailable, "NO_CATALOG", text).retry(certainty)
+        }
         EnforceError::Busy { account_id } => busy(certainty).with("account_id", account_id),
     };
     draft.finish()
@@ -118,6 +129,7 @@ fn refused(refusal: &Refusal, certainty: Certainty) -> Draft {
     match refusal {
         // The enforcer answers these itself; they get here when it gave up.
         Refusal::NotLoaded
+        | Refusal::Absent
         | Refusal::CycleEnded(_)
         | Refusal::Reprice
         | Refusal::ChangeGap { .. } => busy(certainty),
@@ -277,6 +289,18 @@ pub fn not_served(path: &str, served: &[&str]) -> Status {
         served.join(", ")
     );
     Draft::new(Code::Unimplemented, "METHOD_NOT_SERVED", text).finish()
+}
+
+/// The contract has the method, and this process has not the role that serves it.
+pub fn role_missing(method: &str, role: &str, served: &[&str]) -> Status {
+    let text = format!(
+        "{method} is not served by this process, which lacks the role {role:?}: ask one that has \
+         it; here there are {}",
+        served.join(", ")
+    );
+    Draft::new(Code::Unimplemented, "METHOD_NOT_SERVED", text)
+        .with("role", role)
+        .finish()
 }
 
 /// No service of this name to ask the health of.

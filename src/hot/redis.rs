@@ -15,6 +15,7 @@ mod address;
 mod answers;
 mod begin;
 mod blobs;
+mod board;
 mod changes;
 mod durability;
 mod entries;
@@ -24,6 +25,7 @@ mod keys;
 mod layout;
 mod link;
 mod packed;
+mod publication;
 mod records;
 mod scripts;
 mod shards;
@@ -37,6 +39,7 @@ use async_trait::async_trait;
 pub use self::{
     address::{AddressError, RedisAddress},
     begin::LedgerCursors,
+    publication::Published,
 };
 use self::{
     keys::ShardKeys,
@@ -74,6 +77,9 @@ pub struct RedisOptions {
     pub connect_timeout: Duration,
     /// How many shards there are: fixed by the first process that ever connected.
     pub shards: u32,
+    /// Whether this process may be the one that fixes their number; otherwise it waits for one
+    /// that does, and is refused where its own number is another one.
+    pub fixes_shards: bool,
     /// How long the answer to a settled reservation is kept for whoever retries, in milliseconds.
     pub replay_window_ms: u64,
     /// How many outbox records one shard keeps while the ledger takes none. Beyond it every step
@@ -100,6 +106,7 @@ impl RedisOptions {
             deadline: Duration::from_millis(50),
             connect_timeout: Duration::from_secs(1),
             shards: 64,
+            fixes_shards: true,
             replay_window_ms: 86_400_000,
             outbox_max: 1_000_000,
             unload_idle_ms: 86_400_000,
@@ -130,6 +137,7 @@ impl RedisHot {
             deadline: options.deadline,
             connect_timeout: options.connect_timeout,
             shards,
+            fixes_shards: options.fixes_shards,
             ledger: options.ledger.clone(),
         })?;
         Ok(RedisHot {

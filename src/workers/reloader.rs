@@ -127,9 +127,10 @@ impl Reloader {
     async fn reload(&self) -> Result<(), ReloadError> {
         let catalog = load(&self.path, self.ledger.as_ref()).await?;
         let version = catalog.version.to_string();
-        if version == self.catalogs.current().version.as_ref()
-            && catalog.yaml == self.catalogs.current().yaml
-        {
+        let current = self.catalogs.current();
+        let is_same =
+            |one: &Arc<Catalog>| one.version == catalog.version && one.yaml == catalog.yaml;
+        if current.as_ref().is_some_and(is_same) {
             return Ok(());
         }
         // Into the ledger before anything is priced by it.

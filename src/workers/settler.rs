@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Progress, StepError, Worker};
+use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     clock::Clock,
     domain::change::Change,
@@ -44,6 +44,8 @@ pub struct Settler {
     pub batch_max: usize,
     /// Whether other settlers read the same outbox.
     pub is_shared: bool,
+    /// Which shards are this settler's.
+    pub shares: Arc<Shares>,
     /// What was tried and failed since the last success: the ledger may have it all the same.
     pub tried: Mutex<HashSet<Mark>>,
 }
@@ -159,7 +161,7 @@ impl Settler {
     async fn gather(&self) -> Result<(Vec<OutboxBatch>, bool), StepError> {
         let mut batches: Vec<OutboxBatch> = Vec::new();
         let mut entries = 0;
-        for shard in 0..self.hot.shards() {
+        for shard in (0..self.hot.shards()).filter(|shard| self.shares.has(*shard)) {
             if entries >= self.batch_max {
                 return Ok((batches, true));
             }

@@ -8,8 +8,11 @@ use std::sync::{
 
 use async_trait::async_trait;
 
-use super::{Progress, StepError, Worker};
-use crate::{hot::HotStore, telemetry::Metrics};
+use super::{Progress, StepError, Worker, shares::Shares};
+use crate::{
+    hot::{HotStore, Swept},
+    telemetry::Metrics,
+};
 
 /// Gives back what nobody came for.
 pub struct Sweeper {
@@ -17,6 +20,8 @@ pub struct Sweeper {
     pub hot: Arc<dyn HotStore>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Says whether this process sweeps: one is enough, two do no harm.
+    pub shares: Arc<Shares>,
     /// The most holds, and the most forgotten reservations, of one shard in one step.
     pub batch_max: usize,
     /// How many violations of invariants were counted.
@@ -30,7 +35,10 @@ impl Worker for Sweeper {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        let swept = self.hot.sweep(self.batch_max).await?;
+        let swept = match self.shares.leads() {
+            true => self.hot.sweep(self.batch_max).await?,
+            false => Swept::default(),
+        };
         self.metrics.reservations_expired(swept.expired as u64);
         let found = self.hot.stats().await?.violations;
         let before = self.violations.swap(found, Ordering::Relaxed);

@@ -22,6 +22,7 @@ mod process;
 mod python;
 mod redis;
 mod reload;
+mod roles;
 mod scenario;
 mod served_redis;
 mod support;

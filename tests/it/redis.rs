@@ -4,7 +4,7 @@
 mod clusters;
 mod faults;
 mod memory;
-mod proxy;
+pub mod proxy;
 mod replies;
 mod unload;
 

@@ -23,7 +23,7 @@ use crate::process::Sidecar;
 const LOOKS_MAX: usize = 200;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-fn catalog(version: &str, tool_call: &str) -> String {
+pub fn catalog(version: &str, tool_call: &str) -> String {
     BUILTIN_YAML
         .replace("version: default-1", &format!("version: {version}"))
         .replace(
@@ -33,7 +33,7 @@ fn catalog(version: &str, tool_call: &str) -> String {
 }
 
 /// Swaps the file as a deployment does: the new one is written beside it and renamed over it.
-fn swap(path: &Path, text: &str) {
+pub fn swap(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     fs::write(&beside, text).unwrap();
     fs::rename(&beside, path).unwrap();
@@ -48,7 +48,7 @@ async fn version(sidecar: &Sidecar) -> String {
     answer.unwrap().into_inner().rate_card_version
 }
 
-fn metrics(sidecar: &Sidecar) -> String {
+pub fn metrics(sidecar: &Sidecar) -> String {
     let mut stream = TcpStream::connect(&sidecar.http).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();

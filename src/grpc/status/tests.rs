@@ -69,6 +69,19 @@ fn table() -> Vec<(
             Some(("account_id", "acme")),
         ),
         (Refused(Refusal::NotLoaded), Code::Aborted, "BUSY", None),
+        (Refused(Refusal::Absent), Code::Aborted, "BUSY", None),
+        (
+            EnforceError::NotLoadedInTime { account_id: acme() },
+            Code::Unavailable,
+            "ACCOUNT_NOT_LOADED",
+            Some(("account_id", "acme")),
+        ),
+        (
+            EnforceError::NoCatalog,
+            Code::Unavailable,
+            "NO_CATALOG",
+            Some(("certainty", "did_not_happen")),
+        ),
         (Refused(cycle_ended()), Code::Aborted, "BUSY", None),
         (Refused(Refusal::Reprice), Code::Aborted, "BUSY", None),
         (

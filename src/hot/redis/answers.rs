@@ -229,8 +229,10 @@ impl RedisHot {
             .run(OPERATION, shard, &scripts::RESERVATION, &given, &[])
             .await?;
         let read = |mut reader: Reader<'_>| -> Result<_, Broken> {
-            if reader.int()? == code::NOT_LOADED {
-                return Ok(Err(Refusal::NotLoaded));
+            match reader.int()? {
+                code::NOT_LOADED => return Ok(Err(Refusal::NotLoaded)),
+                code::NO_ACCOUNT => return Ok(Err(Refusal::Absent)),
+                _ => {}
             }
             let mark = Mark {
                 shard,

@@ -5,9 +5,14 @@
 //!
 //! | key | type | what it is | who writes it | what a crash leaves |
 //! |---|---|---|---|---|
-//! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection, by set-if-absent | nothing else without it: it is set before anything |
+//! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection of a process with a ledger, by set-if-absent | nothing else without it: it is set before anything |
 //! | `tg:begun` | string | that every outbox began where the ledger's cursor was | the first connection to an empty server, after it has | nothing else without it: the next connection does it again, which changes nothing |
-//! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants; after an unload, for a while, a tombstone with its sequence | `load`, every step, `unload` | |
+//! | `tg:settlers` | sorted set | the processes that settle, by when they last said so: each works on its share of the shards | each of them, every second | a member that says no more, which the others take out after seconds |
+//! | `tg:cold` | set | accounts that a process without a ledger waits for | whoever waits; a settler takes them out to load them | one that was taken and not loaded: whoever still waits puts it in again |
+//! | `tg:bell` | string | a number that grows whenever somebody waits for the ledger | processes that wait for what others settle | nothing: the settlers come round by themselves |
+//! | `tg:catalogs` | hash | the text of every version of the catalogue | processes with a ledger, set-if-absent, looked at every half second | versions that are missing until the next look |
+//! | `tg:catalog` | string | the version that prices new actions | processes with a ledger, after the version's text; looked at as often | the version before; an absent one is put back at the next look |
+//! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants; after an unload, for a while, a tombstone with its sequence; where the ledger has no such account, for seconds, a mark that says so | `load`, every step, `unload`; a settler that looked for it sets the mark, where nothing is | |
 //! | `{tg:S}:r:ACCOUNT/RESERVATION` | string | a reservation; an open one has no time to live, any other lives for the replay window | every step on it | an answer that is forgotten when its time is over; an open hold never is |
 //! | `{tg:S}:d:ACCOUNT` | sorted set | the account's open holds by deadline; absent where there is none | every step that opens, prolongs or ends a hold | |
 //! | `{tg:S}:due` | sorted set | every loaded account by when the sweeper must look at it: not later than its earliest deadline, or than when it may be idle | `load`, steps that open a hold with an earlier deadline, the sweeper, `unload` | an account that is looked at too early, never too late |
@@ -24,6 +29,16 @@ use crate::domain::ids::AccountId;
 pub(super) const SHARDS: &str = "tg:shards";
 /// That every outbox began where the ledger's cursor was.
 pub(super) const BEGUN: &str = "tg:begun";
+/// The processes that settle.
+pub(super) const SETTLERS: &str = "tg:settlers";
+/// The accounts that somebody waits for.
+pub(super) const COLD: &str = "tg:cold";
+/// Rung by who waits for the ledger.
+pub(super) const BELL: &str = "tg:bell";
+/// The texts of the catalogue by version.
+pub(super) const CATALOGS: &str = "tg:catalogs";
+/// The version of the catalogue that is in use.
+pub(super) const CATALOG: &str = "tg:catalog";
 
 /// The keys of one shard.
 #[derive(Clone, Debug)]
@@ -99,6 +114,11 @@ mod tests {
         assert_eq!(&*keys.ended, "{tg:12}:ended");
         assert_eq!(SHARDS, "tg:shards");
         assert_eq!(BEGUN, "tg:begun");
+        assert_eq!(SETTLERS, "tg:settlers");
+        assert_eq!(COLD, "tg:cold");
+        assert_eq!(BELL, "tg:bell");
+        assert_eq!(CATALOGS, "tg:catalogs");
+        assert_eq!(CATALOG, "tg:catalog");
     }
 
     #[test]

@@ -10,6 +10,9 @@ pub(super) const FINAL: i64 = 2;
 /// The first value of what an unloaded account leaves for a while. It is no format: a record of
 /// an account never has it where a tombstone does.
 pub(super) const TOMBSTONE: i64 = 127;
+/// The first and only value of what stands for a while in place of an account that the ledger
+/// does not have.
+pub(super) const ABSENT: i64 = 126;
 /// The most due holds that one step reclaims before it denies.
 pub(super) const RECLAIM_MAX: i64 = crate::domain::book::RECLAIM_MAX as i64;
 /// Later than every deadline: the largest number that Lua keeps exactly.
@@ -32,6 +35,7 @@ pub(super) mod code {
     pub const DENIED: i64 = 10;
     pub const DUE: i64 = 11;
     pub const FULL: i64 = 12;
+    pub const NO_ACCOUNT: i64 = 13;
 }
 
 /// The kinds of changes that `apply.lua` knows.
@@ -49,6 +53,7 @@ const NAMES: &[(&str, i64)] = &[
     ("FORMAT", FORMAT),
     ("FINAL", FINAL),
     ("TOMBSTONE", TOMBSTONE),
+    ("ABSENT", ABSENT),
     ("RECLAIM_MAX", RECLAIM_MAX),
     ("NEVER", NEVER),
     ("CREDITS_MAX", MAX),
@@ -187,6 +192,7 @@ const NAMES: &[(&str, i64)] = &[
     ("DENIED", code::DENIED),
     ("DUE", code::DUE),
     ("FULL", code::FULL),
+    ("NO_ACCOUNT", code::NO_ACCOUNT),
 ];
 
 /// A script's text without its comments, its names replaced by their numbers.

@@ -45,6 +45,8 @@ pub(super) struct LinkOptions {
     pub deadline: Duration,
     pub connect_timeout: Duration,
     pub shards: u32,
+    /// Whether this process may fix their number.
+    pub fixes_shards: bool,
     /// Where the outboxes of an empty server begin; absent: at zero.
     pub ledger: Option<Arc<dyn LedgerCursors>>,
 }
@@ -99,6 +101,11 @@ struct OtherShards {
     there: u32,
     here: u32,
 }
+
+/// No process that may has set the store up.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is not set up yet: no process with a ledger has been here")]
+struct NotSetUp;
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -286,15 +293,18 @@ impl Line {
         wire: &mut Wire,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let here = self.options.shards;
-        let mut set = redis::cmd("SET");
-        set.arg(keys::SHARDS).arg(here).arg("NX");
-        wire.send(&set).await?;
+        if self.options.fixes_shards {
+            let mut set = redis::cmd("SET");
+            set.arg(keys::SHARDS).arg(here).arg("NX");
+            wire.send(&set).await?;
+        }
         let mut get = redis::cmd("GET");
         get.arg(keys::SHARDS);
         let there: Option<u32> = redis::from_redis_value(wire.send(&get).await?)?;
         match there {
             Some(there) if there != here => Err(Box::new(OtherShards { there, here })),
-            Some(_) | None => Ok(()),
+            Some(_) => Ok(()),
+            None => Err(Box::new(NotSetUp)),
         }
     }
 

@@ -96,7 +96,7 @@ impl RedisHot {
             let read = self.read_reply(&step, shard, &reply);
             match read.map_err(|broken| Failure::unknown(broken).of(step.operation))? {
                 Read::Told(told) => return Ok(check_cycle(told)),
-                Read::NotLoaded => return Ok(Err(Refusal::NotLoaded)),
+                Read::Refused(refusal) => return Ok(Err(refusal)),
                 Read::Due(ids) => due = ids,
                 Read::Full(records) => {
                     let full = OutboxFull { shard, records };
@@ -182,7 +182,8 @@ impl RedisHot {
         let mut reader = Reader::new(reply);
         let code = reader.int()?;
         match code {
-            code::NOT_LOADED => return Ok(Read::NotLoaded),
+            code::NOT_LOADED => return Ok(Read::Refused(Refusal::NotLoaded)),
+            code::NO_ACCOUNT => return Ok(Read::Refused(Refusal::Absent)),
             code::FULL => return Ok(Read::Full(reader.uint()?)),
             code::DUE => {
                 let mut ids = Vec::new();
@@ -233,7 +234,7 @@ impl RedisHot {
 
 enum Read {
     Told(Box<Told>),
-    NotLoaded,
+    Refused(Refusal),
     Due(Vec<String>),
     Full(u64),
 }

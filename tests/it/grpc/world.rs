@@ -10,7 +10,7 @@ use tollgate::{
     clock::ManualClock,
     config::{GrpcConfig, ReserveConfig},
     domain::timestamp::Timestamp,
-    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
+    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks, changes::Clerk, source::LedgerSource},
     grpc::{Server, Services, Sockets},
     hot::{
         HotStore,
@@ -21,7 +21,7 @@ use tollgate::{
         self, admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
     },
     telemetry::Metrics,
-    workers::{self, settler::Settler},
+    workers::{self, settler::Settler, shares::Shares},
 };
 use tonic::{
     Status,
@@ -80,7 +80,7 @@ impl World {
         let metrics = Arc::new(Metrics::new().unwrap());
         let working = CancellationToken::new();
         let ledger_path = folder.path().join("ledger.db");
-        let enforcer = enforcer(&ledger_path, &clock, &metrics, &working).await;
+        let (enforcer, clerk) = enforcer(&ledger_path, &clock, &metrics, &working).await;
         let sockets = Sockets::bind(&config).await.unwrap();
         let address = format!("http://{}", sockets.tcp_addr());
         let services = Services {
@@ -95,7 +95,7 @@ impl World {
                 replay_window_ms: 86_400_000,
             },
             gateway,
-            admin,
+            admin: admin.then_some(clerk),
         };
         let stop = CancellationToken::new();
         let server = Server::start(sockets, services, &config, stop.clone());
@@ -158,7 +158,7 @@ async fn enforcer(
     clock: &Arc<ManualClock>,
     metrics: &Arc<Metrics>,
     working: &CancellationToken,
-) -> Arc<Enforcer> {
+) -> (Arc<Enforcer>, Arc<Clerk>) {
     let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(ledger_path).await.unwrap());
     let catalog = catalogs::builtin();
     let stored = StoredCatalog {
@@ -183,11 +183,12 @@ async fn enforcer(
     };
     let enforcer = Arc::new(Enforcer::new(
         Arc::clone(&hot),
-        Arc::clone(&ledger),
+        Arc::new(LedgerSource(Arc::clone(&ledger))),
         catalogs,
         Arc::clone(&acks),
         options,
     ));
+    let clerk = Arc::new(Clerk::new(Arc::clone(&enforcer), Arc::clone(&ledger)));
     let settler = Settler {
         hot,
         ledger,
@@ -197,6 +198,7 @@ async fn enforcer(
         metrics: Arc::clone(metrics),
         batch_max: 1000,
         is_shared: false,
+        shares: Arc::new(Shares::whole()),
         tried: Default::default(),
     };
     let interval = Duration::from_secs(5);
@@ -207,7 +209,7 @@ async fn enforcer(
         Arc::clone(metrics),
         stop,
     ));
-    enforcer
+    (enforcer, clerk)
 }
 
 pub fn at(offset_s: i64) -> Option<ProtoTimestamp> {

@@ -115,6 +115,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::ReservationNotFound => "refused: unknown".to_owned(),
         Refusal::OutOfRange { field } => format!("refused: range {field}"),
         Refusal::NotLoaded
+        | Refusal::Absent
         | Refusal::CycleEnded(_)
         | Refusal::Reprice
         | Refusal::TooMany { .. }

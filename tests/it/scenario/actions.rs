@@ -14,6 +14,7 @@ use tollgate::{
     },
     enforcer::{
         Enforcer,
+        changes::Clerk,
         error::EnforceError,
         request::{ChargeRequest, CommitRequest, ExtendRequest, ReserveRequest},
     },
@@ -29,6 +30,7 @@ use super::{
 #[derive(Clone)]
 pub struct Caller {
     pub enforcer: Arc<Enforcer>,
+    pub clerk: Arc<Clerk>,
     pub clock: Arc<ManualClock>,
     /// Whose reservation is whose, so that lines need not say it again.
     owners: Owners,
@@ -41,9 +43,15 @@ pub type Owners = Arc<Mutex<HashMap<ReservationId, AccountId>>>;
 type Asked = Result<Result<Answer, EnforceError>, String>;
 
 impl Caller {
-    pub fn new(enforcer: Arc<Enforcer>, clock: Arc<ManualClock>, owners: Owners) -> Self {
+    pub fn new(
+        enforcer: Arc<Enforcer>,
+        clerk: Arc<Clerk>,
+        clock: Arc<ManualClock>,
+        owners: Owners,
+    ) -> Self {
         Caller {
             enforcer,
+            clerk,
             clock,
             owners,
         }

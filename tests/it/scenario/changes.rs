@@ -49,7 +49,7 @@ impl Caller {
             return self.submit_only(&change).await;
         }
         let account_id = change.account_id.clone();
-        match self.enforcer.change(change).await {
+        match self.clerk.change(change).await {
             Ok(changed) => Ok(Ok(self.changed(&account_id, done, &changed).await?)),
             Err(error) => Ok(Err(error)),
         }
@@ -60,12 +60,7 @@ impl Caller {
         &self,
         change: &ChangeRequest,
     ) -> Result<Result<Answer, EnforceError>, String> {
-        match self
-            .enforcer
-            .ledger()
-            .submit(change, self.clock.now())
-            .await
-        {
+        match self.clerk.ledger().submit(change, self.clock.now()).await {
             Ok(Submitted::New(_)) => Ok(Ok(Answer::new(["submitted"]))),
             other => Err(format!("not new to the ledger: {other:?}")),
         }
@@ -108,7 +103,7 @@ impl Caller {
             ..EntryFilter::default()
         };
         let page = self
-            .enforcer
+            .clerk
             .ledger()
             .entries(&filter, None, ENTRIES_MAX)
             .await;
@@ -189,7 +184,7 @@ impl Caller {
     /// What a grant gives, and where that comes from.
     fn given(&self, words: &mut Words) -> Result<(GrantKind, u64, String), String> {
         if let Some(id) = words.option("pack") {
-            let catalog = self.enforcer.catalogs().current();
+            let catalog = self.enforcer.catalog().map_err(|error| error.to_string())?;
             let pack = catalog.pack(&id).ok_or_else(|| format!("no pack {id}"))?;
             return Ok((GrantKind::Pack, pack.credits.get(), id));
         }
@@ -234,7 +229,7 @@ impl Caller {
     }
 
     fn plan_term(&self, id: &str) -> Result<PlanTerm, String> {
-        let catalog = self.enforcer.catalogs().current();
+        let catalog = self.enforcer.catalog().map_err(|error| error.to_string())?;
         let plan = catalog.plan(id).ok_or_else(|| format!("no plan {id}"))?;
         Ok(PlanTerm {
             id: plan.id.clone(),

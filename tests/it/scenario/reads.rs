@@ -65,7 +65,7 @@ impl Caller {
                 let id = words.id("a grant", GrantId::new)?;
                 let account_id = words.id("an account", AccountId::new)?;
                 words.finish()?;
-                let found = self.enforcer.ledger().grant(&account_id, &id).await;
+                let found = self.clerk.ledger().grant(&account_id, &id).await;
                 let grant = found.map_err(|fault| fault.to_string())?;
                 Ok(Ok(grant.map_or(Answer::new(["error", "none"]), |grant| {
                     render::grant(&grant)
@@ -94,7 +94,7 @@ impl Caller {
             ..EntryFilter::default()
         };
         let page = self
-            .enforcer
+            .clerk
             .ledger()
             .entries(&filter, None, ENTRIES_MAX)
             .await;
@@ -110,7 +110,7 @@ impl Caller {
     async fn conversation(&self, mut words: Words) -> Result<Result<Answer, EnforceError>, String> {
         let id = words.next("a conversation")?;
         words.finish()?;
-        let found = self.enforcer.ledger().conversation(&id).await;
+        let found = self.clerk.ledger().conversation(&id).await;
         let entries = found.map_err(|fault| fault.to_string())?;
         let sum = render::conversation(entries.iter().map(|recorded| &recorded.entry));
         Ok(Ok(list(

@@ -269,6 +269,8 @@ pub fn error(error: &EnforceError) -> Result<Answer, String> {
         EnforceError::Hot(_)
         | EnforceError::Ledger(_)
         | EnforceError::NotSettledInTime
+        | EnforceError::NotLoadedInTime { .. }
+        | EnforceError::NoCatalog
         | EnforceError::Busy { .. } => return Err(format!("a fault: {error}")),
     };
     Ok(told.fact("why", error))
@@ -286,6 +288,7 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
         Refusal::OutOfRange { field } => word("out_of_range").fact("field", field),
         Refusal::TooMany { what, max } => word("too_many").fact("what", what).fact("max", max),
         Refusal::NotLoaded
+        | Refusal::Absent
         | Refusal::CycleEnded(_)
         | Refusal::Reprice
         | Refusal::Unreadable

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tollgate::{
     catalogs::{self, Catalogs},
     clock::{Clock, ManualClock},
-    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
+    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks, changes::Clerk, source::LedgerSource},
     ledger::EntryFilter,
     telemetry::Metrics,
     workers::{
@@ -18,6 +18,7 @@ use tollgate::{
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
+        shares::Shares,
     },
 };
 
@@ -96,11 +97,12 @@ impl<'b> World<'b> {
         };
         let enforcer = Arc::new(Enforcer::new(
             stores.hot.clone(),
-            stores.ledger.clone(),
+            Arc::new(LedgerSource(stores.ledger.clone())),
             catalogs.clone(),
             acks.clone(),
             options,
         ));
+        let clerk = Arc::new(Clerk::new(enforcer.clone(), stores.ledger.clone()));
         let clock: Arc<dyn Clock> = self.clock.clone();
         let metrics = Arc::new(Metrics::new().map_err(told)?);
         self.parts = Some(Parts {
@@ -113,6 +115,7 @@ impl<'b> World<'b> {
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
                 is_shared: false,
+                shares: Arc::new(Shares::whole()),
                 tried: Default::default(),
             },
             renewer: Renewer {
@@ -133,7 +136,7 @@ impl<'b> World<'b> {
                 clock,
                 metrics,
             },
-            caller: Caller::new(enforcer, self.clock.clone(), owners),
+            caller: Caller::new(enforcer, clerk, self.clock.clone(), owners),
             stores,
             acks,
             catalogs,
@@ -339,7 +342,7 @@ impl<'b> World<'b> {
         fs::write(&path, &text).map_err(told)?;
         let problem = reloader::load(&path, stores.ledger.as_ref()).await.err();
         reloader.step().await.map_err(told)?;
-        let current = catalogs.current();
+        let current = catalogs.current().expect("a catalogue");
         let head = if *current.yaml == *text {
             "loaded"
         } else {

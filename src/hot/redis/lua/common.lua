@@ -13,7 +13,7 @@
 --      the step's own
 --      the ids of those due holds
 -- Reply: packed values: code, now, outbox position, account record, reservation record or false,
---        then the step's own. NOT_LOADED and FULL stand alone; DUE brings the ids to ask with.
+--        then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand alone; DUE brings the ids to ask with.
 
 -- The moves of one account, as they are the book's in the domain.
 local book = {}
@@ -25,6 +25,7 @@ if not stored then return pack(NOT_LOADED) end
 local account = decode(stored)
 if account[A_FORMAT] ~= FORMAT then
   if account[A_FORMAT] == TOMBSTONE then return pack(NOT_LOADED) end
+  if account[A_FORMAT] == ABSENT then return pack(NO_ACCOUNT) end
   return redis.error_reply('TOLLGATE account record of format ' .. text('%.0f', account[A_FORMAT]))
 end
 local grants = account[A_GRANTS]

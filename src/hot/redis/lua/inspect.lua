@@ -7,7 +7,7 @@
 assert(#KEYS == 3 + #ARGV, 'arity')
 
 local account = redis.call('GET', KEYS[1])
-if not account or string.byte(account, 2) == TOMBSTONE
+if not account or string.byte(account, 2) >= ABSENT
     or redis.call('ZCARD', KEYS[2]) ~= #ARGV then
   return cmsgpack.pack(false)
 end

@@ -11,8 +11,11 @@ local account = cmsgpack.unpack(ARGV[3])
 local stored = redis.call('GET', KEYS[1])
 if stored then
   local known = cmsgpack.unpack(stored)
-  if known[1] ~= TOMBSTONE or known[2] > account[A_SEQUENCE] then return cmsgpack.pack(false) end
-  account[A_VERSION] = math.max(account[A_VERSION], known[3])
+  if known[1] == TOMBSTONE and known[2] <= account[A_SEQUENCE] then
+    account[A_VERSION] = math.max(account[A_VERSION], known[3])
+  elseif known[1] ~= ABSENT then
+    return cmsgpack.pack(false)
+  end
 end
 local now = tonumber(ARGV[1])
 if not now then

@@ -1,0 +1,152 @@
+//! Opens everything before anything is served: the ledger, where this process has one, the hot
+//! store, the catalogue, and the enforcer over them.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{error::StartError, hot, ledger, restore::Restored};
+use crate::{
+    catalogs::{self, Catalogs},
+    clock::Clock,
+    config::{Config, LedgerUrl, SettleAck},
+    enforcer::{
+        Ack, Enforcer, EnforcerOptions,
+        acks::Acks,
+        changes::Clerk,
+        cold::ColdSource,
+        source::{LedgerSource, Source},
+    },
+    ledger::Ledger,
+    telemetry::Metrics,
+    workers::{reloader, shares::Shares},
+};
+
+/// Everything that is open.
+pub(super) struct Parts {
+    pub hot: hot::Opened,
+    /// `None`: this process knows Redis only.
+    pub books: Option<Books>,
+    pub catalogs: Arc<Catalogs>,
+    pub acks: Arc<Acks>,
+    pub shares: Arc<Shares>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub enforcer: Arc<Enforcer>,
+    /// What was restored into memory.
+    pub restored: Option<Restored>,
+}
+
+/// The ledger, and who carries changes out in it.
+pub(super) struct Books {
+    pub opened: ledger::Opened,
+    pub ledger: Arc<dyn Ledger>,
+    pub clerk: Arc<Clerk>,
+}
+
+/// Opens everything.
+pub(super) async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Parts, StartError> {
+    let opened = match &config.ledger {
+        Some(url) => Some(open_ledger(url, config, clock.as_ref()).await?),
+        None => None,
+    };
+    let ledger = opened.as_ref().map(ledger::Opened::ledger);
+    let catalogs = Arc::new(match &ledger {
+        Some(ledger) => open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?,
+        None => Catalogs::empty(),
+    });
+    if let Some(current) = catalogs.current() {
+        metrics.set_catalog_version(&current.version);
+    }
+    let (hot, restored) = hot::open(config, &clock, ledger.as_ref()).await?;
+    let acks = Arc::new(Acks::new(hot.store().shards()));
+    let options = EnforcerOptions {
+        ack: match config.settle.ack {
+            SettleAck::Hot => Ack::Hot,
+            SettleAck::Ledger => Ack::Ledger,
+        },
+        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
+        default_ttl_ms: config.reserve.default_ttl_ms,
+    };
+    let enforcer = Arc::new(Enforcer::new(
+        hot.store(),
+        source(config, &hot, ledger.as_ref())?,
+        Arc::clone(&catalogs),
+        Arc::clone(&acks),
+        options,
+    ));
+    let shares = match hot.redis() {
+        None => Shares::whole(),
+        Some(_) => Shares::none(),
+    };
+    let books = opened.zip(ledger).map(|(opened, ledger)| Books {
+        opened,
+        clerk: Arc::new(Clerk::new(Arc::clone(&enforcer), Arc::clone(&ledger))),
+        ledger,
+    });
+    Ok(Parts {
+        hot,
+        books,
+        catalogs,
+        acks,
+        shares: Arc::new(shares),
+        clock,
+        metrics,
+        enforcer,
+        restored,
+    })
+}
+
+async fn open_ledger(
+    url: &LedgerUrl,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<ledger::Opened, StartError> {
+    let opened = ledger::open(url, config, clock).await?;
+    let fixed = opened.ledger().fix_shards(config.shards).await?;
+    if fixed != config.shards {
+        return Err(StartError::Shards {
+            fixed,
+            wanted: config.shards,
+        });
+    }
+    Ok(opened)
+}
+
+/// The configured catalogue, and every version that ever priced anything.
+async fn open_catalogs(
+    config: &Config,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+) -> Result<Catalogs, StartError> {
+    let current = match &config.catalog {
+        Some(path) => reloader::load(path, ledger).await?,
+        None => catalogs::builtin(),
+    };
+    reloader::keep(&current, ledger, clock).await?;
+    let mut known = Vec::new();
+    for stored in ledger.catalogs().await? {
+        let version = stored.version;
+        let catalog = catalogs::parse(&stored.yaml)
+            .map_err(|problems| StartError::StoredCatalog { version, problems })?;
+        known.push(catalog);
+    }
+    let reused = |error: catalogs::VersionReused| StartError::Internal(error.into());
+    Catalogs::new(current, known).map_err(reused)
+}
+
+/// Where accounts come from that the hot store does not know.
+fn source(
+    config: &Config,
+    hot: &hot::Opened,
+    ledger: Option<&Arc<dyn Ledger>>,
+) -> Result<Arc<dyn Source>, StartError> {
+    let timeout = Duration::from_millis(config.redis.load_timeout_ms);
+    match (ledger, hot.redis()) {
+        (Some(ledger), _) => Ok(Arc::new(LedgerSource(Arc::clone(ledger)))),
+        (None, Some(redis)) => Ok(Arc::new(ColdSource::new(Arc::clone(redis), timeout))),
+        (None, None) => Err(hot::memory_needs_a_ledger()),
+    }
+}

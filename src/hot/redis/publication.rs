@@ -1,0 +1,59 @@
+//! The catalogue as it is published in Redis, for processes that know nothing else: the text of
+//! every version, and which one is in use. A text is there before its version is in use, and is
+//! never replaced.
+
+use std::collections::BTreeSet;
+
+use super::{RedisHot, keys};
+use crate::hot::HotFault;
+
+/// What is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The version in use; `None`: none was ever published, or the server has lost it.
+    pub current: Option<String>,
+    /// Every version whose text is there.
+    pub versions: BTreeSet<String>,
+}
+
+impl RedisHot {
+    /// Everything that is published, but for the texts.
+    pub async fn published(&self) -> Result<Published, HotFault> {
+        let mut list = redis::cmd("HKEYS");
+        list.arg(keys::CATALOGS);
+        let versions: Vec<String> = self.plain("published", 0, &list).await?;
+        Ok(Published {
+            current: self.published_version().await?,
+            versions: versions.into_iter().collect(),
+        })
+    }
+
+    /// The version in use.
+    pub async fn published_version(&self) -> Result<Option<String>, HotFault> {
+        let mut get = redis::cmd("GET");
+        get.arg(keys::CATALOG);
+        self.plain("published_version", 0, &get).await
+    }
+
+    /// The text of a version.
+    pub async fn published_text(&self, version: &str) -> Result<Option<String>, HotFault> {
+        let mut get = redis::cmd("HGET");
+        get.arg(keys::CATALOGS).arg(version);
+        self.plain("published_text", 0, &get).await
+    }
+
+    /// Publishes a version's text, unless that version is there. `false`: with another text.
+    pub async fn publish_text(&self, version: &str, yaml: &str) -> Result<bool, HotFault> {
+        let mut set = redis::cmd("HSETNX");
+        set.arg(keys::CATALOGS).arg(version).arg(yaml);
+        let is_new: bool = self.plain("publish_text", 0, &set).await?;
+        Ok(is_new || self.published_text(version).await?.as_deref() == Some(yaml))
+    }
+
+    /// Says which version is in use. Its text must have been published.
+    pub async fn publish_version(&self, version: &str) -> Result<(), HotFault> {
+        let mut set = redis::cmd("SET");
+        set.arg(keys::CATALOG).arg(version);
+        self.plain("publish_version", 0, &set).await
+    }
+}
