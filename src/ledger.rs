@@ -271,7 +271,9 @@ pub struct StoredCatalog {
 pub struct InUse {
     /// Present and next plans of accounts that are not closed.
     pub plans: Vec<String>,
-    /// Modes of open reservations.
+    /// Modes of open reservations, as far as the ledger keeps those: not where Redis does, in
+    /// which nobody may walk all holds. Nothing breaks without them, since a reservation stays
+    /// on its own version, which is kept for ever.
     pub modes: Vec<String>,
 }
 

@@ -19,7 +19,7 @@
 //! | [`ledger`] | the seam to the durable ledger; SQLite and the redo log in front of it; Postgres |
 //! | [`grpc`] | the contract: conversion, services, statuses |
 //! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
-//! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
+//! | [`workers`] | who settles, sweeps, renews, applies, reloads, and who tells other processes so through Redis: a `step` each, and one loop |
 //! | [`app`] | the composition root: opens, restores, serves, drains |
 //! | [`config`], [`cli`], [`telemetry`], [`http`], [`clock`] | what their names say |
 //!
