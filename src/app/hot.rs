@@ -25,6 +25,8 @@ use crate::{
     },
     http::Readiness,
     ledger::Ledger,
+    observed::ObservedHot,
+    telemetry::Metrics,
     workers::{Progress, StepError, Worker},
 };
 
@@ -41,11 +43,21 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn store(&self) -> Arc<dyn HotStore> {
-        match self {
+    /// The store as everybody uses it: timed and counted.
+    pub(super) fn store(
+        &self,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Arc<dyn HotStore> {
+        let store: Arc<dyn HotStore> = match self {
             Opened::Memory(memory) => Arc::clone(memory) as _,
             Opened::Redis(redis) => Arc::clone(redis) as _,
-        }
+        };
+        Arc::new(ObservedHot::new(
+            store,
+            Arc::clone(metrics),
+            Arc::clone(clock),
+        ))
     }
 
     /// Whether what it holds outlives this process, and other processes use it too.

@@ -93,8 +93,9 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
             return self.not_served(request.uri().path());
         };
         let limit = self.traffic.limit(request.headers());
-        self.traffic
-            .bounded(method.name(), limit, || service.clone().call(request))
+        let present = self.traffic.begin(request.headers());
+        let answer = || service.clone().call(request);
+        self.traffic.bounded(method.name(), limit, present, answer)
     }
 
     fn unbounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
