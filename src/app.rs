@@ -142,18 +142,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         &config.grpc,
         serving.clone(),
     );
-    tasks.spawn(http::publish(
-        Arc::clone(&readiness),
-        Arc::clone(&parts.metrics),
-        working.clone(),
-    ));
-    tasks.spawn(http::serve(
-        http_listener,
-        Arc::clone(&readiness),
-        Arc::clone(&parts.metrics),
-        working.clone(),
-    ));
-    if let Some(probe) = parts.opened_hot.probe(&readiness) {
+    let metrics = &parts.metrics;
+    spawn_http(&tasks, http_listener, &readiness, metrics, &working);
+    if let Some(probe) = parts.opened_hot.probe(&parts.hot, &readiness) {
         let metrics = Arc::clone(&parts.metrics);
         let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
         tasks.spawn(workers::run(probe, interval, metrics, stop));
@@ -178,6 +169,20 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         _watch: watch,
         _data_dir: data_dir,
     })
+}
+
+fn spawn_http(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) {
+    let parts = || (Arc::clone(readiness), Arc::clone(metrics), stop.clone());
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::publish(shown, counted, stopped));
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::serve(listener, shown, counted, stopped));
 }
 
 /// Who sees the calls, as the configuration wants it.

@@ -228,7 +228,7 @@ mod tests {
         let readiness = Arc::new(Readiness::new([]));
         let (status, text) = get(&readiness, "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.contains("tollgate_build_info{version="), "{text}");
+        assert!(text.contains("tollgate_build_info{rustc="), "{text}");
         let (status, text) = get(&readiness, "/metric").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(text, NO_SUCH_PATH);

@@ -69,13 +69,18 @@ impl Opened {
     }
 
     /// What tells whether it answers; `None` where it is always there, and has been said to be.
-    pub(super) fn probe(&self, readiness: &Arc<Readiness>) -> Option<Arc<dyn Worker>> {
+    pub(super) fn probe(
+        &self,
+        store: &Arc<dyn HotStore>,
+        readiness: &Arc<Readiness>,
+    ) -> Option<Arc<dyn Worker>> {
         match self {
             Opened::Memory(_) => {
                 readiness.set(CHECK_STORES, true, "open");
                 None
             }
             Opened::Redis(redis) => Some(Arc::new(Probe {
+                store: Arc::clone(store),
                 redis: Arc::clone(redis),
                 readiness: Arc::clone(readiness),
                 is_examined: AtomicBool::new(false),
@@ -170,6 +175,8 @@ impl LedgerCursors for Cursors {
 /// Looks whether Redis answers, and says so. A Redis that does not is no failed step: it is
 /// looked at as often as one that does.
 struct Probe {
+    /// The same, observed: whether it answers is counted too.
+    store: Arc<dyn HotStore>,
     redis: Arc<RedisHot>,
     readiness: Arc<Readiness>,
     /// Whether its settings were looked at.
@@ -183,7 +190,7 @@ impl Worker for Probe {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        match self.redis.now().await {
+        match self.store.now().await {
             Ok(_) => {
                 self.readiness.set(CHECK_STORES, true, "open");
                 if !self.is_examined.load(Ordering::Relaxed) {

@@ -58,7 +58,7 @@ impl Traffic {
             .min(self.request_timeout)
     }
 
-    /// What is seen of a call to a service of the contract.
+    /// What is seen of a call that is not a check or a stream.
     pub(super) fn begin(&self, headers: &HeaderMap) -> Present {
         self.observer.begin(headers)
     }
@@ -87,13 +87,13 @@ impl Traffic {
     }
 
     /// A call that nothing here answers.
-    pub(super) fn refused(self: &Arc<Self>, method: &'static str, status: Status) -> Call {
-        self.call(
-            method,
-            Work::Refused(Some(status)),
-            None,
-            Present::default(),
-        )
+    pub(super) fn refused(
+        self: &Arc<Self>,
+        method: &'static str,
+        present: Present,
+        status: Status,
+    ) -> Call {
+        self.call(method, Work::Refused(Some(status)), None, present)
     }
 
     fn call(

@@ -85,8 +85,8 @@ fn of_step(error: &EnforceError, certainty: Certainty) -> Status {
     let draft = match error {
         EnforceError::BadRequest(violations) => return bad_request(violations),
         EnforceError::AccountNotFound { account_id } => {
-            Draft::new(Code::NotFound, "ACCOUNT_NOT_FOUND", error.to_string())
-                .with("account_id", account_id)
+            let text = format!("account_id: no account {account_id}; CreateAccount makes one");
+            Draft::new(Code::NotFound, "ACCOUNT_NOT_FOUND", text).with("account_id", account_id)
         }
         EnforceError::Refused(refusal) => refused(refusal, certainty),
         EnforceError::ChangeRefused(refusal) => change_refused(refusal),

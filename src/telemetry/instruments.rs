@@ -43,7 +43,7 @@ impl<const LABELS: usize> Counters<LABELS> {
 }
 
 /// A gauge for each set of label values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Gauges<const LABELS: usize>(IntGaugeVec);
 
 impl<const LABELS: usize> Gauges<LABELS> {

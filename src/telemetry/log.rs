@@ -121,7 +121,7 @@ where
             }
         }
         let line = Line {
-            at: self.clock.now().to_string(),
+            at: format!("{:.3}", self.clock.now()),
             level: level.as_str(),
             target: metadata.target(),
             fields,

@@ -12,7 +12,7 @@ mod spans;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::client::Client;
 pub use self::client::ExportError;
@@ -33,12 +33,12 @@ const ATTEMPTS_MAX: u32 = 3;
 /// The pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pushes until it is stopped.
+/// Pushes until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Exporter {
     /// Samples calls, and hands them over.
     pub tracer: Tracer,
-    stop: CancellationToken,
+    stop: DropGuard,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -69,14 +69,14 @@ impl Exporter {
         }
         Ok(Some(Exporter {
             tracer,
-            stop,
+            stop: stop.drop_guard(),
             tasks,
         }))
     }
 
     /// Pushes what there is a last time. `false`: not all of it in time.
     pub async fn stop(self, deadline: Duration) -> bool {
-        self.stop.cancel();
+        drop(self.stop);
         let all = async {
             for task in self.tasks {
                 // A task that panicked has said so.

@@ -1,7 +1,7 @@
 //! The metrics of the two stores: how long each operation takes, which fail, and whether the
 //! store answers.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use prometheus::{Histogram, IntGauge, Registry};
 
@@ -11,12 +11,21 @@ use super::{
     names,
 };
 
+/// Whether a store answers: nothing until it was asked for the first time, since a process need
+/// not have both.
+#[derive(Debug)]
+struct Up {
+    store: &'static str,
+    gauges: Gauges<1>,
+    gauge: OnceLock<IntGauge>,
+}
+
 /// What the hot store does.
 #[derive(Debug)]
 pub(super) struct HotMetrics {
     times: Vec<Histogram>,
     faults: Counters<2>,
-    up: IntGauge,
+    up: Up,
 }
 
 /// What the ledger does.
@@ -24,19 +33,24 @@ pub(super) struct HotMetrics {
 pub(super) struct LedgerMetrics {
     times: Vec<Histogram>,
     faults: Counters<1>,
-    up: IntGauge,
+    up: Up,
 }
 
 /// Both, which share the gauge that says whether they answer.
 pub(super) fn stores(
     registry: &Registry,
 ) -> Result<(HotMetrics, LedgerMetrics), prometheus::Error> {
-    let up = Gauges::<1>::new(registry, &names::STORE_UP)?;
+    let gauges = Gauges::<1>::new(registry, &names::STORE_UP)?;
+    let up = |store| Up {
+        store,
+        gauges: gauges.clone(),
+        gauge: OnceLock::new(),
+    };
     let operations = HotOperation::ALL.iter().map(|operation| operation.name());
     let hot = HotMetrics {
         times: histogram_each(registry, &names::HOT_OPERATIONS, operations)?,
         faults: Counters::new(registry, &names::HOT_FAULTS)?,
-        up: up.handle(["hot"])?,
+        up: up("hot"),
     };
     let operations = LedgerOperation::ALL
         .iter()
@@ -44,7 +58,7 @@ pub(super) fn stores(
     let ledger = LedgerMetrics {
         times: histogram_each(registry, &names::LEDGER_OPERATIONS, operations)?,
         faults: Counters::new(registry, &names::LEDGER_FAULTS)?,
-        up: up.handle(["ledger"])?,
+        up: up("ledger"),
     };
     Ok((hot, ledger))
 }
@@ -57,7 +71,7 @@ impl HotMetrics {
         if let Ended::Failed(certainty) = ended {
             self.faults.add([operation.name(), certainty], 1);
         }
-        set_up(&self.up, ended);
+        self.up.note(ended);
     }
 }
 
@@ -69,19 +83,31 @@ impl LedgerMetrics {
         if let Ended::Failed(_) = ended {
             self.faults.add([operation.name()], 1);
         }
-        set_up(&self.up, ended);
+        self.up.note(ended);
     }
 }
 
-/// Written only where it changes: every thread would wait for the others' writes.
-fn set_up(up: &IntGauge, ended: Ended) {
-    let value = match ended {
-        Ended::Well => 1,
-        Ended::Failed(_) => 0,
-        // It says nothing about the store.
-        Ended::GivenUp => return,
-    };
-    if up.get() != value {
-        up.set(value);
+impl Up {
+    /// Written only where it changes: every thread would wait for the others' writes.
+    fn note(&self, ended: Ended) {
+        let value = match ended {
+            Ended::Well => 1,
+            Ended::Failed(_) => 0,
+            // It says nothing about the store.
+            Ended::GivenUp => return,
+        };
+        if let Some(gauge) = self.gauge()
+            && gauge.get() != value
+        {
+            gauge.set(value);
+        }
+    }
+
+    fn gauge(&self) -> Option<&IntGauge> {
+        if self.gauge.get().is_none() {
+            let gauge = self.gauges.handle([self.store]).ok()?;
+            return Some(self.gauge.get_or_init(|| gauge));
+        }
+        self.gauge.get()
     }
 }

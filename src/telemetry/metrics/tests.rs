@@ -68,7 +68,7 @@ fn touched() -> Metrics {
     metrics.catalog_reload(Reload::Refused);
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
-    metrics.drift(2);
+    metrics.drift();
     metrics.worker_error("settler");
     metrics.worker_success("settler");
     metrics.spans_exported(5);
