@@ -24,7 +24,7 @@ use crate::{
     grpc,
     http::{self, Readiness},
     ledger::{Ledger, LedgerFault},
-    telemetry::Metrics,
+    telemetry::{Exporter, Metrics, Observer},
     workers::{self, Worker, settler::Settler, shares::Sharer},
 };
 
@@ -32,6 +32,9 @@ use crate::{
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is left in the outbox is tried again while shutting down.
 const FLUSH_RETRY: Duration = Duration::from_millis(50);
+
+/// How long the last spans and metrics may take to reach the collector while shutting down.
+const EXPORT_DRAIN: Duration = Duration::from_secs(3);
 
 /// The name of the readiness check for the stores.
 const CHECK_STORES: &str = "stores";
@@ -66,6 +69,7 @@ pub struct Running {
     working: CancellationToken,
     tasks: TaskTracker,
     drain_timeout: Duration,
+    exporter: Option<Exporter>,
     _watch: Option<WatchGuard>,
     _data_dir: Option<DataDir>,
 }
@@ -82,7 +86,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         .await
         .map_err(StartError::Bind)?;
     let http_listener = bind_http(&config).await?;
-    let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
+    let internal = |error: prometheus::Error| StartError::Internal(error.into());
+    let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
+    let exporter = Exporter::start(&config.telemetry, &metrics, &clock)?;
     let parts = parts::open(&config, clock, metrics).await?;
     let changed = Arc::new(Notify::new());
     let watch = watch_catalog(&config, &changed)?;
@@ -94,15 +100,15 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
-    let server = serve(&parts, &config, sockets, serving.clone());
+    let observer = observer(&parts, &config, exporter.as_ref());
+    let server = serve(&parts, &config, sockets, observer, serving.clone());
     let tasks = TaskTracker::new();
     for (worker, interval) in roster.workers {
         let metrics = Arc::clone(&parts.metrics);
         tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
     }
-    let metrics = Arc::clone(&parts.metrics);
-    let told = Arc::clone(&readiness);
-    tasks.spawn(http::serve(http_listener, told, metrics, working.clone()));
+    let metrics = &parts.metrics;
+    spawn_http(&tasks, http_listener, &readiness, metrics, &working);
     readiness.set(CHECK_SERVING, true, "yes");
     let health = server.health().clone();
     health.set_serving(readiness.is_ready());
@@ -117,13 +123,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         settler: roster.settler,
         sharer: roster.sharer,
         opened: parts.books.map(|books| books.opened),
-        is_shared: parts.hot.is_shared(),
+        is_shared: parts.opened_hot.is_shared(),
         readiness,
         server,
         serving,
         working,
         tasks,
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
+        exporter,
         _watch: watch,
         _data_dir: data_dir,
     })
@@ -149,7 +156,7 @@ fn probes(
     readiness: &Arc<Readiness>,
 ) -> Vec<(Arc<dyn Worker>, Duration)> {
     let mut probes = Vec::new();
-    if let Some(probe) = parts.hot.probe(readiness) {
+    if let Some(probe) = parts.opened_hot.probe(&parts.hot, readiness) {
         probes.push((probe, PROBE_INTERVAL));
     }
     if config.ledger.is_none() {
@@ -171,18 +178,43 @@ fn serve(
     parts: &Parts,
     config: &Config,
     sockets: grpc::Sockets,
+    observer: Observer,
     stop: CancellationToken,
 ) -> grpc::Server {
     let clerk = parts.books.as_ref().map(|books| Arc::clone(&books.clerk));
     let services = grpc::Services {
         enforcer: Arc::clone(&parts.enforcer),
-        metrics: Arc::clone(&parts.metrics),
-        clock: Arc::clone(&parts.clock),
+        observer,
         reserve: config.reserve.clone(),
         gateway: config.roles.has(Role::Gateway),
         admin: clerk.filter(|_| config.roles.has(Role::Admin)),
     };
     grpc::Server::start(sockets, services, &config.grpc, stop)
+}
+
+fn spawn_http(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) {
+    let parts = || (Arc::clone(readiness), Arc::clone(metrics), stop.clone());
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::publish(shown, counted, stopped));
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::serve(listener, shown, counted, stopped));
+}
+
+/// Who sees the calls, as the configuration wants it.
+fn observer(parts: &Parts, config: &Config, exporter: Option<&Exporter>) -> Observer {
+    let slow_call_ms = config.log.slow_call_ms;
+    Observer {
+        tracer: exporter.map(|exporter| exporter.tracer.clone()),
+        slow_call: (slow_call_ms > 0).then(|| Duration::from_millis(slow_call_ms)),
+        account_ids: config.log.account_ids,
+        ..Observer::new(Arc::clone(&parts.metrics), Arc::clone(&parts.clock))
+    }
 }
 
 /// Says over gRPC what `/readyz` says over HTTP.
@@ -236,6 +268,12 @@ impl Running {
         let _ = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await;
         if let Some(sharer) = &self.sharer {
             sharer.leave().await;
+        }
+        // A collector that is not there must not hold up the end.
+        if let Some(exporter) = self.exporter
+            && !exporter.stop(EXPORT_DRAIN.min(self.drain_timeout)).await
+        {
+            tracing::warn!("the collector did not take the last spans and metrics in time");
         }
         Stopped { drained, flushed }
     }

@@ -31,10 +31,9 @@ pub use self::{
     status::DOMAIN,
 };
 use crate::{
-    clock::Clock,
     config::ReserveConfig,
     enforcer::{Enforcer, changes::Clerk},
-    telemetry::Metrics,
+    telemetry::Observer,
 };
 
 /// What is served, and from which parts.
@@ -42,10 +41,8 @@ use crate::{
 pub struct Services {
     /// Who answers.
     pub enforcer: Arc<Enforcer>,
-    /// Where calls and decisions are counted.
-    pub metrics: Arc<Metrics>,
-    /// What calls are timed by.
-    pub clock: Arc<dyn Clock>,
+    /// Who sees the calls.
+    pub observer: Observer,
     /// The bounds of a hold's time.
     pub reserve: ReserveConfig,
     /// Whether QuotaService is served.

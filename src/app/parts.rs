@@ -15,6 +15,7 @@ use crate::{
         cold::ColdSource,
         source::{LedgerSource, Source},
     },
+    hot::HotStore,
     ledger::Ledger,
     telemetry::Metrics,
     workers::{reloader, shares::Shares},
@@ -22,7 +23,8 @@ use crate::{
 
 /// Everything that is open.
 pub(super) struct Parts {
-    pub hot: hot::Opened,
+    pub hot: Arc<dyn HotStore>,
+    pub opened_hot: hot::Opened,
     /// `None`: this process knows Redis only.
     pub books: Option<Books>,
     pub catalogs: Arc<Catalogs>,
@@ -48,11 +50,13 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 ) -> Result<Parts, StartError> {
-    let opened = match &config.ledger {
-        Some(url) => Some(open_ledger(url, config, clock.as_ref()).await?),
-        None => None,
+    let (opened, ledger) = match &config.ledger {
+        Some(url) => {
+            let (opened, ledger) = open_ledger(url, config, &clock, &metrics).await?;
+            (Some(opened), Some(ledger))
+        }
+        None => (None, None),
     };
-    let ledger = opened.as_ref().map(ledger::Opened::ledger);
     let catalogs = Arc::new(match &ledger {
         Some(ledger) => open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?,
         None => Catalogs::empty(),
@@ -60,8 +64,9 @@ pub(super) async fn open(
     if let Some(current) = catalogs.current() {
         metrics.set_catalog_version(&current.version);
     }
-    let (hot, restored) = hot::open(config, &clock, ledger.as_ref()).await?;
-    let acks = Arc::new(Acks::new(hot.store().shards()));
+    let (opened_hot, restored) = hot::open(config, &clock, ledger.as_ref()).await?;
+    let hot = opened_hot.store(&metrics, &clock);
+    let acks = Arc::new(Acks::new(hot.shards()).timed_by(Arc::clone(&clock)));
     let options = EnforcerOptions {
         ack: match config.settle.ack {
             SettleAck::Hot => Ack::Hot,
@@ -71,13 +76,13 @@ pub(super) async fn open(
         default_ttl_ms: config.reserve.default_ttl_ms,
     };
     let enforcer = Arc::new(Enforcer::new(
-        hot.store(),
-        source(config, &hot, ledger.as_ref())?,
+        Arc::clone(&hot),
+        source(config, &opened_hot, ledger.as_ref())?,
         Arc::clone(&catalogs),
         Arc::clone(&acks),
         options,
     ));
-    let shares = match hot.redis() {
+    let shares = match opened_hot.redis() {
         None => Shares::whole(),
         Some(_) => Shares::none(),
     };
@@ -88,6 +93,7 @@ pub(super) async fn open(
     });
     Ok(Parts {
         hot,
+        opened_hot,
         books,
         catalogs,
         acks,
@@ -102,17 +108,19 @@ pub(super) async fn open(
 async fn open_ledger(
     url: &LedgerUrl,
     config: &Config,
-    clock: &dyn Clock,
-) -> Result<ledger::Opened, StartError> {
-    let opened = ledger::open(url, config, clock).await?;
-    let fixed = opened.ledger().fix_shards(config.shards).await?;
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(ledger::Opened, Arc<dyn Ledger>), StartError> {
+    let opened = ledger::open(url, config, clock.as_ref()).await?;
+    let ledger = opened.ledger(metrics, clock)?;
+    let fixed = ledger.fix_shards(config.shards).await?;
     if fixed != config.shards {
         return Err(StartError::Shards {
             fixed,
             wanted: config.shards,
         });
     }
-    Ok(opened)
+    Ok((opened, ledger))
 }
 
 /// The configured catalogue, and every version that ever priced anything.

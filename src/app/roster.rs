@@ -88,7 +88,7 @@ impl Roster {
             .push((Arc::clone(&settler) as _, flush_interval));
         self.settler = Some(settler);
         let sweeper = Sweeper {
-            hot: parts.hot.store(),
+            hot: Arc::clone(&parts.hot),
             metrics: Arc::clone(&parts.metrics),
             shares: Arc::clone(&parts.shares),
             batch_max: config.sweep.batch_max,
@@ -138,7 +138,7 @@ impl Roster {
 
     /// Those who tell other processes, and hear from them, through Redis.
     fn add_messengers(&mut self, parts: &Parts, config: &Config) {
-        let Some(redis) = parts.hot.redis() else {
+        let Some(redis) = parts.opened_hot.redis() else {
             return;
         };
         if config.roles.has(Role::Settler) {
@@ -177,14 +177,14 @@ impl Roster {
 
 fn settler(parts: &Parts, books: &Books, config: &Config) -> Settler {
     Settler {
-        hot: parts.hot.store(),
+        hot: Arc::clone(&parts.hot),
         ledger: Arc::clone(&books.ledger),
         enforcer: Arc::clone(&parts.enforcer),
         acks: Arc::clone(&parts.acks),
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
-        is_shared: parts.hot.is_shared(),
+        is_shared: parts.opened_hot.is_shared(),
         shares: Arc::clone(&parts.shares),
         tried: Default::default(),
     }

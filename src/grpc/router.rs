@@ -64,14 +64,15 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         }
     }
 
-    fn not_served(&self, path: &str) -> Call {
-        self.traffic
-            .refused(OTHER, status::not_served(path, &self.names))
+    fn not_served(&self, request: &Request<Incoming>) -> Call {
+        let present = self.traffic.begin(request.headers());
+        let status = status::not_served(request.uri().path(), &self.names);
+        self.traffic.refused(OTHER, present, status)
     }
 
     fn call(&self, request: Request<Incoming>) -> Call {
         let Some(method) = methods::find(request.uri().path()) else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         match method.route {
             Route::Quota => self.bounded(method, "gateway", self.quota.as_ref(), request),
@@ -97,11 +98,13 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
     {
         let Some(service) = service else {
             let refused = status::role_missing(method.name(), role, &self.names);
-            return self.traffic.refused(OTHER, refused);
+            let present = self.traffic.begin(request.headers());
+            return self.traffic.refused(OTHER, present, refused);
         };
         let limit = self.traffic.limit(request.headers());
-        self.traffic
-            .bounded(method.name(), limit, || service.clone().call(request))
+        let present = self.traffic.begin(request.headers());
+        let answer = || service.clone().call(request);
+        self.traffic.bounded(method.name(), limit, present, answer)
     }
 
     fn unbounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
@@ -110,7 +113,7 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         S::Future: Into<Answer>,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         self.traffic
             .unbounded(method.name(), service.clone().call(request).into())

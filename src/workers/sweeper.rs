@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
+    domain::timestamp::Timestamp,
     hot::{HotStore, Swept},
     telemetry::Metrics,
 };
@@ -40,9 +41,14 @@ impl Worker for Sweeper {
             false => Swept::default(),
         };
         self.metrics.reservations_expired(swept.expired as u64);
-        let found = self.hot.stats().await?.violations;
-        let before = self.violations.swap(found, Ordering::Relaxed);
-        (before..found).for_each(|_| self.metrics.invariant_violation());
+        self.metrics.accounts_unloaded(swept.unloaded as u64);
+        let stats = self.hot.stats().await?;
+        self.metrics
+            .set_hot_levels(stats.accounts, stats.open, stats.outbox);
+        let earliest = stats.earliest_deadline.map(Timestamp::millis);
+        self.metrics.set_earliest_deadline(earliest);
+        let before = self.violations.swap(stats.violations, Ordering::Relaxed);
+        (before..stats.violations).for_each(|_| self.metrics.invariant_violation());
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
         Ok(if full { Progress::More } else { Progress::Done })
     }

@@ -26,4 +26,5 @@ mod roles;
 mod scenario;
 mod served_redis;
 mod support;
+mod telemetry;
 mod tidy;
