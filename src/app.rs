@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{data_dir::DataDir, parts::Parts};
-pub use self::{error::StartError, ledger::postgres_options};
+pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, watch::WatchGuard},
     clock::Clock,

@@ -137,7 +137,8 @@ pub(super) fn memory_needs_a_ledger() -> StartError {
     StartError::Internal("hot = \"memory:\" without a ledger".into())
 }
 
-fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
+/// How a Redis store is reached, by its URL and the bounds in the configuration.
+pub fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
     let address: RedisAddress = url
         .expose()
         .parse()

@@ -13,9 +13,11 @@
 
 mod address;
 mod answers;
+mod bare;
 mod begin;
 mod blobs;
 mod board;
+mod calls;
 mod changes;
 mod durability;
 mod entries;
@@ -26,6 +28,7 @@ mod layout;
 mod link;
 mod packed;
 mod publication;
+mod recent;
 mod records;
 mod scripts;
 mod shards;
@@ -38,15 +41,17 @@ use async_trait::async_trait;
 
 pub use self::{
     address::{AddressError, RedisAddress},
+    bare::BareScripts,
     begin::LedgerCursors,
     publication::Published,
 };
 use self::{
     keys::ShardKeys,
     link::{Link, LinkOptions},
+    recent::Recent,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms};
 use crate::{
     clock::Clock,
     domain::{
@@ -123,6 +128,7 @@ pub struct RedisHot {
     shards: Vec<ShardKeys>,
     options: RedisOptions,
     violations: Violations,
+    recent: Recent,
 }
 
 impl RedisHot {
@@ -145,6 +151,7 @@ impl RedisHot {
             shards: (0..shards).map(ShardKeys::new).collect(),
             options: RedisOptions { shards, ..options },
             violations: Violations::default(),
+            recent: Recent::default(),
         })
     }
 
@@ -197,6 +204,14 @@ impl HotStore for RedisHot {
             value: done.value.map(|known| known.view()),
             mark: done.mark,
         }))
+    }
+
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        self.terms_step(account_id, reservation_id).await
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {
