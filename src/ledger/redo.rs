@@ -14,6 +14,7 @@
 mod backlog;
 mod files;
 mod record;
+mod spare;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
 
