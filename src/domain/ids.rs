@@ -28,6 +28,18 @@ pub enum IdError {
     Alphabet(char),
 }
 
+/// Which bytes an identifier may have: a table, since every call checks a hundred of them.
+const ALPHABET: [bool; 256] = {
+    let mut alphabet = [false; 256];
+    let mut byte = 0;
+    while byte < alphabet.len() {
+        alphabet[byte] =
+            (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b'_' | b':' | b'-');
+        byte += 1;
+    }
+    alphabet
+};
+
 fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
@@ -35,8 +47,7 @@ fn check(text: &str) -> Result<(), IdError> {
     if text.len() > ID_BYTES_MAX {
         return Err(IdError::TooLong(text.len()));
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    match text.bytes().position(|byte| !allowed(byte)) {
+    match text.bytes().position(|byte| !ALPHABET[usize::from(byte)]) {
         // What comes before it is ASCII, so a character starts there.
         Some(at) => Err(IdError::Alphabet(
             text[at..].chars().next().unwrap_or_default(),

@@ -279,3 +279,6 @@ fn io_error(path: &Path, source: io::Error) -> RedoError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,8 @@ pub(super) fn is_taken(fault: &Fault) -> bool {
         | Fault::Decode { .. }
         | Fault::Pack(_)
         | Fault::Unfit(_)
-        | Fault::ReadOnly => false,
+        | Fault::ReadOnly
+        | Fault::Unanswered => false,
     }
 }
 
