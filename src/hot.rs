@@ -25,6 +25,7 @@ use crate::domain::{
     },
     ids::{AccountId, ReservationId},
     packed::Packed,
+    reservation::Terms,
     timestamp::Timestamp,
 };
 
@@ -167,6 +168,23 @@ pub trait HotStore: Send + Sync {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>>;
+
+    /// What a commit of a reservation is priced by; `None`: the reservation is not known. A store
+    /// that can say it in less time than the whole reservation takes does so.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let found = self.reservation(account_id, reservation_id).await?;
+        Ok(found.map(|done| Done {
+            value: done.value.map(|view| Terms {
+                action: view.action,
+                rate_card_version: view.rate_card_version,
+            }),
+            mark: done.mark,
+        }))
+    }
 
     /// Applies an administrative change, if it is the account's next.
     async fn apply(&self, change: &Change) -> Answer<Applied>;

@@ -10,6 +10,7 @@ mod months;
 mod moves;
 mod names;
 pub mod postgres;
+mod raw;
 pub mod redo;
 pub mod sqlite;
 mod standing;

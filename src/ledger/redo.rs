@@ -5,7 +5,8 @@
 //! that waited. From there it goes to the ledger behind, in large transactions that write each
 //! page once. Only then is its part of the log deleted.
 //!
-//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`].
+//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`]. A busy
+//!   log has its next one ready, as `PATH-redo.spare`.
 //! - A crash leaves files. Opening reads them, gives the ledger what it lacks (each shard's cursor
 //!   says what that is), and deletes them. A record that was cut short was never answered.
 //! - Whoever reads waits until the ledger behind has what was settled before he asked.
@@ -14,6 +15,7 @@
 mod backlog;
 mod files;
 mod record;
+mod spare;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
 

@@ -7,6 +7,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{SqliteLedger, kept::Kept, writer::Writer};
+use super::{SqliteLedger, desk::Desk, kept::Kept, writer::Writer};
 
 /// "tolg" in the file's header, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x746f_6c67;
@@ -125,7 +126,8 @@ impl SqliteLedger {
         let kept = read_kept(path, &mut connection).await?;
         Ok(SqliteLedger {
             kept: tokio::sync::Mutex::new(kept),
-            writer: Some(Writer::new(options, connection)),
+            writer: Some(Arc::new(Writer::new(options, connection))),
+            desk: Desk::default(),
             readers: readers(path),
             _lock: Some(lock),
         })
@@ -157,6 +159,7 @@ impl SqliteLedger {
         Ok(SqliteLedger {
             kept: tokio::sync::Mutex::new(kept),
             writer: None,
+            desk: Desk::default(),
             readers: readers(path),
             _lock: None,
         })
