@@ -13,6 +13,7 @@
 
 mod address;
 mod answers;
+mod bare;
 mod begin;
 mod blobs;
 mod changes;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 
 pub use self::{
     address::{AddressError, RedisAddress},
+    bare::BareScripts,
     begin::LedgerCursors,
 };
 use self::{

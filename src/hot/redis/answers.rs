@@ -68,144 +68,31 @@ impl RedisHot {
     }
 
     pub(super) async fn reserve_step(&self, command: &Reserve) -> Answer<Reserved> {
-        let origin = Origin::Reserve {
-            amount: command.amount.clone(),
-            min_credits: command.min_credits,
-            ttl_ms: command.ttl_ms,
-        };
-        let step = Step {
-            operation: "reserve",
-            script: &scripts::RESERVE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![
-                command.reservation_id.as_str().into(),
-                text(command.credits.get()),
-                text(least_credits(command)),
-                text(command.effective_ttl_ms),
-                flag(command.dry_run),
-                blobs::action(&command.action),
-                blobs::asked(&origin),
-                command.rate_card_version.as_bytes().into(),
-            ],
-        };
-        self.answer(step, |told| read_reserved(command, told)).await
+        self.answer(reserve(command), |told| read_reserved(command, told))
+            .await
     }
 
     pub(super) async fn extend_step(&self, command: &Extend) -> Answer<Extended> {
-        let ttl_ms = command.ttl_ms.map(text).unwrap_or_default();
-        let step = Step {
-            operation: "extend",
-            script: &scripts::EXTEND,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![
-                command.reservation_id.as_str().into(),
-                command.extension_id.as_str().into(),
-                text(command.add.get()),
-                ttl_ms,
-            ],
-        };
-        self.answer(step, |told| read_extended(command, told)).await
+        self.answer(extend(command), |told| read_extended(command, told))
+            .await
     }
 
     pub(super) async fn commit_step(&self, command: &Commit) -> Answer<Committed> {
-        let mut arguments = vec![
-            command.reservation_id.as_str().into(),
-            blobs::request(&command.request),
-            text(command.credits.get()),
-            flag(command.known),
-            blobs::price(command.price.as_deref()),
-            flag(command.request.keep_open),
-            text(command.request.next_hold.get()),
-        ];
-        if command.known {
-            arguments.extend([vec![], vec![], vec![], vec![]]);
-        } else {
-            let amount = command.request.amount.clone();
-            arguments.extend([
-                blobs::action(&command.action),
-                blobs::asked(&Origin::Commit { amount }),
-                command.rate_card_version.as_bytes().into(),
-                text(command.effective_ttl_ms),
-            ]);
-        }
-        let step = Step {
-            operation: "commit",
-            script: &scripts::COMMIT,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments,
-        };
-        self.answer(step, |told| read_committed(command, told))
+        self.answer(commit(command), |told| read_committed(command, told))
             .await
     }
 
     pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
-        let step = Step {
-            operation: "release",
-            script: &scripts::RELEASE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![command.reservation_id.as_str().into()],
-        };
-        self.answer(step, |told| {
-            let replayed = match told.code {
-                code::OK => false,
-                code::KNOWN => true,
-                code::NOT_FOUND => return Err(Refusal::ReservationNotFound.into()),
-                _ => return Err(UNKNOWN_CODE.into()),
-            };
-            let known = told.known()?;
-            Ok(Released {
-                reservation: known.view(),
-                returned: known.returned,
-                balance: balance(told),
-                replayed,
-            })
-        })
-        .await
+        self.answer(release(command), read_released).await
     }
 
     pub(super) async fn charge_step(&self, command: &Charge) -> Answer<Charged> {
-        let origin = Origin::Charge {
-            amount: command.amount.clone(),
-            force: command.force,
-        };
-        let request = CommitRequest {
-            amount: command.amount.clone(),
-            outcome: Outcome::Succeeded,
-            keep_open: false,
-            next_hold: Credits::ZERO,
-        };
-        let step = Step {
-            operation: "charge",
-            script: &scripts::CHARGE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.charge_id),
-            arguments: vec![
-                command.charge_id.as_str().into(),
-                blobs::request(&request),
-                text(command.credits.get()),
-                flag(command.force),
-                blobs::price(command.price.as_deref()),
-                blobs::action(&command.action),
-                blobs::asked(&origin),
-                command.rate_card_version.as_bytes().into(),
-            ],
-        };
-        self.answer(step, |told| read_charged(command, told)).await
+        self.answer(charge(command), |told| read_charged(command, told))
+            .await
     }
 
     pub(super) async fn account_step(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
-        let step = Step {
-            operation: "balance",
-            script: &scripts::BALANCE,
-            account_id,
-            reservation_id: None,
-            arguments: Vec::new(),
-        };
-        self.answer(step, |told| {
+        self.answer(balance_of(account_id), |told| {
             let balance = balance(told);
             Ok((told.account.clone(), balance))
         })
@@ -246,6 +133,140 @@ impl RedisHot {
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }
+}
+
+pub(super) fn reserve(command: &Reserve) -> Step<'_> {
+    let origin = Origin::Reserve {
+        amount: command.amount.clone(),
+        min_credits: command.min_credits,
+        ttl_ms: command.ttl_ms,
+    };
+    Step {
+        operation: "reserve",
+        script: &scripts::RESERVE,
+        account_id: &command.account_id,
+        reservation_id: Some(&command.reservation_id),
+        arguments: vec![
+            command.reservation_id.as_str().into(),
+            text(command.credits.get()),
+            text(least_credits(command)),
+            text(command.effective_ttl_ms),
+            flag(command.dry_run),
+            blobs::action(&command.action),
+            blobs::asked(&origin),
+            command.rate_card_version.as_bytes().into(),
+        ],
+    }
+}
+
+fn extend(command: &Extend) -> Step<'_> {
+    Step {
+        operation: "extend",
+        script: &scripts::EXTEND,
+        account_id: &command.account_id,
+        reservation_id: Some(&command.reservation_id),
+        arguments: vec![
+            command.reservation_id.as_str().into(),
+            command.extension_id.as_str().into(),
+            text(command.add.get()),
+            command.ttl_ms.map(text).unwrap_or_default(),
+        ],
+    }
+}
+
+pub(super) fn commit(command: &Commit) -> Step<'_> {
+    let mut arguments = vec![
+        command.reservation_id.as_str().into(),
+        blobs::request(&command.request),
+        text(command.credits.get()),
+        flag(command.known),
+        blobs::price(command.price.as_deref()),
+        flag(command.request.keep_open),
+        text(command.request.next_hold.get()),
+    ];
+    if command.known {
+        arguments.extend([vec![], vec![], vec![], vec![]]);
+    } else {
+        let amount = command.request.amount.clone();
+        arguments.extend([
+            blobs::action(&command.action),
+            blobs::asked(&Origin::Commit { amount }),
+            command.rate_card_version.as_bytes().into(),
+            text(command.effective_ttl_ms),
+        ]);
+    }
+    Step {
+        operation: "commit",
+        script: &scripts::COMMIT,
+        account_id: &command.account_id,
+        reservation_id: Some(&command.reservation_id),
+        arguments,
+    }
+}
+
+pub(super) fn release(command: &Release) -> Step<'_> {
+    Step {
+        operation: "release",
+        script: &scripts::RELEASE,
+        account_id: &command.account_id,
+        reservation_id: Some(&command.reservation_id),
+        arguments: vec![command.reservation_id.as_str().into()],
+    }
+}
+
+pub(super) fn charge(command: &Charge) -> Step<'_> {
+    let origin = Origin::Charge {
+        amount: command.amount.clone(),
+        force: command.force,
+    };
+    let request = CommitRequest {
+        amount: command.amount.clone(),
+        outcome: Outcome::Succeeded,
+        keep_open: false,
+        next_hold: Credits::ZERO,
+    };
+    Step {
+        operation: "charge",
+        script: &scripts::CHARGE,
+        account_id: &command.account_id,
+        reservation_id: Some(&command.charge_id),
+        arguments: vec![
+            command.charge_id.as_str().into(),
+            blobs::request(&request),
+            text(command.credits.get()),
+            flag(command.force),
+            blobs::price(command.price.as_deref()),
+            blobs::action(&command.action),
+            blobs::asked(&origin),
+            command.rate_card_version.as_bytes().into(),
+        ],
+    }
+}
+
+pub(super) fn balance_of(account_id: &AccountId) -> Step<'_> {
+    Step {
+        operation: "balance",
+        script: &scripts::BALANCE,
+        account_id,
+        reservation_id: None,
+        arguments: Vec::new(),
+    }
+}
+
+fn read_released(told: &mut Told) -> Result<Released, Stop> {
+    let replayed = match told.code {
+        code::OK => false,
+        code::KNOWN => true,
+        code::NOT_FOUND => return Err(Refusal::ReservationNotFound.into()),
+        _ => return Err(UNKNOWN_CODE.into()),
+    };
+    let known = told.known()?;
+    Ok(Released {
+        reservation: known.view(),
+        returned: known.returned,
+        balance: balance(told),
+        replayed,
+    })
 }
 
 pub(super) fn broken_reply(broken: Broken, operation: &'static str) -> HotFault {
