@@ -113,7 +113,7 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
         Arc::clone(&tally),
     )
     .await?;
-    let mut preparation = prepare(args, output, &subject, &helper, &clock).await?;
+    let mut preparation = prepare(&runs, &subject, &helper).await?;
     output.progress(format_args!("measuring {}", subject.endpoint))?;
     let (endpoint, pid) = (subject.endpoint.clone(), subject.pid);
     let mut measured = runs.server(&endpoint, pid, &tally).await?;
@@ -203,13 +203,13 @@ fn plan_parts(args: &BenchArgs, clock: &SystemClock) -> PlanParts {
 
 /// Accounts and open holds, and what they take.
 async fn prepare(
-    args: &BenchArgs,
-    output: Output,
+    runs: &Runs<'_>,
     subject: &Subject,
     helper: &Helper,
-    clock: &SystemClock,
 ) -> Result<Preparation, Failure> {
+    let (args, output) = (runs.args, runs.output);
     let resident = || subject.pid.and_then(process::resident_bytes);
+    let redis = || runs.stores.redis_memory(&runs.run);
     let mut preparation = Preparation {
         start_up_seconds: subject
             .own
@@ -218,12 +218,15 @@ async fn prepare(
         resident_bytes_at_start: resident(),
         ..Preparation::default()
     };
+    let start = redis().await;
     output.progress(format_args!("creating {} accounts", args.accounts))?;
-    let began = clock.monotonic();
+    let began = runs.clock.monotonic();
     helper.create_accounts(args.pack).await?;
-    let took = clock.monotonic().saturating_sub(began);
+    helper.add_promotions(args.grants).await?;
+    let took = runs.clock.monotonic().saturating_sub(began);
     preparation.accounts_seconds = took.as_secs_f64();
     preparation.resident_bytes_with_accounts = resident();
+    let accounts = redis().await;
     if args.open_holds > 0 {
         output.progress(format_args!(
             "placing {} holds on one account",
@@ -232,6 +235,7 @@ async fn prepare(
         helper.place_holds(args.open_holds).await?;
     }
     preparation.resident_bytes_with_holds = resident();
+    preparation.redis_bytes = [start, accounts, redis().await];
     preparation.derive(args.accounts, args.open_holds);
     Ok(preparation)
 }

@@ -108,6 +108,10 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub(super) open_holds: u32,
 
+    /// Promotions to give the first account besides, so that it has many grants
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=200))]
+    pub(super) grants: u32,
+
     /// What is reserved and charged, as quantities that are priced
     #[arg(long, value_name = "METER=NUMBER,…", default_value = ESTIMATE, value_parser = usage)]
     usage: pb::Usage,

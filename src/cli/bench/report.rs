@@ -61,6 +61,7 @@ struct Settings {
     accounts: u32,
     hot_share: f64,
     open_holds: u32,
+    grants: u32,
     seed: u64,
 }
 
@@ -83,6 +84,12 @@ pub(super) struct Preparation {
     pub(super) bytes_per_account: Option<u64>,
     /// What an open hold takes.
     pub(super) bytes_per_hold: Option<u64>,
+    /// By Redis's own count: before there was an account, with all accounts, with the open holds.
+    pub(super) redis_bytes: [Option<u64>; 3],
+    /// What an account takes there.
+    pub(super) redis_bytes_per_account: Option<u64>,
+    /// What an open hold takes there.
+    pub(super) redis_bytes_per_hold: Option<u64>,
 }
 
 impl Preparation {
@@ -98,6 +105,9 @@ impl Preparation {
         );
         self.bytes_per_account = each(start, accounted, accounts);
         self.bytes_per_hold = each(accounted, self.resident_bytes_with_holds, holds);
+        let [start, accounted, held] = self.redis_bytes;
+        self.redis_bytes_per_account = each(start, accounted, accounts);
+        self.redis_bytes_per_hold = each(accounted, held, holds);
     }
 }
 
@@ -177,6 +187,7 @@ impl Settings {
             accounts: args.accounts,
             hot_share: args.hot_share,
             open_holds: args.open_holds,
+            grants: args.grants,
             seed: args.seed,
         }
     }
@@ -203,6 +214,20 @@ impl Preparation {
             lines.push(format!("  {bytes} bytes an account"));
         }
         if let Some(bytes) = self.bytes_per_hold {
+            lines.push(format!("  {bytes} bytes an open hold"));
+        }
+        let [start, accounts, holds] = self.redis_bytes.map(mebibytes);
+        if self.redis_bytes.iter().any(Option::is_some) {
+            lines.push(format!(
+                "memory of Redis: {start} at start, {accounts} with accounts, {holds} with open holds"
+            ));
+        }
+        if let Some(bytes) = self.redis_bytes_per_account {
+            lines.push(format!(
+                "  {bytes} bytes an account, its entry for the ledger included"
+            ));
+        }
+        if let Some(bytes) = self.redis_bytes_per_hold {
             lines.push(format!("  {bytes} bytes an open hold"));
         }
         lines.join("\n")

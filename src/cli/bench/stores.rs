@@ -79,6 +79,12 @@ impl Stores {
             .map_err(|fault| Failure::new(Exit::Unavailable, fault))
     }
 
+    /// The memory that Redis has given out, in bytes.
+    pub(super) async fn redis_memory(&self, run: &str) -> Option<u64> {
+        let options = self.redis.as_ref()?;
+        self.scripts(options, run).ok()?.memory().await.ok()
+    }
+
     /// The process of that Redis, where it runs on this machine.
     pub(super) async fn redis_process(&self, run: &str) -> Option<u32> {
         let options = self.redis.as_ref()?;

@@ -1,28 +1,26 @@
-//! The hot path: commands as arguments, replies as answers.
+//! The hot path: commands as calls, replies as answers.
 
 use super::{
-    RedisHot, blobs,
+    RedisHot, calls,
     faults::Failure,
     layout::code,
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told, flag, text},
+    steps::{Step, Told},
 };
 use crate::{
     domain::{
         account::Account,
-        book::{answer_charged, answer_known, check_same, least_credits, was_extended, would_hold},
+        book::{answer_charged, answer_known, check_same, was_extended, would_hold},
         command::{Charge, Commit, Extend, Release, Reserve},
-        credits::Credits,
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
         ids::{AccountId, ReservationId},
-        reservation::{CommitRequest, EXTENSIONS_MAX, Origin, Reservation},
-        usage::Outcome,
+        reservation::{EXTENSIONS_MAX, Reservation},
     },
-    hot::{Answer, Done, HotFault, Mark},
+    hot::{Answer, Done, HotFault, Mark, Terms},
 };
 
 const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");
@@ -68,31 +66,68 @@ impl RedisHot {
     }
 
     pub(super) async fn reserve_step(&self, command: &Reserve) -> Answer<Reserved> {
-        self.answer(reserve(command), |told| read_reserved(command, told))
-            .await
+        self.answer(calls::reserve(command), |told| {
+            let (account_id, id) = (&command.account_id, &command.reservation_id);
+            if told.code == code::OK && !command.dry_run {
+                self.recent.put(account_id, id, Terms::of(command));
+            }
+            read_reserved(command, told)
+        })
+        .await
     }
 
     pub(super) async fn extend_step(&self, command: &Extend) -> Answer<Extended> {
-        self.answer(extend(command), |told| read_extended(command, told))
+        self.answer(calls::extend(command), |told| read_extended(command, told))
             .await
     }
 
     pub(super) async fn commit_step(&self, command: &Commit) -> Answer<Committed> {
-        self.answer(commit(command), |told| read_committed(command, told))
-            .await
+        let (account_id, id) = (&command.account_id, &command.reservation_id);
+        let remembered = self.recent.get(account_id, id);
+        self.answer(calls::commit(command, remembered.as_ref()), |told| {
+            let has_ended = told.code == code::OK && !command.request.keep_open;
+            if has_ended || told.code == code::REPRICE {
+                self.recent.remove(account_id, id);
+            }
+            read_committed(command, told)
+        })
+        .await
+    }
+
+    /// The terms of a reservation: those that are remembered, or what Redis has.
+    pub(super) async fn terms_step(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        if let Some(terms) = self.recent.get(account_id, reservation_id) {
+            let shard = self.shard_of(account_id);
+            // Nothing was read that the ledger would have to have.
+            let mark = Mark { shard, position: 0 };
+            let value = Some(terms);
+            return Ok(Ok(Done { value, mark }));
+        }
+        let answer = self.stored_reservation(account_id, reservation_id).await?;
+        Ok(answer.map(|done| Done {
+            value: done.value.map(|known| Terms {
+                action: known.action,
+                rate_card_version: known.rate_card_version,
+            }),
+            mark: done.mark,
+        }))
     }
 
     pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
-        self.answer(release(command), read_released).await
+        self.answer(calls::release(command), read_released).await
     }
 
     pub(super) async fn charge_step(&self, command: &Charge) -> Answer<Charged> {
-        self.answer(charge(command), |told| read_charged(command, told))
+        self.answer(calls::charge(command), |told| read_charged(command, told))
             .await
     }
 
     pub(super) async fn account_step(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
-        self.answer(balance_of(account_id), |told| {
+        self.answer(calls::balance(account_id), |told| {
             let balance = balance(told);
             Ok((told.account.clone(), balance))
         })
@@ -132,124 +167,6 @@ impl RedisHot {
             Ok(Ok(Done { value, mark }))
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
-    }
-}
-
-pub(super) fn reserve(command: &Reserve) -> Step<'_> {
-    let origin = Origin::Reserve {
-        amount: command.amount.clone(),
-        min_credits: command.min_credits,
-        ttl_ms: command.ttl_ms,
-    };
-    Step {
-        operation: "reserve",
-        script: &scripts::RESERVE,
-        account_id: &command.account_id,
-        reservation_id: Some(&command.reservation_id),
-        arguments: vec![
-            command.reservation_id.as_str().into(),
-            text(command.credits.get()),
-            text(least_credits(command)),
-            text(command.effective_ttl_ms),
-            flag(command.dry_run),
-            blobs::action(&command.action),
-            blobs::asked(&origin),
-            command.rate_card_version.as_bytes().into(),
-        ],
-    }
-}
-
-fn extend(command: &Extend) -> Step<'_> {
-    Step {
-        operation: "extend",
-        script: &scripts::EXTEND,
-        account_id: &command.account_id,
-        reservation_id: Some(&command.reservation_id),
-        arguments: vec![
-            command.reservation_id.as_str().into(),
-            command.extension_id.as_str().into(),
-            text(command.add.get()),
-            command.ttl_ms.map(text).unwrap_or_default(),
-        ],
-    }
-}
-
-pub(super) fn commit(command: &Commit) -> Step<'_> {
-    let mut arguments = vec![
-        command.reservation_id.as_str().into(),
-        blobs::request(&command.request),
-        text(command.credits.get()),
-        flag(command.known),
-        blobs::price(command.price.as_deref()),
-        flag(command.request.keep_open),
-        text(command.request.next_hold.get()),
-    ];
-    if command.known {
-        arguments.extend([vec![], vec![], vec![], vec![]]);
-    } else {
-        let amount = command.request.amount.clone();
-        arguments.extend([
-            blobs::action(&command.action),
-            blobs::asked(&Origin::Commit { amount }),
-            command.rate_card_version.as_bytes().into(),
-            text(command.effective_ttl_ms),
-        ]);
-    }
-    Step {
-        operation: "commit",
-        script: &scripts::COMMIT,
-        account_id: &command.account_id,
-        reservation_id: Some(&command.reservation_id),
-        arguments,
-    }
-}
-
-pub(super) fn release(command: &Release) -> Step<'_> {
-    Step {
-        operation: "release",
-        script: &scripts::RELEASE,
-        account_id: &command.account_id,
-        reservation_id: Some(&command.reservation_id),
-        arguments: vec![command.reservation_id.as_str().into()],
-    }
-}
-
-pub(super) fn charge(command: &Charge) -> Step<'_> {
-    let origin = Origin::Charge {
-        amount: command.amount.clone(),
-        force: command.force,
-    };
-    let request = CommitRequest {
-        amount: command.amount.clone(),
-        outcome: Outcome::Succeeded,
-        keep_open: false,
-        next_hold: Credits::ZERO,
-    };
-    Step {
-        operation: "charge",
-        script: &scripts::CHARGE,
-        account_id: &command.account_id,
-        reservation_id: Some(&command.charge_id),
-        arguments: vec![
-            command.charge_id.as_str().into(),
-            blobs::request(&request),
-            text(command.credits.get()),
-            flag(command.force),
-            blobs::price(command.price.as_deref()),
-            blobs::action(&command.action),
-            blobs::asked(&origin),
-            command.rate_card_version.as_bytes().into(),
-        ],
-    }
-}
-
-pub(super) fn balance_of(account_id: &AccountId) -> Step<'_> {
-    Step {
-        operation: "balance",
-        script: &scripts::BALANCE,
-        account_id,
-        reservation_id: None,
-        arguments: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{
     RedisHot, RedisOptions,
     address::AddressError,
-    answers,
+    calls,
     faults::Failure,
     keys::{self, ShardKeys},
     layout::code,
@@ -50,27 +50,27 @@ impl BareScripts {
 
     /// The script of a reserve. A refusal is a fault here, as with all of them.
     pub async fn reserve(&self, command: &Reserve) -> Result<(), HotFault> {
-        self.run(answers::reserve(command)).await
+        self.run(calls::reserve(command)).await
     }
 
     /// The script of a commit.
     pub async fn commit(&self, command: &Commit) -> Result<(), HotFault> {
-        self.run(answers::commit(command)).await
+        self.run(calls::commit(command, None)).await
     }
 
     /// The script of a release.
     pub async fn release(&self, command: &Release) -> Result<(), HotFault> {
-        self.run(answers::release(command)).await
+        self.run(calls::release(command)).await
     }
 
     /// The script of a charge.
     pub async fn charge(&self, command: &Charge) -> Result<(), HotFault> {
-        self.run(answers::charge(command)).await
+        self.run(calls::charge(command)).await
     }
 
     /// The script of a look at the balance.
     pub async fn balance(&self, account_id: &AccountId) -> Result<(), HotFault> {
-        self.run(answers::balance_of(account_id)).await
+        self.run(calls::balance(account_id)).await
     }
 
     async fn run(&self, step: Step<'_>) -> Result<(), HotFault> {
