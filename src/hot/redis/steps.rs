@@ -205,10 +205,11 @@ impl RedisHot {
         command: &Cmd,
         whole: &(dyn Fn() -> Cmd + Sync),
     ) -> Result<Vec<u8>, Failure> {
-        match self.link.call(shard, command, Some(whole)).await? {
-            Value::BulkString(reply) => Ok(reply),
-            _ => Err(Failure::unknown(Broken("a script's reply is no text"))),
-        }
+        let reply = self.link.call(shard, command, Some(whole)).await?;
+        let Value::BulkString(reply) = reply else {
+            return Err(Failure::unknown(Broken("a script's reply is no text")));
+        };
+        Ok(reply)
     }
 
     fn read_reply(&self, step: &Step<'_>, shard: u32, reply: &[u8]) -> Result<Read, Broken> {
