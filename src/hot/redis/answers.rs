@@ -85,8 +85,8 @@ impl RedisHot {
         let (account_id, id) = (&command.account_id, &command.reservation_id);
         let remembered = self.recent.get(account_id, id);
         self.answer(calls::commit(command, remembered.as_ref()), |told| {
-            let has_ended = told.code == code::OK && !command.request.keep_open;
-            if has_ended || told.code == code::REPRICE {
+            let stays_as_it_was = command.known && command.request.keep_open;
+            if told.code == code::REPRICE || (told.code == code::OK && !stays_as_it_was) {
                 self.recent.remove(account_id, id);
             }
             read_committed(command, told)
@@ -118,10 +118,14 @@ impl RedisHot {
     }
 
     pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
-        self.answer(calls::release(command), read_released).await
+        let answer = self.answer(calls::release(command), read_released).await;
+        let (account_id, id) = (&command.account_id, &command.reservation_id);
+        self.recent.remove(account_id, id);
+        answer
     }
 
     pub(super) async fn charge_step(&self, command: &Charge) -> Answer<Charged> {
+        self.recent.remove(&command.account_id, &command.charge_id);
         self.answer(calls::charge(command), |told| read_charged(command, told))
             .await
     }
