@@ -17,9 +17,11 @@ use tollgate::{
 };
 
 pub mod account;
+pub mod cluster;
 pub mod commands;
 pub mod pair;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod servers;
 

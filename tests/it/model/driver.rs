@@ -8,6 +8,7 @@ use tollgate::domain::{
     account::{Account, OveragePolicy},
     change::{Applied, Change, ChangeBody},
     command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+    credits::MAX_CREDITS,
     cycle::Cycle,
     decision::{Balance, Charged, Committed, CycleEnded, Extended, Refusal, Released, Reserved},
     entry::Entry,
@@ -62,6 +63,39 @@ pub struct Driver {
     /// Every reservation as the outbox last showed it.
     shadow: BTreeMap<ReservationId, Reservation>,
     last: Option<Balance>,
+    pub reached: Reached,
+}
+
+/// How far a run went: one that never came to an edge shows nothing about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reached {
+    /// The most credits that were there to be spent. What the ledger takes is bounded; what an
+    /// open reservation has charged too much and gives back comes on top.
+    pub available: u64,
+    /// The most that were held.
+    pub held: u64,
+    /// The most that were owed.
+    pub debt: u64,
+    /// How often a number would have become too large, and was refused.
+    pub refused: usize,
+}
+
+impl Reached {
+    fn see(&mut self, balance: &Balance) {
+        self.available = self.available.max(balance.available);
+        self.held = self.held.max(balance.held);
+        self.debt = self.debt.max(balance.debt);
+    }
+
+    /// What two runs reached together.
+    pub fn or(self, other: Reached) -> Reached {
+        Reached {
+            available: self.available.max(other.available),
+            held: self.held.max(other.held),
+            debt: self.debt.max(other.debt),
+            refused: self.refused + other.refused,
+        }
+    }
 }
 
 impl Driver {
@@ -93,6 +127,7 @@ impl Driver {
             clerk: Clerk::default(),
             shadow: BTreeMap::new(),
             last: None,
+            reached: Reached::default(),
         };
         driver.check().await?;
         Ok(driver)
@@ -109,6 +144,9 @@ impl Driver {
             return Ok(());
         };
         let first = self.ask(&ask).await?;
+        if matches!(first, Err(Refusal::OutOfRange { .. })) {
+            self.reached.refused += 1;
+        }
         self.check().await?;
         if let Err(Refusal::CycleEnded(ended)) = first {
             self.renew(ended).await?;
@@ -269,6 +307,9 @@ impl Driver {
                 },
                 &self.oracle.balance()
             );
+            self.reached.see(&balance);
+            let most = balance.held.max(balance.debt);
+            prop_assert!(most <= MAX_CREDITS, "out of range: {:?}", balance);
             self.check_account(&account)?;
             self.clerk.check_account(&account)?;
             self.check_version(&balance)?;

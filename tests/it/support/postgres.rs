@@ -32,7 +32,7 @@ use tollgate::{
     ledger::postgres::{PostgresLedger, PostgresOptions},
 };
 
-use super::instant;
+use super::{instant, servers::wait};
 
 /// Says where Postgres' programs are.
 const BIN: &str = "TOLLGATE_TEST_POSTGRES_BIN";
@@ -59,7 +59,9 @@ rm -rf "$folder""#;
 pub struct Server {
     folder: PathBuf,
     port: u16,
-    watcher: Mutex<Option<Child>>,
+    owner: Option<(u32, u32)>,
+    /// Whoever watches over a start: all stay to the end, since the first to go takes the folder.
+    watchers: Mutex<Vec<Child>>,
     /// Databases that nobody uses any more.
     dropped: mpsc::Sender<String>,
 }
@@ -133,17 +135,19 @@ impl Server {
         let server = Server {
             folder,
             port,
-            watcher: Mutex::new(None),
+            owner,
+            watchers: Mutex::default(),
             dropped,
         };
         let server: &'static Server = Box::leak(Box::new(server));
-        server.run(&bin, owner);
+        server.run();
         server.drop_in_background(to_drop);
         server
     }
 
-    fn run(&self, bin: &str, owner: Option<(u32, u32)>) {
-        let postgres = as_owner(owner, &Path::new(bin).join("postgres"));
+    fn run(&self) {
+        let bin = std::env::var(BIN).expect("it was there at the first start");
+        let postgres = as_owner(self.owner, &Path::new(&bin).join("postgres"));
         let mut watch = Command::new("sh");
         watch
             .args(["-c", WATCH, "watch"])
@@ -173,7 +177,7 @@ impl Server {
             .process_group(0)
             .spawn()
             .expect("a shell");
-        *self.watcher.lock().unwrap() = Some(watcher);
+        self.watchers.lock().unwrap().push(watcher);
         in_thread(async {
             for _ in 0..LOOKS_MAX {
                 if PgConnection::connect(&self.url("postgres")).await.is_ok() {
@@ -183,6 +187,42 @@ impl Server {
             }
             panic!("Postgres did not start:\n{}", self.log());
         });
+    }
+
+    /// Kills it as a crash would: every session, and nothing is written any more.
+    pub fn kill(&self) {
+        let pid = self.pid();
+        signal(&[pid], "QUIT");
+        wait("the end of Postgres", || !is_alive(pid));
+    }
+
+    /// Starts it again, with what is on its disk.
+    pub fn start_again(&self) {
+        self.run();
+    }
+
+    /// Stops it and all of its sessions where they are, as a machine that hangs.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let parent = self.pid();
+        // The first forks the others: it must not while they are counted.
+        signal(&[parent], name);
+        signal(&children(parent), name);
+    }
+
+    fn pid(&self) -> u32 {
+        let file = self.folder.join("data/postmaster.pid");
+        let told = fs::read_to_string(file).expect("it runs");
+        let first = told.lines().next().expect("a line");
+        first.trim().parse().expect("a number")
     }
 
     /// Drops databases one after the other, so that hundreds of tests do not fill the disk.
@@ -400,6 +440,37 @@ fn certify(folder: &Path, data: &Path, owner: Option<(u32, u32)>) {
             chown(&path, Some(user), Some(group)).expect("a file of Postgres' own");
         }
     }
+}
+
+fn signal(pids: &[u32], name: &str) {
+    let pids = pids.iter().map(u32::to_string);
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .args(pids)
+        .output();
+    // One of many may have ended by itself.
+    sent.expect("kill runs");
+}
+
+/// Whether a process is there and no zombie.
+fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != "Z")
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").expect("Linux").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent))
+        .collect()
+}
+
+/// A process's state and parent.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let told = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = told.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    let state = words.next()?.to_owned();
+    Some((state, words.next()?.parse().ok()?))
 }
 
 fn free_port() -> u16 {
