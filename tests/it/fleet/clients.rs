@@ -256,11 +256,13 @@ impl Client {
     }
 }
 
-/// A store that is away is UNAVAILABLE with when to try again; so is a process that is gone, of
-/// which only the transport speaks.
+/// A store that is away is UNAVAILABLE with when to try again. Of a process that is gone only the
+/// transport speaks.
 fn says_when_to_retry(status: &Status) -> bool {
-    let is_gone = status.details().is_empty();
-    status.code() == Code::Unavailable && (is_gone || status.get_details_retry_info().is_some())
+    if status.details().is_empty() {
+        return matches!(status.code(), Code::Unavailable | Code::Unknown);
+    }
+    status.code() == Code::Unavailable && status.get_details_retry_info().is_some()
 }
 
 pub fn action() -> Option<Action> {

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 
 use super::{
     clients::action,
-    world::{Charges, Fleet, compare},
+    world::{Charges, Fleet, again, compare, insist},
 };
 use crate::support::{
     postgres::shared,
@@ -57,7 +57,7 @@ impl Known {
 /// time, so that no process ever knows its own holds only.
 async fn client(
     number: usize,
-    mut processes: Vec<QuotaServiceClient<Channel>>,
+    processes: Vec<QuotaServiceClient<Channel>>,
     known: Arc<Known>,
 ) -> Charges {
     let mut charged = Charges::new();
@@ -75,8 +75,8 @@ async fn client(
             ..ReserveRequest::default()
         };
         let at = (number + round) % count;
-        let answer = processes[at].reserve(reserve).await.expect("no fault");
-        let held = match answer.into_inner().result {
+        let asked = again!(processes[at], reserve, reserve);
+        let held = match insist("a hold", asked).await.result {
             Some(reserve_response::Result::Reservation(reservation)) => reservation.held,
             Some(reserve_response::Result::Denial(_)) => {
                 denials += 1;
@@ -89,7 +89,7 @@ async fn client(
         };
         denials = 0;
         known.take(held);
-        let other = &mut processes[(at + 1) % count];
+        let other = &processes[(at + 1) % count];
         if round % 8 == 7 {
             known.give_back(held);
             let release = ReleaseRequest {
@@ -97,7 +97,8 @@ async fn client(
                 reservation_id: id,
                 ..ReleaseRequest::default()
             };
-            other.release(release).await.expect("no fault");
+            let released = again!(other, release, release);
+            insist("a release", released).await;
             continue;
         }
         let used = held - held / 3;
@@ -108,7 +109,8 @@ async fn client(
             amount: Some(commit_request::Amount::Credits(used)),
             ..CommitRequest::default()
         };
-        let answer = other.commit(commit).await.expect("no fault").into_inner();
+        let committed = again!(other, commit, commit);
+        let answer = insist("a commit", committed).await;
         assert_eq!(answer.receipt.expect("a receipt").credits, used);
         charged.insert(("acme".to_owned(), id), used);
     }
@@ -120,7 +122,7 @@ async fn sixty_four_clients_through_four_processes_spend_one_account_to_the_last
     let redis = Server::start(Kind::Redis);
     let database = shared().empty().await;
     let hot = format!("redis://{}", redis.address());
-    let settings = ["settle.ack=hot", PATIENT, "grpc.request_timeout_ms=20000"];
+    let settings = ["settle.ack=hot", PATIENT];
     let fleet = Fleet::start(PROCESSES, &hot, &database.url(), &settings);
     fleet.create("acme", GRANTED).await;
     let known = Arc::new(Known::default());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     clients::Load,
-    world::{Fleet, SHARDS, compare},
+    world::{Fleet, SHARDS, compare, until},
 };
 use crate::support::{
     cluster::{Cluster, is_whole},
@@ -104,11 +104,12 @@ async fn a_redis_that_is_killed_and_loads_for_long_has_lost_nothing() {
             "1024",
         ];
         server.respawn(&Kind::Redis.binary(), &[&DURABLE[..], &slow].concat());
-        server.wait("LOADING", |server| {
+        let is_loading = || {
             let answer: redis::RedisResult<String> = server.try_ask(&redis::cmd("PING"));
             answer.is_err_and(|error| error.code() == Some("LOADING"))
-        });
-        server.wait("an answer", Server::is_up);
+        };
+        until("LOADING", is_loading).await;
+        until("an answer", || server.is_up()).await;
     })
     .await;
 }
@@ -139,10 +140,11 @@ async fn a_cluster_that_hands_over_or_is_down_for_a_while_loses_nothing() {
         let replica = &cluster.nodes[cluster.replica_of(owner)];
         // Coordinated: the old master stays, as a replica, and loses nothing.
         replica.ask::<()>(redis::cmd("CLUSTER").arg("FAILOVER"));
-        replica.wait("its promotion", |replica| {
+        let is_master = || {
             let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
             info.contains("role:master")
-        });
+        };
+        until("its promotion", is_master).await;
         load.progress(AFTER).await;
         // A master and its replica: the cluster answers CLUSTERDOWN until they are back.
         let master = cluster.owner("{tg:1}:meta");
@@ -153,12 +155,12 @@ async fn a_cluster_that_hands_over_or_is_down_for_a_while_loses_nothing() {
         let other = (0..6)
             .find(|place| !both.contains(place))
             .expect("four are left");
-        cluster.nodes[other].wait("CLUSTERDOWN", |node| !is_whole(node));
+        until("CLUSTERDOWN", || !is_whole(&cluster.nodes[other])).await;
         tokio::time::sleep(BROKEN).await;
         for place in both {
-            cluster.restart(place);
+            tokio::task::block_in_place(|| cluster.restart(place));
         }
-        cluster.nodes[other].wait("the cluster's state", is_whole);
+        until("the cluster's state", || is_whole(&cluster.nodes[other])).await;
     })
     .await;
 }

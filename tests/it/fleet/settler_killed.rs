@@ -17,7 +17,7 @@ use tollgate::{
 
 use super::{
     clients::Load,
-    world::{Charges, Fleet, SHARDS, compare},
+    world::{Charges, Fleet, SHARDS, compare, until},
 };
 use crate::{
     process::binary,
@@ -130,7 +130,7 @@ impl Books {
         };
         let fleet = books.fleet(1);
         fleet.create("acme", 1_000_000).await;
-        wait("an empty outbox", || books.waiting() == 0);
+        until("an empty outbox", || books.waiting() == 0).await;
         drop(fleet);
         books.charge(1).await;
         books
@@ -186,7 +186,7 @@ impl Books {
     /// Everything is there once, and adds up.
     async fn finish(self) {
         let fleet = self.fleet(1);
-        wait("the outbox to drain", || self.waiting() == 0);
+        until("the outbox to drain", || self.waiting() == 0).await;
         compare(&self.database, &self.answered).await;
         self.check("in the end").await;
         fleet.reconcile();
@@ -204,7 +204,7 @@ impl Books {
         let mut victim = self.spawn(&redis, &postgres);
         trap.victim.store(victim.id(), Ordering::SeqCst);
         let is_over = || trap.is_sprung.load(Ordering::SeqCst) || self.waiting() == 0;
-        tokio::task::block_in_place(|| wait("the settler", is_over));
+        until("the settler", is_over).await;
         if !trap.is_sprung.load(Ordering::SeqCst) {
             let _ = victim.kill();
         }

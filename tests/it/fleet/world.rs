@@ -25,6 +25,17 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// How long between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// The same call, as often as it is wanted.
+macro_rules! again {
+    ($client:expr, $method:ident, $request:expr) => {
+        || {
+            let (mut client, request) = ($client.clone(), $request.clone());
+            async move { client.$method(request).await }
+        }
+    };
+}
+pub(crate) use again;
+
 /// A settlement: the account, the reservation, and how many credits it charged.
 pub type Charges = BTreeMap<(String, String), u64>;
 
@@ -46,9 +57,11 @@ impl Fleet {
         for _ in 0..count {
             fleet.add(hot, ledger, settings);
         }
-        for sidecar in &fleet.sidecars {
-            wait("readiness", || sidecar.is_ready());
-        }
+        tokio::task::block_in_place(|| {
+            for sidecar in &fleet.sidecars {
+                wait("readiness", || sidecar.is_ready());
+            }
+        });
         fleet
     }
 
@@ -60,6 +73,8 @@ impl Fleet {
             // What fails is counted by whoever asks.
             "log.filter=off".to_owned(),
             "settle.flush_interval_ms=20".to_owned(),
+            // Longer than what bounds each store, so that it is the store's bound that is met.
+            "grpc.request_timeout_ms=8000".to_owned(),
         ];
         let mut args = vec!["--hot", hot, "--ledger", ledger];
         for setting in own
@@ -70,7 +85,9 @@ impl Fleet {
             args.extend(["--set", setting]);
         }
         let folder = self.folder.path().join(self.sidecars.len().to_string());
-        self.sidecars.push(Sidecar::start(&folder, &args));
+        // What it connects to may be a task of the test's own, which must go on.
+        let sidecar = tokio::task::block_in_place(|| Sidecar::start(&folder, &args));
+        self.sidecars.push(sidecar);
     }
 
     /// Makes an account with many credits.
@@ -81,7 +98,7 @@ impl Fleet {
             plan_id: "free".to_owned(),
             ..CreateAccountRequest::default()
         };
-        let created = async || admin.clone().create_account(create.clone()).await;
+        let created = again!(admin, create_account, create);
         insist("an account", created).await;
         let grant = GrantCreditsRequest {
             account_id: account_id.to_owned(),
@@ -90,7 +107,7 @@ impl Fleet {
             amount: Some(grant_credits_request::Amount::Credits(credits)),
             ..GrantCreditsRequest::default()
         };
-        let granted = async || admin.clone().grant_credits(grant.clone()).await;
+        let granted = again!(admin, grant_credits, grant);
         insist("a grant", granted).await;
     }
 
@@ -100,7 +117,7 @@ impl Fleet {
             account_id: account_id.to_owned(),
         };
         let quota = self.sidecars[0].quota().await;
-        let asked = async || quota.clone().get_balance(request.clone()).await;
+        let asked = again!(quota, get_balance, request);
         let answer = insist("a balance", asked).await;
         let balance = answer.balance.expect("a balance");
         (balance.available, balance.held, balance.debt)
@@ -123,13 +140,25 @@ impl Fleet {
 }
 
 /// Asks until there is an answer: a machine that is busy is no fault.
-pub async fn insist<T>(what: &str, call: impl AsyncFn() -> Result<Response<T>, Status>) -> T {
+pub async fn insist<T, F>(what: &str, call: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
     let started = now();
     loop {
         match call().await {
             Ok(answer) => return answer.into_inner(),
             Err(status) => assert!(started.elapsed() < SETTLED, "{what}: {status:?}"),
         }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until something is so, and lets everything else go on meanwhile.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = now();
+    while !is_so() {
+        assert!(started.elapsed() < SETTLED, "waited in vain for {what}");
         tokio::time::sleep(LOOK).await;
     }
 }
