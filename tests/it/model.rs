@@ -17,10 +17,12 @@ mod clerk;
 mod driver;
 mod ops;
 mod oracle;
+mod reached;
 mod requests;
 
-use driver::{Driver, Reached};
+use driver::Driver;
 use ops::{Scale, Step, step};
+use reached::Reached;
 use requests::{PLANS, Requests};
 
 use crate::support::{Backend, Memory, block_on, pair::Pair, servers::Kind};

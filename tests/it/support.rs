@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod commands;
 pub mod pair;
 pub mod postgres;
+pub mod processes;
 pub mod proxy;
 pub mod redis;
 pub mod servers;

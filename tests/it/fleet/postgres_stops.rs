@@ -141,8 +141,8 @@ async fn a_commit_that_waits_for_the_ledger_says_so_in_time_and_is_answered_late
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
     let settings = [
-        &["settle.ack=ledger", "grpc.request_timeout_ms=6000"],
-        &["redis.call_timeout_ms=1500"],
+        &["settle.ack=ledger", "grpc.request_timeout_ms=6000"][..],
+        &["redis.call_timeout_ms=1500"][..],
         &SHORT[..],
     ]
     .concat();
@@ -215,9 +215,9 @@ async fn an_outbox_that_is_full_refuses_and_loses_nothing() {
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
     let settings = [
-        &["settle.ack=hot", "redis.outbox_max=1000"],
+        &["settle.ack=hot", "redis.outbox_max=1000"][..],
         &SHORT[..],
-        &["redis.call_timeout_ms=1000"],
+        &["redis.call_timeout_ms=1000"][..],
     ]
     .concat();
     let fleet = Fleet::start(2, &hot(&redis), &behind(&proxy, &database), &settings);

@@ -32,7 +32,11 @@ use tollgate::{
     ledger::postgres::{PostgresLedger, PostgresOptions},
 };
 
-use super::{instant, servers::wait};
+use super::{
+    instant,
+    processes::{children, is_alive, signal},
+    servers::wait,
+};
 
 /// Says where Postgres' programs are.
 const BIN: &str = "TOLLGATE_TEST_POSTGRES_BIN";
@@ -440,37 +444,6 @@ fn certify(folder: &Path, data: &Path, owner: Option<(u32, u32)>) {
             chown(&path, Some(user), Some(group)).expect("a file of Postgres' own");
         }
     }
-}
-
-fn signal(pids: &[u32], name: &str) {
-    let pids = pids.iter().map(u32::to_string);
-    let sent = Command::new("kill")
-        .arg(format!("-{name}"))
-        .args(pids)
-        .output();
-    // One of many may have ended by itself.
-    sent.expect("kill runs");
-}
-
-/// Whether a process is there and no zombie.
-fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != "Z")
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let all = fs::read_dir("/proc").expect("Linux").flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent))
-        .collect()
-}
-
-/// A process's state and parent.
-fn stat(pid: u32) -> Option<(String, u32)> {
-    let told = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = told.rsplit_once(") ")?;
-    let mut words = rest.split(' ');
-    let state = words.next()?.to_owned();
-    Some((state, words.next()?.parse().ok()?))
 }
 
 fn free_port() -> u16 {
