@@ -422,14 +422,9 @@ fn forget_version(told: &mut Told) {
 }
 
 fn line_of(entry: &Entry) -> Line {
-    let settlement = entry.settlement.as_ref().map(|settlement| {
-        let receipt = settlement.receipt.clone();
-        (
-            settlement.commit,
-            settlement.last,
-            settlement.held_before,
-            receipt,
-        )
+    let settlement = entry.settlement.as_ref().map(|told| {
+        let receipt = told.receipt.clone();
+        (told.commit, told.last, told.held_before, receipt)
     });
     Line {
         kind: entry.kind,

@@ -10,7 +10,6 @@
 use std::{
     collections::HashMap,
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -35,7 +34,7 @@ use tollgate::{
 use super::{
     instant,
     processes::{children, is_alive, signal},
-    servers::wait,
+    servers::{free_port, wait},
 };
 
 /// Says where Postgres' programs are.
@@ -444,9 +443,4 @@ fn certify(folder: &Path, data: &Path, owner: Option<(u32, u32)>) {
             chown(&path, Some(user), Some(group)).expect("a file of Postgres' own");
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
