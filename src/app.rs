@@ -49,6 +49,8 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is left in the outbox is tried again while shutting down.
 const FLUSH_RETRY: Duration = Duration::from_millis(50);
 
+/// How often a settlement asks the hot store before it waits for the ledger.
+const STEPS_BEFORE_ACK: u64 = 2;
 /// How long the last spans and metrics may take to reach the collector while shutting down.
 const EXPORT_DRAIN: Duration = Duration::from_secs(3);
 
@@ -236,7 +238,7 @@ async fn open(
             SettleAck::Hot => Ack::Hot,
             SettleAck::Ledger => Ack::Ledger,
         },
-        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
+        ack_timeout: ack_timeout(config),
         default_ttl_ms: config.reserve.default_ttl_ms,
     };
     let enforcer = Arc::new(Enforcer::new(
@@ -258,6 +260,14 @@ async fn open(
         opened_hot,
     };
     Ok((parts, restored))
+}
+
+/// How long a settlement waits for the ledger: not as long as its call may take, so that it still
+/// says what it has waited for, and half of that at least.
+fn ack_timeout(config: &Config) -> Duration {
+    let whole = config.grpc.request_timeout_ms;
+    let before = STEPS_BEFORE_ACK * config.redis.call_timeout_ms;
+    Duration::from_millis(whole.saturating_sub(before).max(whole / 2))
 }
 
 /// The configured catalogue, and every version that ever priced anything.

@@ -14,6 +14,7 @@ mod bench;
 mod cli;
 mod demo;
 mod faults;
+mod fleet;
 mod grpc;
 mod hot_store;
 mod ledger;

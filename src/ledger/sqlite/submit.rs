@@ -12,7 +12,7 @@ use crate::{
     domain::{change::Refund, ids::AccountId, timestamp::Timestamp},
     ledger::{
         ChangeRequest, SubmitRefusal, Submitted, Wanted,
-        standing::{Facts, Resolved, Standing, first_difference, key},
+        standing::{Facts, Resolved, Standing, first_difference, key, repeats},
     },
 };
 
@@ -71,6 +71,10 @@ async fn take(
         }
         (_, None) => Err(SubmitRefusal::AccountNotFound),
         (_, Some(account)) => {
+            let last = changes::last(connection, id).await?;
+            if let Some(change) = last.filter(|last| repeats(&request.wanted, last)) {
+                return Ok(Submitted::Known(change));
+            }
             let pending = changes::pending(connection, id).await?;
             let standing = Standing {
                 account,
