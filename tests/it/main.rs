@@ -15,6 +15,7 @@ mod cli;
 mod demo;
 mod faults;
 mod grpc;
+mod helm;
 mod hot_store;
 mod ledger;
 mod model;

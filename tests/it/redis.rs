@@ -7,6 +7,7 @@ mod memory;
 mod proxy;
 mod replies;
 mod unload;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 
