@@ -8,7 +8,9 @@ apart.
 {{- define "tollgate.config.controlPlane" -}}
 {{- $own := dict
     "data_dir" "/var/lib/tollgate"
-    "grpc" (dict "listen" (printf "%s:50051" .Values.listenHost))
+    "grpc" (dict
+      "listen" (printf "%s:50051" .Values.listenHost)
+      "unix_socket" "/var/lib/tollgate/tollgate.sock")
     "http" (dict "listen" (printf "%s:9464" .Values.listenHost)) -}}
 {{- if include "tollgate.catalog" . -}}
 {{- $_ := set $own "catalog" "/etc/tollgate/catalog/catalog.yaml" -}}

@@ -26,7 +26,9 @@ const OWN: &[&str] = &[
 fn in_schema() -> BTreeMap<String, Value> {
     let schema: Value = serde_json::from_str(&file("helm/tollgate/values.schema.json")).unwrap();
     let mut keys = BTreeMap::new();
-    let top = schema["definitions"]["config"]["properties"].as_object().unwrap();
+    let top = schema["definitions"]["config"]["properties"]
+        .as_object()
+        .unwrap();
     for (name, found) in top {
         match found["properties"].as_object() {
             Some(section) => {

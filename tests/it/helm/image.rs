@@ -128,7 +128,12 @@ fn its_steps_make_a_program_that_serves() {
     }
     let program = image_program(scratch.path());
     let mut start: Vec<String> = exec_form(&only("CMD"));
-    let host = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let host = [
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+    ];
     start.extend(host.map(str::to_owned));
     let mut child = Command::new(&program)
         .args(&start)
@@ -142,7 +147,10 @@ fn its_steps_make_a_program_that_serves() {
     child.kill().unwrap();
     child.wait().unwrap();
     let version = env!("CARGO_PKG_VERSION");
-    assert!(said.contains(&format!("tollgate {version}: gRPC on ")), "{said}");
+    assert!(
+        said.contains(&format!("tollgate {version}: gRPC on ")),
+        "{said}"
+    );
 }
 
 /// Puts what the last stage takes from the build into an image's root, and answers where the
@@ -173,9 +181,16 @@ fn the_compiler_takes_the_flags_of_the_release() {
     let flags = flags.split("RUSTFLAGS=\"").nth(1).unwrap();
     let flags = words(flags.trim_end_matches('"'));
     assert!(!flags.is_empty());
-    let taken = Command::new("rustc").args(&flags).args(["--print", "cfg"]).output();
+    let taken = Command::new("rustc")
+        .args(&flags)
+        .args(["--print", "cfg"])
+        .output();
     let taken = taken.unwrap();
-    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    assert!(
+        taken.status.success(),
+        "{}",
+        String::from_utf8_lossy(&taken.stderr)
+    );
 }
 
 /// The image, the chart and the manifest of the crate say the same.
@@ -187,18 +202,37 @@ fn it_fits_the_chart_and_the_crate() {
     let user = format!("{}:{}", context["runAsUser"], context["runAsGroup"]);
     assert_eq!(only("USER"), user);
     let ports = containers(&pod)[0]["ports"].as_array().unwrap();
-    let ports: Vec<String> = ports.iter().map(|port| port["containerPort"].to_string()).collect();
+    let ports: Vec<String> = ports
+        .iter()
+        .map(|port| port["containerPort"].to_string())
+        .collect();
     assert_eq!(words(&only("EXPOSE")), ports);
     let args = containers(&pod)[0]["args"].as_array().unwrap();
-    assert_eq!(args[0].as_str(), exec_form(&only("CMD")).first().map(String::as_str));
+    assert_eq!(
+        args[0].as_str(),
+        exec_form(&only("CMD")).first().map(String::as_str)
+    );
 
     let rust = format!("rust:{}-bookworm AS build", env!("CARGO_PKG_RUST_VERSION"));
     assert_eq!(build_stage()[0], ("FROM".to_owned(), rust));
-    let last = instructions().into_iter().rfind(|(word, _)| word == "FROM").unwrap().1;
-    assert_eq!(last, "debian:bookworm-slim", "the C library that it was built with");
+    let last = instructions()
+        .into_iter()
+        .rfind(|(word, _)| word == "FROM")
+        .unwrap()
+        .1;
+    assert_eq!(
+        last, "debian:bookworm-slim",
+        "the C library that it was built with"
+    );
     let chart = file("helm/tollgate/Chart.yaml");
     let version = env!("CARGO_PKG_VERSION");
-    assert!(chart.contains(&format!("\nappVersion: {version}\n")), "{chart}");
+    assert!(
+        chart.contains(&format!("\nappVersion: {version}\n")),
+        "{chart}"
+    );
     let said = binary().arg("--version").output().unwrap();
-    assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("tollgate {version}\n"));
+    assert_eq!(
+        String::from_utf8(said.stdout).unwrap(),
+        format!("tollgate {version}\n")
+    );
 }

@@ -32,7 +32,11 @@ fn every_file_of_values_makes_manifests_that_kubernetes_takes() {
     let texts: Vec<String> = all.iter().map(|(_, text)| text.clone()).collect();
     for ((name, _), rendered) in all.iter().zip(render(What::Tollgate, &texts)) {
         let rendered = rendered.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(rendered.problems.is_empty(), "{name}: {:#?}", rendered.problems);
+        assert!(
+            rendered.problems.is_empty(),
+            "{name}: {:#?}",
+            rendered.problems
+        );
         let names = rendered.names();
         let distinct: BTreeSet<&String> = names.iter().collect();
         assert_eq!(names.len(), distinct.len(), "{name}: {names:?}");
@@ -85,7 +89,12 @@ fn mounts_what_there_is(name: &str, pod: &Value) {
 }
 
 fn says_what_to_run_next(name: &str, notes: &str) {
-    for words in ["rollout status", "account create", "tollgate reconcile", NAMESPACE] {
+    for words in [
+        "rollout status",
+        "account create",
+        "tollgate reconcile",
+        NAMESPACE,
+    ] {
         assert!(notes.contains(words), "{name} lacks {words}: {notes}");
     }
 }
@@ -129,10 +138,15 @@ fn selects_its_own_pods(rendered: &super::render::Rendered) {
         let selector = rendered.one(kind).pointer(pointer).unwrap();
         let selector = selector.as_object().unwrap();
         let chosen = |labels: &serde_json::Map<String, Value>| {
-            selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            selector
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
         };
         assert!(chosen(&own), "{kind} misses its own pods: {selector:?}");
-        assert!(!chosen(&other), "{kind} takes the migration's pod: {selector:?}");
+        assert!(
+            !chosen(&other),
+            "{kind} takes the migration's pod: {selector:?}"
+        );
     }
 }
 
@@ -161,11 +175,19 @@ fn everything_that_can_be_asked_for_is_there() {
     monitors_scrape_ports_that_exist(&rendered);
     let rules = rendered.one("PrometheusRule")["spec"].to_string();
     let alerts = rules.matches("\"alert\"").count();
-    let links = rules.matches("https://runbooks.example.com/tollgate#").count();
-    assert_eq!(alerts, links, "an alert whose link is not where the values say");
-    let text = rendered.all("ConfigMap")[1]["data"]["tollgate.json"].as_str().unwrap();
+    let links = rules
+        .matches("https://runbooks.example.com/tollgate#")
+        .count();
+    assert_eq!(
+        alerts, links,
+        "an alert whose link is not where the values say"
+    );
+    let text = rendered.all("ConfigMap")[1]["data"]["tollgate.json"]
+        .as_str()
+        .unwrap();
     let shown: Value = serde_json::from_str(text).unwrap();
-    let kept: Value = serde_json::from_str(&file("helm/tollgate/dashboards/tollgate.json")).unwrap();
+    let kept: Value =
+        serde_json::from_str(&file("helm/tollgate/dashboards/tollgate.json")).unwrap();
     assert_eq!(shown, kept);
 }
 
@@ -174,9 +196,14 @@ fn monitors_scrape_ports_that_exist(rendered: &super::render::Rendered) {
     let monitor = rendered.one("ServiceMonitor");
     let endpoint = &monitor["spec"]["endpoints"][0];
     let ports = service["spec"]["ports"].as_array().unwrap();
-    assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{endpoint}");
+    assert!(
+        ports.iter().any(|port| port["name"] == endpoint["port"]),
+        "{endpoint}"
+    );
     let labels = &service["metadata"]["labels"];
-    let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let wanted = monitor["spec"]["selector"]["matchLabels"]
+        .as_object()
+        .unwrap();
     for (key, value) in wanted {
         assert_eq!(labels[key], *value, "the monitor does not find the Service");
     }
@@ -185,13 +212,19 @@ fn monitors_scrape_ports_that_exist(rendered: &super::render::Rendered) {
 #[test]
 fn what_is_left_out_is_not_there() {
     let rendered = render_one(What::Tollgate, &values("plain"));
-    let names = ["ConfigMap tollgate", "Deployment tollgate", "Service tollgate"];
+    let names = [
+        "ConfigMap tollgate",
+        "Deployment tollgate",
+        "Service tollgate",
+    ];
     assert_eq!(rendered.names(), names);
     let pod = rendered.pods()[0];
     assert!(pod["affinity"].is_null());
     assert!(pod["topologySpreadConstraints"].is_null());
     assert_eq!(pod["serviceAccountName"], "default");
-    let config = rendered.one("ConfigMap")["data"]["tollgate.toml"].as_str().unwrap();
+    let config = rendered.one("ConfigMap")["data"]["tollgate.toml"]
+        .as_str()
+        .unwrap();
     assert!(config.contains("migrate = \"auto\""), "{config}");
 }
 
@@ -200,13 +233,24 @@ fn secrets_are_taken_from_where_they_are() {
     let rendered = render_one(What::Tollgate, &values("secrets"));
     let text = Value::Array(rendered.manifests.clone()).to_string();
     for key in ["redis-url", "postgres-password"] {
-        assert!(text.contains(&format!("{{\"key\":\"{key}\",\"name\":\"stores\"}}")), "{key}");
+        assert!(
+            text.contains(&format!("{{\"key\":\"{key}\",\"name\":\"stores\"}}")),
+            "{key}"
+        );
     }
     let image = &containers(rendered.pods()[0])[0]["image"];
     let digest = "0".repeat(64);
-    assert_eq!(image, &format!("registry.internal:5000/tollgate@sha256:{digest}"));
-    let config = rendered.one("ConfigMap")["data"]["tollgate.toml"].as_str().unwrap();
-    assert!(config.contains("tls_ca = \"/etc/tollgate/redis-ca/ca.crt\""), "{config}");
+    assert_eq!(
+        image,
+        &format!("registry.internal:5000/tollgate@sha256:{digest}")
+    );
+    let config = rendered.one("ConfigMap")["data"]["tollgate.toml"]
+        .as_str()
+        .unwrap();
+    assert!(
+        config.contains("tls_ca = \"/etc/tollgate/redis-ca/ca.crt\""),
+        "{config}"
+    );
 }
 
 #[test]
@@ -221,7 +265,10 @@ fn embedded_is_one_pod_that_keeps_its_ledger() {
     let kept = &claim["metadata"]["annotations"]["helm.sh/resource-policy"];
     assert_eq!(kept, "keep");
     let volumes = rendered.pods()[0]["volumes"].as_array().unwrap();
-    let data = volumes.iter().find(|volume| volume["name"] == "data").unwrap();
+    let data = volumes
+        .iter()
+        .find(|volume| volume["name"] == "data")
+        .unwrap();
     let named = &data["persistentVolumeClaim"]["claimName"];
     assert_eq!(named, &claim["metadata"]["name"]);
 

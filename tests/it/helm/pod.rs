@@ -63,7 +63,9 @@ impl Node {
         let mut swaps = Vec::new();
         for mount in list(&container["volumeMounts"]) {
             let volumes = list(&pod["volumes"]);
-            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+            let volume = volumes
+                .iter()
+                .find(|volume| volume["name"] == mount["name"]);
             let volume = volume.unwrap_or_else(|| panic!("no volume for {mount}"));
             let place = folder.join("volumes").join(text(&mount["name"]));
             fs::create_dir_all(&place).unwrap();
@@ -76,7 +78,11 @@ impl Node {
         }
         let root = folder.join("root");
         fs::create_dir_all(&root).unwrap();
-        Prepared { swaps, root, folder }
+        Prepared {
+            swaps,
+            root,
+            folder,
+        }
     }
 
     /// The files of a volume that has any.
@@ -86,7 +92,10 @@ impl Node {
             let found = maps.iter().find(|map| map["metadata"]["name"] == name);
             let found = found.unwrap_or_else(|| panic!("no ConfigMap {name}"));
             let data = found["data"].as_object().unwrap().iter();
-            return Some(data.map(|(key, value)| (key.clone(), text(value).to_owned())).collect());
+            return Some(
+                data.map(|(key, value)| (key.clone(), text(value).to_owned()))
+                    .collect(),
+            );
         }
         let secret = volume["secret"]["secretName"].as_str()?;
         let item = |item: &Value| {
@@ -107,7 +116,12 @@ impl Node {
     }
 
     /// The command of a container, ready to be started.
-    fn command(&self, prepared: &Prepared, container: &Value, swap: &dyn Fn(&str) -> String) -> Command {
+    fn command(
+        &self,
+        prepared: &Prepared,
+        container: &Value,
+        swap: &dyn Fn(&str) -> String,
+    ) -> Command {
         let mut command = binary();
         command.current_dir(&prepared.root);
         for arg in list(&container["args"]) {
@@ -120,7 +134,13 @@ impl Node {
     }
 
     /// Starts a container that serves.
-    pub fn start(&self, name: &str, rendered: &Rendered, pod: &Value, container: &Value) -> Container {
+    pub fn start(
+        &self,
+        name: &str,
+        rendered: &Rendered,
+        pod: &Value,
+        container: &Value,
+    ) -> Container {
         let prepared = self.prepare(name, rendered, pod, container);
         // The ports are the node's to give, and known from the manifest and the variables.
         let mut ports = BTreeMap::new();
@@ -201,7 +221,9 @@ impl Container {
             return self.ask_grpc(self.ports[&port]).await;
         }
         let get = &probe["httpGet"];
-        let path = get["path"].as_str().unwrap_or_else(|| panic!("no {name} in the manifest"));
+        let path = get["path"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in the manifest"));
         let named = list(&self.manifest["ports"]);
         let port = named.iter().find(|port| port["name"] == get["port"]);
         let port = port.unwrap_or_else(|| panic!("no port {}", get["port"]));
@@ -299,5 +321,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
 }

@@ -65,7 +65,9 @@ async fn balance(port: u16) -> (u64, u64) {
 
 fn catalog_in_force(port: u16) -> String {
     let metrics = http_get(port, "/metrics").unwrap();
-    let line = metrics.lines().find(|line| line.starts_with("tollgate_catalog_info{"));
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("tollgate_catalog_info{"));
     line.unwrap_or_default().to_owned()
 }
 
@@ -95,7 +97,9 @@ async fn the_embedded_pod_serves_follows_its_catalogue_and_keeps_its_ledger() {
     let changed = text.replace("chart-1", "chart-2");
     let files = BTreeMap::from([("catalog.yaml".to_owned(), changed)]);
     project(&running.volume("catalog"), &files);
-    wait("the new catalogue", || catalog_in_force(http).contains("chart-2"));
+    wait("the new catalogue", || {
+        catalog_in_force(http).contains("chart-2")
+    });
 
     assert_eq!(running.terminate().code(), Some(0));
     let mut running = start();
@@ -172,7 +176,10 @@ async fn migration_control_plane_and_sidecar_work_together() {
     for words in ["migrated from version 0", "already"] {
         let migrated = cluster.migrate();
         let said = String::from_utf8_lossy(&migrated.stdout).into_owned();
-        assert!(migrated.status.success() && said.contains(words), "{said}{migrated:?}");
+        assert!(
+            migrated.status.success() && said.contains(words),
+            "{said}{migrated:?}"
+        );
     }
 
     let mut first = cluster.control_plane("first");
@@ -186,7 +193,9 @@ async fn migration_control_plane_and_sidecar_work_together() {
     sidecar.wait_for("startupProbe").await;
     assert_eq!(sidecar.probe("livenessProbe").await, Ok(()));
     let http = sidecar.port(9464);
-    wait("the sidecar", || http_get(http, "/readyz").is_ok_and(|answer| answer.contains(" 200 ")));
+    wait("the sidecar", || {
+        http_get(http, "/readyz").is_ok_and(|answer| answer.contains(" 200 "))
+    });
 
     create(first.port(50051)).await;
     // Over the socket in the shared volume, as the gateway's container would.

@@ -50,6 +50,18 @@ pub fn file(relative: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A YAML file as JSON.
+pub fn read_yaml(relative: &str) -> Value {
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
+    let output = python()
+        .args(["-c", script])
+        .stdin(std::fs::File::open(path(relative)).unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{relative} is no YAML");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// Renders with each of `values`, which are YAML: manifests, or why Helm refused.
 pub fn render(what: What, values: &[String]) -> Vec<Result<Rendered, String>> {
     let jobs: Vec<Value> = values.iter().map(|values| job(what, values)).collect();
@@ -121,7 +133,10 @@ impl Rendered {
 
     /// The specifications of all pods that come of it.
     pub fn pods(&self) -> Vec<&Value> {
-        let pods = self.manifests.iter().map(|found| &found["spec"]["template"]["spec"]);
+        let pods = self
+            .manifests
+            .iter()
+            .map(|found| &found["spec"]["template"]["spec"]);
         pods.filter(|pod| !pod.is_null()).collect()
     }
 
@@ -143,5 +158,8 @@ impl Rendered {
 /// The containers of a pod, sidecars and all.
 pub fn containers(pod: &Value) -> Vec<&Value> {
     let of = |list: &str| pod[list].as_array().map_or(&[][..], Vec::as_slice);
-    of("initContainers").iter().chain(of("containers")).collect()
+    of("initContainers")
+        .iter()
+        .chain(of("containers"))
+        .collect()
 }

@@ -1,9 +1,7 @@
 //! The sidecar: what a gateway's chart gets by including the template, and the plain YAML for
 //! those without Helm.
 
-use serde_json::Value;
-
-use super::render::{What, file, python, render, render_one};
+use super::render::{What, file, read_yaml, render, render_one};
 
 /// The values that examples/sidecar.yaml was made with.
 const PLAIN: &str = "
@@ -11,19 +9,6 @@ tollgate:
   controlPlane: {enabled: false}
   redis: {existingSecret: {name: tollgate-redis, key: url}}
 ";
-
-/// A YAML file as JSON.
-fn read_yaml(relative: &str) -> Value {
-    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
-    let path = super::render::path(relative);
-    let output = python()
-        .args(["-c", script])
-        .stdin(std::fs::File::open(path).unwrap())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{relative} is no YAML");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 #[test]
 fn a_gateway_includes_it_by_name_and_nothing_else_comes_along() {
@@ -34,7 +19,10 @@ fn a_gateway_includes_it_by_name_and_nothing_else_comes_along() {
     assert_eq!(sidecar["restartPolicy"], "Always");
     assert!(sidecar["readinessProbe"].is_null());
     let text = sidecar["env"].to_string();
-    assert!(!text.contains("LEDGER") && !text.contains("POSTGRES"), "{text}");
+    assert!(
+        !text.contains("LEDGER") && !text.contains("POSTGRES"),
+        "{text}"
+    );
     let labels = &rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"];
     assert_eq!(labels["tollgate.io/sidecar"], "true");
 

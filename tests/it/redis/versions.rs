@@ -116,9 +116,27 @@ async fn a_hold_of_another_version_is_refused_and_left_alone() {
             let was = world.make_foreign(&key);
             let foreign = world.get(&key);
             let account = world.get("{tg:0}:a:acme");
-            names_the_format(&world.store.commit(&commit(id, 10)).await.expect_err("foreign"));
-            names_the_format(&world.store.release(&release(id)).await.expect_err("foreign"));
-            names_the_format(&world.store.reserve(&reserve(id, 60)).await.expect_err("foreign"));
+            names_the_format(
+                &world
+                    .store
+                    .commit(&commit(id, 10))
+                    .await
+                    .expect_err("foreign"),
+            );
+            names_the_format(
+                &world
+                    .store
+                    .release(&release(id))
+                    .await
+                    .expect_err("foreign"),
+            );
+            names_the_format(
+                &world
+                    .store
+                    .reserve(&reserve(id, 60))
+                    .await
+                    .expect_err("foreign"),
+            );
             let read = world.store.reservation(&acme(), &reservation_id(id)).await;
             assert!(read.is_err(), "{read:?}");
             assert_eq!(world.get(&key), foreign, "{}", kind.name());
@@ -140,7 +158,12 @@ async fn an_entry_of_another_version_stays_in_the_outbox() {
     let count = batch.entries.len();
     assert!(count > 0);
     let mut range = redis::cmd("XREVRANGE");
-    range.arg("{tg:0}:out").arg("+").arg("-").arg("COUNT").arg(1);
+    range
+        .arg("{tg:0}:out")
+        .arg("+")
+        .arg("-")
+        .arg("COUNT")
+        .arg(1);
     let last: Vec<(String, Vec<Vec<u8>>)> = world.server.ask(&range);
     let (id, fields) = &last[0];
     let mut foreign = fields[1].clone();
@@ -149,10 +172,16 @@ async fn an_entry_of_another_version_stays_in_the_outbox() {
     let (position, _) = id.split_once('-').expect("an id");
     let next = format!("{}-0", position.parse::<u64>().expect("a position") + 1);
     let mut add = redis::cmd("XADD");
-    add.arg("{tg:0}:out").arg(&next).arg(&fields[0]).arg(foreign);
+    add.arg("{tg:0}:out")
+        .arg(&next)
+        .arg(&fields[0])
+        .arg(foreign);
     world.server.ask::<String>(&add);
     let refused = world.store.outbox(0).await.expect_err("a foreign entry");
-    assert!(format!("{refused:?}").contains("another format"), "{refused:?}");
+    assert!(
+        format!("{refused:?}").contains("another format"),
+        "{refused:?}"
+    );
     let kept: usize = world.server.ask(redis::cmd("XLEN").arg("{tg:0}:out"));
     assert_eq!(kept, count + 1, "nothing was trimmed");
 }
