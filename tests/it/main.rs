@@ -19,6 +19,7 @@ mod helm;
 mod hot_store;
 mod ledger;
 mod model;
+mod operations;
 mod process;
 mod python;
 mod redis;

@@ -276,6 +276,8 @@ fn the_commands_of_the_texts_are_understood() {
                 .split_whitespace()
                 .collect();
             let folder = tempfile::tempdir().unwrap();
+            let catalog = folder.path().join("catalog.yaml");
+            fs::copy(path("src/catalogs/default.yaml"), catalog).unwrap();
             let output = binary()
                 .args(&args)
                 .current_dir(folder.path())

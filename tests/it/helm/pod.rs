@@ -36,6 +36,8 @@ pub struct Node {
 /// A container that runs.
 pub struct Container {
     child: Child,
+    /// Its variables, for whoever runs a command beside it.
+    variables: Vec<(String, String)>,
     manifest: Value,
     /// The port that stands in for each of the manifest's.
     ports: BTreeMap<u64, u16>,
@@ -149,9 +151,14 @@ impl Node {
         }
         let swap = |text: &str| prepared.swap(text, &ports);
         prepared.swap_files(&ports);
-        let child = self.command(&prepared, container, &swap).spawn().unwrap();
+        let mut command = self.command(&prepared, container, &swap);
+        let set = command.get_envs().filter_map(|(name, value)| {
+            Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))
+        });
+        let variables = set.collect();
         Container {
-            child,
+            child: command.spawn().unwrap(),
+            variables,
             manifest: container.clone(),
             ports,
             folder: prepared.folder,
@@ -256,6 +263,17 @@ impl Container {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("{name} in vain: {:?}", self.probe(name).await);
+    }
+
+    /// Runs a command of the image beside it, as `kubectl exec` does: what it says.
+    pub fn exec(&self, args: &[&str]) -> String {
+        let mut command = binary();
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let output = command.args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}{failed}");
+        said
     }
 
     /// Waits until it ends by itself.

@@ -4,7 +4,7 @@ use super::render::{What, file, render};
 
 /// Values that are wrong, and what the refusal must name.
 const REFUSED: &[(&str, &str)] = &[
-    ("", "redis: set url"),
+    ("postgres: {url: 'postgres://db/t'}", "redis: set url"),
     ("redis: {url: 'redis://r'}", "postgres: set url"),
     ("nope: 1", "'nope' not allowed"),
     ("image: {repositori: x}", "'repositori' not allowed"),

@@ -152,6 +152,8 @@ async fn a_hold_of_another_version_is_refused_and_left_alone() {
 #[tokio::test]
 async fn an_entry_of_another_version_stays_in_the_outbox() {
     let world = world(Kind::Redis).await;
+    let granted = world.store.reserve(&reserve("r1", 60)).await;
+    granted.expect("no fault").expect("no refusal");
     let charged = world.store.commit(&commit("r1", 10)).await;
     charged.expect("no fault").expect("no refusal");
     let batch = world.store.outbox(0).await.expect("no fault");
