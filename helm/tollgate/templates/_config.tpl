@@ -91,7 +91,7 @@ apart.
 
 {{- define "tollgate.env.value" -}}
 {{- if kindIs "slice" . -}}
-{{- join "," . -}}
+{{- range $place, $item := . }}{{ if $place }},{{ end }}{{ include "tollgate.env.value" $item }}{{ end -}}
 {{- else if kindIs "string" . -}}
 {{- . -}}
 {{- else -}}
