@@ -5,6 +5,7 @@ mod alerts;
 mod config;
 mod image;
 mod manifests;
+mod observed;
 mod pod;
 mod processes;
 mod render;

@@ -27,4 +27,5 @@ mod reload;
 mod scenario;
 mod served_redis;
 mod support;
+mod telemetry;
 mod tidy;

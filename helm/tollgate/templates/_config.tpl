@@ -21,7 +21,7 @@ apart.
 {{- $_ := set $own "roles" (list "admin" "settler") -}}
 {{- $_ := set $own "postgres" (dict "migrate" (ternary "never" "auto" .Values.migration.enabled)) -}}
 {{- end -}}
-{{- $own = mustMergeOverwrite $own (include "tollgate.config.redis" . | fromJson) -}}
+{{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
 {{- mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.controlPlane.config) $own | toJson -}}
 {{- end -}}
 
@@ -33,17 +33,28 @@ apart.
       "unix_socket" (printf "%s/tollgate.sock" .Values.sidecar.socketDir))
     "http" (dict "listen" (printf "%s:%d" .Values.listenHost (int .Values.sidecar.httpPort)))
     "roles" (list "gateway") -}}
-{{- $own = mustMergeOverwrite $own (include "tollgate.config.redis" . | fromJson) -}}
+{{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
 {{- $all := mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.sidecar.config) $own -}}
 {{- omit $all "postgres" "sweep" "renew" | toJson -}}
 {{- end -}}
 
-{{- define "tollgate.config.redis" -}}
-{{- $redis := dict -}}
+{{/* The keys that name files of Secrets which both kinds of pods mount. */}}
+{{- define "tollgate.config.files" -}}
+{{- $own := dict -}}
 {{- if .Values.redis.caSecret.name -}}
-{{- $_ := set $redis "redis" (dict "tls_ca" "/etc/tollgate/redis-ca/ca.crt") -}}
+{{- $_ := set $own "redis" (dict "tls_ca" "/etc/tollgate/redis-ca/ca.crt") -}}
 {{- end -}}
-{{- toJson $redis -}}
+{{- $telemetry := dict -}}
+{{- if .Values.telemetry.headersSecret.name -}}
+{{- $_ := set $telemetry "otlp_headers_file" "/etc/tollgate/otlp-headers/headers" -}}
+{{- end -}}
+{{- if .Values.telemetry.caSecret.name -}}
+{{- $_ := set $telemetry "otlp_ca" "/etc/tollgate/otlp-ca/ca.crt" -}}
+{{- end -}}
+{{- if $telemetry -}}
+{{- $_ := set $own "telemetry" $telemetry -}}
+{{- end -}}
+{{- toJson $own -}}
 {{- end -}}
 
 {{/* One value in TOML. Helm reads every number as a double, which would print as 1e+06. */}}

@@ -20,47 +20,49 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Mounts of the certificates that the stores are known by; with the volumes below. */}}
-{{- define "tollgate.mounts.redis" -}}
-{{- if .Values.redis.caSecret.name }}
-- name: redis-ca
-  mountPath: /etc/tollgate/redis-ca
+{{/* A file of a Secret as a folder of its own, so that a change reaches a running pod: the volume and
+its mount, where the Secret is named. Each takes (list NAME SECRET FILE). */}}
+
+{{- define "tollgate.secret.mount" -}}
+{{- if (index . 1).name }}
+- name: {{ index . 0 }}
+  mountPath: /etc/tollgate/{{ index . 0 }}
   readOnly: true
 {{- end }}
+{{- end -}}
+
+{{- define "tollgate.secret.volume" -}}
+{{- with index . 1 }}
+{{- if .name }}
+- name: {{ index $ 0 }}
+  secret:
+    secretName: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: {{ index $ 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What both kinds of pods mount, and what only those do that reach the ledger. */}}
+{{- define "tollgate.mounts" -}}
+{{- include "tollgate.secret.mount" (list "redis-ca" .Values.redis.caSecret) }}
+{{- include "tollgate.secret.mount" (list "otlp-headers" .Values.telemetry.headersSecret) }}
+{{- include "tollgate.secret.mount" (list "otlp-ca" .Values.telemetry.caSecret) }}
+{{- end -}}
+
+{{- define "tollgate.volumes" -}}
+{{- include "tollgate.secret.volume" (list "redis-ca" .Values.redis.caSecret "ca.crt") }}
+{{- include "tollgate.secret.volume" (list "otlp-headers" .Values.telemetry.headersSecret "headers") }}
+{{- include "tollgate.secret.volume" (list "otlp-ca" .Values.telemetry.caSecret "ca.crt") }}
 {{- end -}}
 
 {{- define "tollgate.mounts.postgres" -}}
-{{- if .Values.postgres.caSecret.name }}
-- name: postgres-ca
-  mountPath: /etc/tollgate/postgres-ca
-  readOnly: true
-{{- end }}
-{{- end -}}
-
-{{- define "tollgate.volumes.redis" -}}
-{{- with .Values.redis.caSecret }}
-{{- if .name }}
-- name: redis-ca
-  secret:
-    secretName: {{ .name }}
-    items:
-      - key: {{ .key }}
-        path: ca.crt
-{{- end }}
-{{- end }}
+{{- include "tollgate.secret.mount" (list "postgres-ca" .Values.postgres.caSecret) }}
 {{- end -}}
 
 {{- define "tollgate.volumes.postgres" -}}
-{{- with .Values.postgres.caSecret }}
-{{- if .name }}
-- name: postgres-ca
-  secret:
-    secretName: {{ .name }}
-    items:
-      - key: {{ .key }}
-        path: ca.crt
-{{- end }}
-{{- end }}
+{{- include "tollgate.secret.volume" (list "postgres-ca" .Values.postgres.caSecret "ca.crt") }}
 {{- end -}}
 
 {{/* Lives as long as the process answers at all: a store that is away is no reason to restart. */}}

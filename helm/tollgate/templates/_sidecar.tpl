@@ -56,7 +56,7 @@ tollgate.io/sidecar: "true"
   volumeMounts:
     - name: tollgate
       mountPath: {{ .Values.sidecar.socketDir }}
-    {{- include "tollgate.mounts.redis" . | nindent 4 }}
+    {{- include "tollgate.mounts" . | nindent 4 }}
 {{- end -}}
 
 {{- define "tollgate.sidecar.volumes" -}}
@@ -64,5 +64,5 @@ tollgate.io/sidecar: "true"
   emptyDir:
     medium: Memory
     sizeLimit: 1Mi
-{{- include "tollgate.volumes.redis" . | nindent 0 }}
+{{- include "tollgate.volumes" . | nindent 0 }}
 {{- end -}}

@@ -20,6 +20,8 @@ const OWN: &[&str] = &[
     "http.listen",
     "redis.tls_ca",
     "postgres.migrate",
+    "telemetry.otlp_ca",
+    "telemetry.otlp_headers_file",
 ];
 
 /// The keys of the schema's `config`, each with what it says of it.
