@@ -7,6 +7,7 @@ mod memory;
 mod replies;
 mod terms;
 mod unload;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 
