@@ -6,6 +6,7 @@ mod error;
 mod hot;
 mod ledger;
 pub mod restore;
+mod security;
 
 use std::{
     net::SocketAddr,
@@ -58,6 +59,8 @@ const CHECK_SERVING: &str = "serving";
 pub struct Running {
     /// Where gRPC listens.
     pub grpc_addr: SocketAddr,
+    /// Where AdminService listens, where it has an address of its own.
+    pub admin_addr: Option<SocketAddr>,
     /// Where HTTP listens.
     pub http_addr: SocketAddr,
     /// Where the Unix socket is.
@@ -100,9 +103,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
         LedgerUrl::Postgres(_) => None,
     };
-    let sockets = grpc::Sockets::bind(&config.grpc)
-        .await
-        .map_err(StartError::Bind)?;
+    let security = security::open(&config)?;
+    let sockets = bind_grpc(&config).await?;
     let http_listener = bind_http(&config).await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
     let (parts, restored) = open(&config, clock, metrics).await?;
@@ -119,7 +121,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
     let serving = CancellationToken::new();
-    let grpc_addr = sockets.tcp_addr();
+    let (grpc_addr, admin_addr) = (sockets.tcp_addr(), sockets.admin_addr());
     let http_addr = http_listener
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
@@ -131,6 +133,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
             metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&parts.clock),
             reserve: config.reserve.clone(),
+            security: security.of_server(&config),
             gateway: config.roles.has(Role::Gateway),
             admin: config.roles.has(Role::Admin),
         },
@@ -143,6 +146,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         Arc::clone(&parts.metrics),
         working.clone(),
     ));
+    for (worker, interval) in security.workers(&config, &parts.metrics) {
+        let metrics = Arc::clone(&parts.metrics);
+        tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
+    }
     if let Some(probe) = parts.opened_hot.probe(&readiness) {
         let metrics = Arc::clone(&parts.metrics);
         let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
@@ -151,6 +158,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     readiness.set(CHECK_SERVING, true, "yes");
     Ok(Running {
         grpc_addr,
+        admin_addr,
         http_addr,
         unix_socket,
         restored,
@@ -176,6 +184,13 @@ fn watch_catalog(
     let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
     let watched = config.catalog.as_deref().map(watch).transpose();
     watched.map_err(|error| StartError::Internal(error.into()))
+}
+
+async fn bind_grpc(config: &Config) -> Result<grpc::Sockets, StartError> {
+    let sockets = grpc::Sockets::bind(&config.grpc).await;
+    let sockets = sockets.map_err(StartError::Bind)?;
+    let sockets = sockets.and_admin(&config.grpc, &config.admin).await;
+    sockets.map_err(StartError::Bind)
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {

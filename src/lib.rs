@@ -18,6 +18,7 @@
 //! | [`hot`] | the seam to the hot balances; the memory store; the store in Redis and its scripts |
 //! | [`ledger`] | the seam to the durable ledger; SQLite and the redo log in front of it; Postgres |
 //! | [`grpc`] | the contract: conversion, services, statuses |
+//! | [`access`], [`tls`] | who may do what, and what a connection must show |
 //! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
 //! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
 //! | [`app`] | the composition root: opens, restores, serves, drains |
@@ -29,6 +30,7 @@
 //! built in `grpc::status` only, SQL stands under `ledger` only, and only `clock` reads the time.
 //! `tests/it/tidy.rs` holds the imports to that.
 
+pub mod access;
 pub mod app;
 pub mod catalogs;
 pub mod cli;
@@ -41,6 +43,7 @@ pub mod hot;
 pub mod http;
 pub mod ledger;
 pub mod telemetry;
+pub mod tls;
 pub mod workers;
 
 /// The contract, as it is generated from `proto/`.

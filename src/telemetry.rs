@@ -6,6 +6,7 @@
 mod instruments;
 mod labels;
 mod metrics;
+mod security;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod catalogs;
 mod changes;
 mod claim;
@@ -29,8 +30,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -295,6 +296,23 @@ impl Ledger for PostgresLedger {
         catalogs::all(self.pool("catalogs").await?)
             .await
             .map_err(|fault| fault.during("catalogs"))
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let pool = self.pool("log_calls").await?;
+        let result = calls::log(pool, calls).await;
+        result.map_err(|fault| fault.during("log_calls"))
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        calls::page(self.pool("calls").await?, filter, after, max)
+            .await
+            .map_err(|fault| fault.during("calls"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

@@ -27,8 +27,8 @@ use self::{
     record::Record,
 };
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
 };
 use crate::{
     domain::{
@@ -408,6 +408,19 @@ impl Ledger for RedoLedger {
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         self.caught_up("in_use").await?.in_use().await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        self.inner.log_calls(calls).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        self.inner.calls(filter, after, max).await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

@@ -16,6 +16,7 @@ use super::{
         Calls, CatalogMetrics, Counters, CreditsCounters, SettlerMetrics, counter, gauges,
     },
     labels::{CreditsKind, Decision, Reload, Verdict},
+    security::SecurityMetrics,
 };
 
 /// All metrics of the process. Cheap to call from anywhere, never blocks on IO.
@@ -33,6 +34,7 @@ pub struct Metrics {
     catalog: CatalogMetrics,
     invariant_violations: IntCounter,
     worker_errors: Counters<1>,
+    security: SecurityMetrics,
 }
 
 impl Metrics {
@@ -92,6 +94,7 @@ impl Metrics {
                 "Rounds of a worker that failed and will be tried again.",
                 ["worker"],
             )?,
+            security: SecurityMetrics::new(&r)?,
             registry: r,
         })
     }
@@ -183,6 +186,26 @@ impl Metrics {
     /// A round of a worker that failed.
     pub fn worker_error(&self, worker: &'static str) {
         self.worker_errors.add([worker], 1);
+    }
+
+    /// A connection that was turned away, e.g. for `handshake_failed`.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.security.refused(reason);
+    }
+
+    /// A call of AdminService that was refused at the gate, with a line in the audit log or not.
+    pub fn admin_refusal(&self, audited: bool) {
+        self.security.admin_refusal(audited);
+    }
+
+    /// A changed file of security, `tls` or `access`.
+    pub fn file_reload(&self, file: &'static str, reload: Reload) {
+        self.security.reload(file, reload);
+    }
+
+    /// When the certificate that is in use ends, in seconds since 1970.
+    pub fn set_certificate_not_after(&self, seconds: i64) {
+        self.security.certificate_not_after.set(seconds);
     }
 
     /// Everything, in the text format 0.0.4.

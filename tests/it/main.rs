@@ -23,6 +23,7 @@ mod python;
 mod redis;
 mod reload;
 mod scenario;
+mod security;
 mod served_redis;
 mod support;
 mod tidy;

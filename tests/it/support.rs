@@ -19,6 +19,7 @@ use tollgate::{
 pub mod account;
 pub mod commands;
 pub mod pair;
+pub mod pki;
 pub mod postgres;
 pub mod redis;
 pub mod servers;

@@ -19,6 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("catalogs", &["catalogs", "domain"]),
     ("config", &["config"]),
+    ("access", &["access"]),
+    ("tls", &["tls", "access", "config"]),
     ("telemetry", &["telemetry", "config"]),
     ("http", &["http", "telemetry"]),
     ("hot", &["hot", "domain", "clock"]),
@@ -38,6 +40,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "clock",
             "telemetry",
+            "access",
+            "tls",
         ],
     ),
     (
@@ -52,6 +56,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "telemetry",
+            "access",
+            "tls",
             "pb",
         ],
     ),
@@ -59,6 +65,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "app",
+            "access",
+            "tls",
             "grpc",
             "http",
             "enforcer",
@@ -76,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "cli",
+            "access",
             "app",
             "config",
             "catalogs",

@@ -1,0 +1,79 @@
+//! The metrics of who is let in: connections that are turned away, refusals, files taken into use.
+
+use prometheus::{IntGauge, Registry};
+
+use super::{
+    instruments::{Counters, gauge},
+    labels::Reload,
+};
+
+/// Everything that can be said of it before it happens, so that the counters start at zero.
+const REFUSED: [&str; 3] = ["handshake_timeout", "handshake_failed", "unix_peer"];
+
+/// The metrics of who is let in.
+#[derive(Debug)]
+pub(super) struct SecurityMetrics {
+    refused: Counters<1>,
+    admin_refusals: Counters<1>,
+    reloads: Counters<2>,
+    pub(super) certificate_not_after: IntGauge,
+}
+
+impl SecurityMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = SecurityMetrics {
+            refused: Counters::new(
+                registry,
+                "tollgate_connections_refused_total",
+                "Connections that were turned away before their first call.",
+                ["reason"],
+            )?,
+            admin_refusals: Counters::new(
+                registry,
+                "tollgate_admin_refusals_total",
+                "Calls of AdminService that were refused at the gate, in the audit log or not.",
+                ["audited"],
+            )?,
+            reloads: Counters::new(
+                registry,
+                "tollgate_file_reloads_total",
+                "Attempts to take changed certificates or a changed access file into use.",
+                ["file", "result"],
+            )?,
+            certificate_not_after: gauge(
+                registry,
+                "tollgate_tls_certificate_not_after_seconds",
+                "When the certificate in use ends, in seconds since 1970; 0 without TLS.",
+            )?,
+        };
+        for reason in REFUSED {
+            metrics.refused.handle([reason])?;
+        }
+        for audited in ["yes", "no"] {
+            metrics.admin_refusals.handle([audited])?;
+        }
+        for file in ["tls", "access"] {
+            for result in ["loaded", "refused"] {
+                metrics.reloads.handle([file, result])?;
+            }
+        }
+        Ok(metrics)
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refused.add([reason], 1);
+    }
+
+    pub(super) fn admin_refusal(&self, audited: bool) {
+        self.admin_refusals
+            .add([if audited { "yes" } else { "no" }], 1);
+    }
+
+    pub(super) fn reload(&self, file: &'static str, reload: Reload) {
+        let result = match reload {
+            Reload::Loaded => "loaded",
+            Reload::Refused => "refused",
+        };
+        self.reloads.add([file, result], 1);
+    }
+}
