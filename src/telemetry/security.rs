@@ -5,6 +5,7 @@ use prometheus::{IntGauge, Registry};
 use super::{
     instruments::{Counters, gauge},
     labels::Reload,
+    names,
 };
 
 /// Everything that can be said of it before it happens, so that the counters start at zero.
@@ -24,26 +25,26 @@ impl SecurityMetrics {
         let metrics = SecurityMetrics {
             refused: Counters::new(
                 registry,
-                "tollgate_connections_refused_total",
-                "Connections that were turned away before their first call.",
+                names::CONNECTIONS_REFUSED.name,
+                names::CONNECTIONS_REFUSED.help,
                 ["reason"],
             )?,
             admin_refusals: Counters::new(
                 registry,
-                "tollgate_admin_refusals_total",
-                "Calls of AdminService that were refused at the gate, in the audit log or not.",
+                names::ADMIN_REFUSALS.name,
+                names::ADMIN_REFUSALS.help,
                 ["audited"],
             )?,
             reloads: Counters::new(
                 registry,
-                "tollgate_file_reloads_total",
-                "Attempts to take changed certificates or a changed access file into use.",
+                names::FILE_RELOADS.name,
+                names::FILE_RELOADS.help,
                 ["file", "result"],
             )?,
             certificate_not_after: gauge(
                 registry,
-                "tollgate_tls_certificate_not_after_seconds",
-                "When the certificate in use ends, in seconds since 1970; 0 without TLS.",
+                names::CERTIFICATE_NOT_AFTER.name,
+                names::CERTIFICATE_NOT_AFTER.help,
             )?,
         };
         for reason in REFUSED {
