@@ -339,3 +339,17 @@ fn the_readme_names_every_configuration_key() {
         );
     }
 }
+
+#[test]
+fn the_readme_has_the_table_of_roles() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for (method, allowed) in tollgate::access::table::TABLE {
+        let short = method.strip_prefix("tollgate.v1.").unwrap();
+        let cells = tollgate::access::table::Role::ALL.map(|role| match allowed.contains(&role) {
+            true => "yes",
+            false => "no",
+        });
+        let line = format!("| `{short}` | {} |", cells.join(" | "));
+        assert!(readme.contains(&line), "README.md lacks {line}");
+    }
+}
