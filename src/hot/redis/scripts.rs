@@ -1,4 +1,4 @@
-//! The scripts: each operation's own file behind the parts that it needs, built once.
+//! The scripts: each operation's own file behind the moves that it needs, built once.
 
 use std::sync::LazyLock;
 
@@ -20,40 +20,72 @@ impl Script {
     }
 }
 
+/// The moves of an account besides `common`, which every step begins with.
+const MOVES: &[(&str, &str)] = &[
+    ("draws", include_str!("lua/draws.lua")),
+    ("spend", include_str!("lua/spend.lua")),
+    ("holds", include_str!("lua/holds.lua")),
+    ("entries", include_str!("lua/entries.lua")),
+    ("settle", include_str!("lua/settle.lua")),
+    ("final", include_str!("lua/final.lua")),
+    ("grants", include_str!("lua/grants.lua")),
+    ("correct", include_str!("lua/correct.lua")),
+    ("expiry", include_str!("lua/expiry.lua")),
+    ("fold", include_str!("lua/fold.lua")),
+    ("seldom", include_str!("lua/seldom.lua")),
+];
+
+/// A step on an account: every move there is, those that it needs each time made at once, the
+/// others when the first of them is asked for.
+fn step(always: &[&str], own: &str) -> Script {
+    let moves = |is_wanted: &dyn Fn(&&str) -> bool| -> String {
+        let wanted = MOVES.iter().filter(|(name, _)| is_wanted(name));
+        wanted.map(|(_, text)| *text).collect()
+    };
+    let common = include_str!("lua/common.lua");
+    let seldom = moves(&|name| !always.contains(name));
+    let often = moves(&|name| always.contains(name));
+    Script::new(layout::with_numbers(&format!(
+        "{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
+    )))
+}
+
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident: [$($part:literal),+];)+) => {
+    ($($name:ident: $file:literal $(with [$($often:literal),*])?;)+) => {
         $(
-            $(#[$doc])*
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                let parts = [$(include_str!(concat!("lua/", $part, ".lua"))),+];
-                Script::new(layout::with_numbers(&parts.concat()))
+                let own = include_str!(concat!("lua/", $file, ".lua"));
+                scripts!(@make own $(, [$($often),*])?)
             });
         )+
 
         #[cfg(test)]
         const ALL: &[(&str, &LazyLock<Script>)] = &[$((stringify!($name), &$name)),+];
     };
+    (@make $own:ident) => { Script::new(layout::with_numbers($own)) };
+    (@make $own:ident, [$($often:literal),*]) => { step(&[$($often),*], $own) };
 }
 
+// Those with a list are steps on an account: it names the moves that they need each time.
 scripts! {
-    RESERVE: ["common", "reserve"];
-    EXTEND: ["common", "extend"];
-    COMMIT: ["common", "grants", "settle", "commit"];
-    RELEASE: ["common", "release"];
-    CHARGE: ["common", "settle", "charge"];
-    BALANCE: ["common", "balance"];
-    RESERVATION: ["reservation"];
-    APPLY: ["common", "grants", "apply"];
-    RENEW: ["common", "grants", "renew"];
-    LOAD: ["load"];
-    UNLOAD: ["common", "unload"];
-    EXPIRE: ["common", "expire"];
-    DUE: ["due"];
-    FORGET: ["forget"];
-    OUTBOX: ["outbox"];
-    TRIM: ["trim"];
-    STATS: ["stats"];
-    INSPECT: ["inspect"];
+    RESERVE: "reserve" with ["spend"];
+    EXTEND: "extend" with ["draws", "spend", "holds"];
+    COMMIT: "commit" with ["draws", "holds", "entries", "settle", "final"];
+    RELEASE: "release" with ["draws", "holds", "final"];
+    CHARGE: "charge" with ["draws", "spend", "holds", "entries", "settle", "final"];
+    BALANCE: "balance" with [];
+    APPLY: "apply" with [];
+    RENEW: "renew" with [];
+    UNLOAD: "unload" with [];
+    EXPIRE: "expire" with [];
+    RESERVATION: "reservation";
+    LOAD: "load";
+    DUE: "due";
+    FORGET: "forget";
+    OUTBOX: "outbox";
+    TRIM: "trim";
+    STATS: "stats";
+    INSPECT: "inspect";
 }
 
 #[cfg(test)]
