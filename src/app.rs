@@ -126,20 +126,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
     let unix_socket = config.grpc.unix_socket.clone();
-    let server = grpc::Server::start(
-        sockets,
-        grpc::Services {
-            enforcer: Arc::clone(&parts.enforcer),
-            metrics: Arc::clone(&parts.metrics),
-            clock: Arc::clone(&parts.clock),
-            reserve: config.reserve.clone(),
-            security: security.of_server(&config),
-            gateway: config.roles.has(Role::Gateway),
-            admin: config.roles.has(Role::Admin),
-        },
-        &config.grpc,
-        serving.clone(),
-    );
+    let server = serve_grpc(sockets, &parts, &security, &config, &serving);
     tasks.spawn(http::serve(
         http_listener,
         Arc::clone(&readiness),
@@ -184,6 +171,25 @@ fn watch_catalog(
     let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
     let watched = config.catalog.as_deref().map(watch).transpose();
     watched.map_err(|error| StartError::Internal(error.into()))
+}
+
+fn serve_grpc(
+    sockets: grpc::Sockets,
+    parts: &Parts,
+    security: &security::Opened,
+    config: &Config,
+    serving: &CancellationToken,
+) -> grpc::Server {
+    let services = grpc::Services {
+        enforcer: Arc::clone(&parts.enforcer),
+        metrics: Arc::clone(&parts.metrics),
+        clock: Arc::clone(&parts.clock),
+        reserve: config.reserve.clone(),
+        security: security.of_server(config),
+        gateway: config.roles.has(Role::Gateway),
+        admin: config.roles.has(Role::Admin),
+    };
+    grpc::Server::start(sockets, services, &config.grpc, serving.clone())
 }
 
 async fn bind_grpc(config: &Config) -> Result<grpc::Sockets, StartError> {

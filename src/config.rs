@@ -8,6 +8,8 @@
 mod defaults;
 mod error;
 mod flags;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod grpc;
 mod layers;
 mod nearest;

@@ -11,6 +11,8 @@ mod call;
 mod convert;
 mod core;
 mod deadline;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod gate;
 mod health;
 mod listen;

@@ -7,6 +7,8 @@
 mod batch;
 mod calls;
 mod eras;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod months;
 mod moves;
 mod names;

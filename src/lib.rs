@@ -38,6 +38,8 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod enforcer;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod grpc;
 pub mod hot;
 pub mod http;

@@ -112,7 +112,7 @@ fn a_bad_file_is_refused_with_what_is_accepted() {
             "stands twice",
         ),
         (principal("roles = [\"viewer\"]"), "is known by nothing"),
-        (principal("roles = [\"viewer\"]\nuids = [-1]"), "uids"),
+        (principal("roles = [\"viewer\"]\nuids = [-1]"), "line 4"),
         (
             principal("roles = [\"viewer\"]\nuids = [1, 1]"),
             "Uid(1) is \"a\"'s already",

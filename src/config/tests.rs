@@ -155,7 +155,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         ("shard = 1", "did you mean shards?"),
         (
             "listen = \"\"",
-            "did you mean admin.listen or grpc.listen or http.listen?",
+            "did you mean grpc.listen or http.listen or admin.listen?",
         ),
         ("[grpc]\nlisten_on = \"\"", "grpc.listen_on: no such key"),
         ("[grpc]\ndata_dir = \"\"", "did you mean data_dir?"),

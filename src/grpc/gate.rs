@@ -133,8 +133,10 @@ fn known(access: &AccessFile, headers: &HeaderMap, peer: &Peer) -> Result<Arc<Pr
     let split = text.and_then(|text| text.split_at_checked(SCHEME.len()));
     // The scheme's name is written in any case.
     let token = split.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME));
-    let (_, token) = token.ok_or_else(status::not_a_token)?;
-    let found = access.by_token(token.trim()).cloned();
+    let token = token.map(|(_, token)| token.trim());
+    let token = token.filter(|token| !token.is_empty());
+    let token = token.ok_or_else(status::not_a_token)?;
+    let found = access.by_token(token).cloned();
     found.ok_or_else(status::unknown_token)
 }
 

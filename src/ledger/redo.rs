@@ -13,6 +13,8 @@
 
 mod backlog;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod record;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};

@@ -98,6 +98,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "workers",
         ],
     ),
+    (
+        "fuzz",
+        &[
+            "access", "catalogs", "config", "domain", "grpc", "hot", "ledger",
+        ],
+    ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

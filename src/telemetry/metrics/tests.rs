@@ -43,7 +43,7 @@ fn every_metric_is_named_by_the_rules_and_has_a_help() {
             .collect()
     };
     let typed = names("# TYPE ");
-    assert_eq!(typed.len(), 16, "{typed:?}");
+    assert_eq!(typed.len(), 20, "{typed:?}");
     assert_eq!(typed, names("# HELP "));
     for name in &typed {
         let by_convention = name == "rpc_server_call_duration_seconds";

@@ -113,7 +113,12 @@ async fn a_scope_holds_for_every_method_and_tells_nothing() {
             assert!(!is_kept_out(nowhere.as_ref()), "{method}: {nowhere:?}");
             continue;
         }
-        for status in [elsewhere, nowhere] {
+        let mut refused = vec![nowhere];
+        // A list of all accounts has no field for one.
+        if !method.ends_with("/ListAccounts") {
+            refused.push(elsewhere);
+        }
+        for status in refused {
             let status = status.unwrap_or_else(|| panic!("{method} was let through"));
             assert_eq!(
                 status.code(),
@@ -234,7 +239,6 @@ async fn a_header_that_is_no_bearer_token_is_told_so() {
         let headers: [(_, &'static str); 1] = [("authorization", value.clone().leak())];
         let answer = wire::call(&world.address, path, &headers, framed(b"")).await;
         let status = wire::status(&answer);
-        // HTTP leaves out the blank at the end of a value.
         assert_eq!(reason(&status), expected, "{value:?}");
         assert!(!status.message().contains(&token));
     }

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use tollgate::config::ClientCert;
 
 use super::{Files, principal};
-use crate::process::{Sidecar, binary, proto_dir, run};
+use crate::process::{Sidecar, proto_dir, run};
 
 /// What a command ended with, and what it said.
 fn ran(args: &[&str]) -> (Option<i32>, String) {
@@ -209,15 +209,12 @@ fn a_port_that_others_reach_is_not_opened_by_oversight() {
     let (code, said) = serve(&["--set", "access.file=/nowhere"]);
     assert_eq!((code, said.contains("no TLS")), (Some(64), true), "{said}");
 
-    let mut sidecar = Sidecar::start(
-        &folder.path().join("data"),
-        &[
-            "--grpc-listen",
-            "0.0.0.0:0",
-            "--set",
-            "grpc.insecure_listen=0.0.0.0:0",
-        ],
-    );
+    let args = [
+        "--set",
+        "admin.listen=0.0.0.0:0",
+        "--set",
+        "grpc.insecure_listen=0.0.0.0:0",
+    ];
+    let mut sidecar = Sidecar::start(&folder.path().join("data"), &args);
     assert!(sidecar.terminate().0.success());
-    drop(binary());
 }

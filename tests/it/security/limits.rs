@@ -9,7 +9,7 @@ use tollgate::config::GrpcConfig;
 
 use crate::grpc::{
     odd::{Odd, serve},
-    world::{World, channel, config},
+    world::{World, config},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,15 +28,19 @@ async fn connect(address: &str) -> (Sender, Ended) {
     (sender, tokio::spawn(connection))
 }
 
-/// One call with a header of so many bytes; the HTTP status of its answer.
-async fn call(sender: &mut Sender, address: &str, path: &str, padding: usize) -> u16 {
-    let request = http::Request::post(format!("{address}{path}"))
+fn request(address: &str, path: &str, padding: usize) -> http::Request<axum::body::Body> {
+    http::Request::post(format!("{address}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("x-padding", "x".repeat(padding))
         .body(axum::body::Body::from(vec![0; 5]))
-        .unwrap();
-    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
+        .unwrap()
+}
+
+/// One call with a header of so many bytes; the HTTP status of its answer.
+async fn call(sender: &mut Sender, address: &str, path: &str, padding: usize) -> u16 {
+    let answer = sender.send_request(request(address, path, padding));
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
     answer.unwrap().map_or(0, |answer| answer.status().as_u16())
 }
 
@@ -91,25 +95,31 @@ async fn an_old_connection_ends_without_a_failed_call() {
         connection_age_max_ms: 100,
         ..config()
     };
-    let mut world = World::with(config, true, true).await;
-    world.account("acme").await;
+    let world = World::with(config, true, true).await;
     let (mut sender, ended) = connect(&world.address).await;
     assert_eq!(call(&mut sender, &world.address, BALANCE, 0).await, 200);
     let ended = tokio::time::timeout(PATIENCE, ended).await;
     ended.expect("the server ends it").unwrap().unwrap();
 
-    // A client that reconnects by itself notices nothing.
-    let mut quota =
-        tollgate::pb::quota_service_client::QuotaServiceClient::new(channel(&world.address).await);
+    // Whoever makes a new connection when one ends gets an answer to each of its calls: what the
+    // server has begun it finishes, and what it has not seen can be sent again.
     let begun = tokio::time::Instant::now();
-    let mut calls = 0;
-    while begun.elapsed() < Duration::from_millis(600) || calls < 10 {
-        let request = tollgate::pb::GetBalanceRequest {
-            account_id: "acme".to_owned(),
-        };
-        quota.get_balance(request).await.unwrap();
+    let (mut sender, mut connections, mut calls) = (connect(&world.address).await.0, 1, 0);
+    while begun.elapsed() < Duration::from_millis(600) || connections < 4 {
+        if sender.ready().await.is_err() {
+            sender = connect(&world.address).await.0;
+            connections += 1;
+            continue;
+        }
+        let request = request(&world.address, BALANCE, 0);
+        match sender.try_send_request(request).await {
+            Ok(answer) => assert_eq!(answer.status(), 200),
+            // Given back as it was: it never left.
+            Err(error) => assert!(error.message().is_some(), "{:?}", error.into_error()),
+        }
         calls += 1;
     }
+    assert!(calls > connections);
 }
 
 #[tokio::test]
