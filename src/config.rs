@@ -19,6 +19,7 @@ mod redis;
 mod sections;
 mod security;
 mod stores;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -38,6 +39,7 @@ pub use self::{
     },
     security::{AccessConfig, ClientCert, TlsConfig, TlsFiles},
     stores::{HotUrl, LedgerUrl, SecretUrl},
+    telemetry::TelemetryConfig,
 };
 use self::{layers::Layers, reader::Reader};
 
@@ -49,7 +51,7 @@ const SHARDS_MAX: u32 = 4096;
 const DRAIN_MS_MAX: u64 = 600_000;
 
 /// The whole configuration, valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The gRPC services.
     pub grpc: GrpcConfig,
@@ -83,6 +85,8 @@ pub struct Config {
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
     pub renew: WorkerConfig,
+    /// Where traces and metrics are pushed to.
+    pub telemetry: TelemetryConfig,
     /// The log.
     pub log: LogConfig,
     /// How long open calls may take to finish after SIGTERM, in milliseconds.
@@ -169,6 +173,7 @@ impl Config {
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let telemetry = TelemetryConfig::read(reader);
         let log = LogConfig::read(reader);
 
         let data_dir = data_dir?;
@@ -190,6 +195,7 @@ impl Config {
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
+            telemetry: telemetry?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,
             shards: shards?,

@@ -151,6 +151,7 @@ impl From<StartError> for Failure {
             | StartError::Tls(_)
             | StartError::Access(_)
             | StartError::Shards { .. }
+            | StartError::Export(_)
             | StartError::RedisUrl { .. }
             | StartError::RedisCa { .. } => Exit::Usage,
             StartError::DataDir { .. }

@@ -6,15 +6,20 @@
 //! fill the ledger.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc, oneshot},
+};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
@@ -24,7 +29,7 @@ use crate::{
     clock::Clock,
     ledger::{AdminCall, Ledger, LedgerFault},
     pb::{self, admin_service_server::AdminService},
-    telemetry::Metrics,
+    telemetry::{Metrics, present},
 };
 
 /// The most lines that wait to be written: those beyond wait before they get there.
@@ -72,10 +77,17 @@ impl AuditLog {
     }
 
     /// Writes a call that was refused at the gate, unless there were too many of late.
-    pub(super) fn kept_out(&self, method: &'static str, caller: &Caller, status: &Status) {
+    pub(super) fn kept_out(
+        &self,
+        method: &'static str,
+        caller: &Caller,
+        request_id: &str,
+        status: &Status,
+    ) {
         let written = self.has_room_for_refusal() && {
             let short = method.rsplit('/').next().unwrap_or(method);
-            let call = ended(self.line(short, caller, "", ""), Some(status));
+            let mut call = ended(self.line(short, caller, "", ""), Some(status));
+            call.request_id = request_id.to_owned();
             self.lines.try_send((call, None)).is_ok()
         };
         self.metrics.admin_refusal(written);
@@ -99,7 +111,6 @@ impl AuditLog {
             method: method.to_owned(),
             account_id: kept(account_id),
             key: kept(key),
-            request_id: caller.request_id().to_owned(),
             ..AdminCall::default()
         }
     }
@@ -189,7 +200,8 @@ impl<A: AdminService> Audited<A> {
         };
         let message = request.get_ref();
         let (account_id, key) = (message.account_id(), message.key());
-        let line = self.log.line(method, caller, account_id, key);
+        let mut line = self.log.line(method, caller, account_id, key);
+        line.request_id = present::request_id().unwrap_or_default();
         let admitted = match message.is_about_accounts() {
             true => Caller::admits(request.extensions(), account_id),
             false => Ok(()),
@@ -198,7 +210,7 @@ impl<A: AdminService> Audited<A> {
         let place = place.map_err(|_| status::too_many_calls(CALLS_MAX))?;
         let answer = admitted.map(|()| run(Arc::clone(&self.inner), request));
         let log = Arc::clone(&self.log);
-        let call = self.tasks.spawn(async move {
+        let work = async move {
             let answer = match answer {
                 Ok(answer) => answer.await,
                 Err(status) => Err(status),
@@ -209,8 +221,49 @@ impl<A: AdminService> Audited<A> {
                 Ok(()) => answer,
                 Err(fault) => Err(status::not_audited(&fault)),
             }
-        });
-        call.await.unwrap_or_else(|_| Err(status::panicked()))
+        };
+        let tasks = self.tasks.clone();
+        ToItsEnd::new(work, tasks).await
+    }
+}
+
+/// Work that goes on in a task of its own where whoever waits for it goes away.
+struct ToItsEnd<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    tasks: TaskTracker,
+}
+
+impl<T: Send + 'static> ToItsEnd<T> {
+    fn new(work: impl Future<Output = T> + Send + 'static, tasks: TaskTracker) -> Self {
+        ToItsEnd {
+            work: Some(Box::pin(work)),
+            tasks,
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: what panics is not polled again.
+        let Some(mut work) = self.work.take() else {
+            return Poll::Pending;
+        };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and nothing can go on.
+        if let (Some(work), Ok(_)) = (self.work.take(), Handle::try_current()) {
+            self.tasks.spawn(async move { drop(work.await) });
+        }
     }
 }
 

@@ -21,8 +21,6 @@ use crate::access::{
 
 /// What the value of the header starts with.
 const SCHEME: &str = "Bearer ";
-/// The longest request id that is taken over, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Who calls, as a call carries it to its handler.
 #[derive(Clone, Debug)]
@@ -30,7 +28,6 @@ pub struct Caller {
     /// Absent: there is no access file.
     principal: Option<Arc<Principal>>,
     peer: Arc<Peer>,
-    request_id: String,
 }
 
 impl Caller {
@@ -44,11 +41,6 @@ impl Caller {
     /// Where its connection comes from.
     pub(super) fn peer(&self) -> String {
         self.peer.to_string()
-    }
-
-    /// What the call is called in logs elsewhere.
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
     }
 
     /// Refuses an account that the caller may not act for. An empty id is every account.
@@ -99,7 +91,7 @@ impl Gate {
         peer: &Arc<Peer>,
     ) -> Result<Option<Caller>, Box<KeptOut>> {
         let kept_out = |status, principal| {
-            let caller = caller(principal, headers, peer);
+            let caller = caller(principal, peer);
             Box::new(KeptOut { status, caller })
         };
         let principal = match (&self.access, method.route) {
@@ -118,7 +110,7 @@ impl Gate {
         };
         let scoped = principal.as_ref().is_some_and(|known| known.is_scoped());
         let told = scoped || method.route == Route::Admin;
-        Ok(told.then(|| caller(principal, headers, peer)))
+        Ok(told.then(|| caller(principal, peer)))
     }
 }
 
@@ -148,30 +140,9 @@ fn needed(route: Route, method: Method) -> &'static [Role] {
     }
 }
 
-fn caller(principal: Option<Arc<Principal>>, headers: &HeaderMap, peer: &Arc<Peer>) -> Caller {
+fn caller(principal: Option<Arc<Principal>>, peer: &Arc<Peer>) -> Caller {
     Caller {
         principal,
         peer: Arc::clone(peer),
-        request_id: request_id(headers),
-    }
-}
-
-/// The caller's own id of its request, or the trace that the call belongs to, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let given = text("x-request-id").filter(|id| {
-        !id.is_empty()
-            && id.len() <= REQUEST_ID_BYTES_MAX
-            && id.bytes().all(|b| b.is_ascii_graphic())
-    });
-    let traced = || {
-        text("traceparent")?
-            .split('-')
-            .nth(1)
-            .filter(|id| id.len() == 32)
-    };
-    match given.or_else(traced) {
-        Some(id) => id.to_owned(),
-        None => format!("{:016x}", rand::random::<u64>()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tonic::{body::Body, codegen::Service, server::NamedService};
 use tonic_health::pb::health_server::HealthServer;
@@ -72,19 +72,20 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         }
     }
 
-    fn not_served(&self, path: &str) -> Call {
-        self.traffic
-            .refused(OTHER, status::not_served(path, &self.names))
+    fn not_served(&self, request: &Request<Incoming>) -> Call {
+        let present = self.traffic.begin(request.headers());
+        let status = status::not_served(request.uri().path(), &self.names);
+        self.traffic.refused(OTHER, present, status)
     }
 
     fn call(&self, mut request: Request<Incoming>, peer: &Arc<Peer>) -> Call {
         let Some(method) = methods::find(request.uri().path()) else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         match self.gate.admit(method, request.headers(), peer) {
             Ok(None) => {}
             Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
-            Err(kept_out) => return self.kept_out(method, *kept_out),
+            Err(kept_out) => return self.kept_out(method, *kept_out, request.headers()),
         }
         match method.route {
             Route::Quota => self.bounded(method, self.quota.as_ref(), request),
@@ -99,12 +100,13 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
 
     /// A call that its caller may not make. One to AdminService leaves a line in the audit log,
     /// which nobody waits for.
-    fn kept_out(&self, method: Method, kept_out: KeptOut) -> Call {
+    fn kept_out(&self, method: Method, kept_out: KeptOut, headers: &HeaderMap) -> Call {
         let KeptOut { status, caller } = kept_out;
+        let mut present = self.traffic.begin(headers);
         if let (Some(log), Route::Admin) = (&self.log, method.route) {
-            log.kept_out(method.name(), &caller, &status);
+            log.kept_out(method.name(), &caller, present.request_id(), &status);
         }
-        self.traffic.refused(method.name(), status)
+        self.traffic.refused(method.name(), present, status)
     }
 
     /// A call to a service of the contract, where this process has it.
@@ -113,11 +115,12 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         S: Service<Request<Incoming>, Future = Answer> + Clone,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         let limit = self.traffic.limit(request.headers());
-        self.traffic
-            .bounded(method.name(), limit, || service.clone().call(request))
+        let present = self.traffic.begin(request.headers());
+        let answer = || service.clone().call(request);
+        self.traffic.bounded(method.name(), limit, present, answer)
     }
 
     fn unbounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
@@ -126,7 +129,7 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         S::Future: Into<Answer>,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         self.traffic
             .unbounded(method.name(), service.clone().call(request).into())

@@ -36,10 +36,9 @@ use super::{
     security::{Handshakes, Security, Turned},
 };
 use crate::{
-    clock::Clock,
     config::{GrpcConfig, UnixPeers},
     pb::{admin_service_server::AdminService, quota_service_server::QuotaService},
-    telemetry::Metrics,
+    telemetry::{Metrics, Observer},
 };
 
 /// The pause after a connection that could not be accepted, e.g. for want of file handles.
@@ -71,16 +70,18 @@ impl Server {
             ttl_min_ms: services.reserve.ttl_min_ms,
             ttl_max_ms: services.reserve.ttl_max_ms,
         };
+        let observer = services.observer;
         let core = Core {
             enforcer: services.enforcer,
-            metrics: Arc::clone(&services.metrics),
+            metrics: Arc::clone(&observer.metrics),
+            account_ids: observer.account_ids,
             limits,
         };
         let tasks = TaskTracker::new();
         let quota = services.gateway.then(|| QuotaApi::new(core.clone()));
         let log = services.admin.then(|| {
             let ledger = core.enforcer.ledger();
-            AuditLog::start(Arc::clone(ledger), &services.clock, &services.metrics)
+            AuditLog::start(Arc::clone(ledger), &observer.clock, &observer.metrics)
         });
         let admin = log
             .clone()
@@ -90,8 +91,7 @@ impl Server {
             admin,
             log,
             security: services.security,
-            metrics: services.metrics,
-            clock: services.clock,
+            observer,
             tasks,
         };
         parts.serve(sockets, config, stop)
@@ -102,7 +102,7 @@ impl Server {
     pub fn start_with<Q: QuotaService, A: AdminService>(
         sockets: Sockets,
         (quota, admin): (Option<Q>, Option<A>),
-        (metrics, clock): (Arc<Metrics>, Arc<dyn Clock>),
+        observer: Observer,
         config: &GrpcConfig,
         stop: CancellationToken,
     ) -> Server {
@@ -111,8 +111,7 @@ impl Server {
             admin,
             log: None,
             security: Security::default(),
-            metrics,
-            clock,
+            observer,
             tasks: TaskTracker::new(),
         };
         parts.serve(sockets, config, stop)
@@ -136,8 +135,7 @@ struct Parts<Q, A> {
     admin: Option<A>,
     log: Option<Arc<AuditLog>>,
     security: Security,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
+    observer: Observer,
     tasks: TaskTracker,
 }
 
@@ -145,7 +143,8 @@ impl<Q: QuotaService, A: AdminService> Parts<Q, A> {
     fn serve(self, sockets: Sockets, config: &GrpcConfig, stop: CancellationToken) -> Server {
         let health = Health::default();
         let (cut, tasks) = (CancellationToken::new(), self.tasks);
-        let traffic = Traffic::new(config, Arc::clone(&self.metrics), self.clock);
+        let metrics = Arc::clone(&self.observer.metrics);
+        let traffic = Traffic::new(config, self.observer);
         let gate = Arc::new(Gate::new(self.security.access));
         let shared = (Arc::new(traffic), gate, self.log);
         let acceptor = |quota, admin| Acceptor {
@@ -153,7 +152,7 @@ impl<Q: QuotaService, A: AdminService> Parts<Q, A> {
             http2: http2_settings(config),
             tls: self.security.tls.clone(),
             bounds: Bounds::new(config),
-            metrics: Arc::clone(&self.metrics),
+            metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             stop: stop.clone(),
             cut: cut.clone(),
@@ -295,15 +294,17 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
             match accepted {
                 Ok(io) => {
                     let acceptor = self.clone();
+                    let counted = self.metrics.connected(L::NAME);
                     self.tasks.spawn(async move {
                         let ended = L::connect(&acceptor, io).await;
                         if let Err(turned) = ended {
                             acceptor.metrics.connection_refused(turned.reason());
                         }
-                        drop(place);
+                        drop((place, counted));
                     });
                 }
                 Err(error) => {
+                    self.metrics.accept_error(L::NAME);
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -348,6 +349,8 @@ fn over(ended: hyper::Result<()>) {
 
 /// What connections come from.
 trait Listener: Send + Sync + 'static {
+    /// As the metrics call it.
+    const NAME: &'static str;
     type Io: Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
@@ -360,6 +363,7 @@ trait Listener: Send + Sync + 'static {
 }
 
 impl Listener for TcpListener {
+    const NAME: &'static str = "tcp";
     type Io = TcpStream;
 
     async fn next(&self) -> io::Result<TcpStream> {
@@ -388,6 +392,7 @@ impl Listener for TcpListener {
 }
 
 impl Listener for UnixListener {
+    const NAME: &'static str = "unix";
     type Io = UnixStream;
 
     async fn next(&self) -> io::Result<UnixStream> {

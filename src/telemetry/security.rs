@@ -23,29 +23,10 @@ pub(super) struct SecurityMetrics {
 impl SecurityMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = SecurityMetrics {
-            refused: Counters::new(
-                registry,
-                names::CONNECTIONS_REFUSED.name,
-                names::CONNECTIONS_REFUSED.help,
-                ["reason"],
-            )?,
-            admin_refusals: Counters::new(
-                registry,
-                names::ADMIN_REFUSALS.name,
-                names::ADMIN_REFUSALS.help,
-                ["audited"],
-            )?,
-            reloads: Counters::new(
-                registry,
-                names::FILE_RELOADS.name,
-                names::FILE_RELOADS.help,
-                ["file", "result"],
-            )?,
-            certificate_not_after: gauge(
-                registry,
-                names::CERTIFICATE_NOT_AFTER.name,
-                names::CERTIFICATE_NOT_AFTER.help,
-            )?,
+            refused: Counters::new(registry, &names::CONNECTIONS_REFUSED)?,
+            admin_refusals: Counters::new(registry, &names::ADMIN_REFUSALS)?,
+            reloads: Counters::new(registry, &names::FILE_RELOADS)?,
+            certificate_not_after: gauge(registry, &names::CERTIFICATE_NOT_AFTER)?,
         };
         for reason in REFUSED {
             metrics.refused.handle([reason])?;

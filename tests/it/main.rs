@@ -26,4 +26,5 @@ mod scenario;
 mod security;
 mod served_redis;
 mod support;
+mod telemetry;
 mod tidy;

@@ -21,13 +21,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("access", &["access"]),
     ("tls", &["tls", "access", "config"]),
-    ("telemetry", &["telemetry", "config"]),
+    ("telemetry", &["telemetry", "config", "clock"]),
     ("http", &["http", "telemetry"]),
     ("hot", &["hot", "domain", "clock"]),
     ("ledger", &["ledger", "domain", "hot"]),
     (
         "enforcer",
-        &["enforcer", "hot", "ledger", "catalogs", "domain", "clock"],
+        &[
+            "enforcer",
+            "hot",
+            "ledger",
+            "catalogs",
+            "domain",
+            "clock",
+            "telemetry",
+        ],
     ),
     (
         "workers",
@@ -62,11 +70,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "observed",
+        &["observed", "hot", "ledger", "domain", "clock", "telemetry"],
+    ),
+    (
         "app",
         &[
             "app",
             "access",
             "tls",
+            "observed",
             "grpc",
             "http",
             "enforcer",
