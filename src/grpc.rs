@@ -1,6 +1,6 @@
 //! The gRPC edge: the contract's two services, health and reflection, over TCP and a Unix socket.
 //!
-//! A call goes from its connection (`server`) to its service, which parses the request
+//! A call goes from its connection (`server`) past the gate (`gate`) to its service, which parses the request
 //! (`convert`), asks the enforcer, and writes the answer out. Messages of the contract appear
 //! nowhere but here, and a gRPC status is made in `status` alone. Nothing here decides about
 //! credits or keeps anything.
@@ -14,15 +14,21 @@
 //! the call has something to wait for.
 
 mod admin_service;
+mod audit;
 mod call;
 mod convert;
 mod core;
 mod deadline;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
+mod gate;
 mod health;
 mod listen;
 mod methods;
+mod peer;
 mod quota_service;
 mod router;
+mod security;
 mod server;
 mod status;
 
@@ -35,6 +41,7 @@ pub use self::{
     health::Health,
     listen::{BindError, Sockets},
     quota_service::QuotaApi,
+    security::{Handshakes, Security},
     server::Server,
     status::DOMAIN,
 };
@@ -49,6 +56,8 @@ pub struct Services {
     pub observer: Observer,
     /// The bounds of a hold's time.
     pub reserve: ReserveConfig,
+    /// What keeps strangers out.
+    pub security: Security,
     /// Whether QuotaService is served.
     pub gateway: bool,
     /// Whether AdminService is served.

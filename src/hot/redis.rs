@@ -21,6 +21,8 @@ mod changes;
 mod durability;
 mod entries;
 mod faults;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod inspection;
 mod keys;
 mod layout;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod catalogs;
 mod changes;
 mod claim;
@@ -34,8 +35,8 @@ use tokio::sync::OnceCell;
 
 use self::sessions::Sessions;
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -318,6 +319,23 @@ impl Ledger for PostgresLedger {
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
         let pool = self.pool("catalogs").await?;
         self.bounded("catalogs", catalogs::all(&pool)).await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let pool = self.pool("log_calls").await?;
+        let result = calls::log(pool, calls).await;
+        result.map_err(|fault| fault.during("log_calls"))
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        calls::page(self.pool("calls").await?, filter, after, max)
+            .await
+            .map_err(|fault| fault.during("calls"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

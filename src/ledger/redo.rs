@@ -14,6 +14,8 @@
 
 mod backlog;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod record;
 mod spare;
 
@@ -29,8 +31,8 @@ use self::{
     record::Record,
 };
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
 };
 use crate::{
     domain::{
@@ -415,6 +417,19 @@ impl Ledger for RedoLedger {
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         self.caught_up("in_use").await?.in_use().await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        self.inner.log_calls(calls).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        self.inner.calls(filter, after, max).await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

@@ -8,6 +8,7 @@
 mod accounts;
 mod audit;
 mod bulk;
+mod calls;
 mod catalogs;
 mod changes;
 mod create;
@@ -30,8 +31,8 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -265,6 +266,23 @@ impl Ledger for SqliteLedger {
         catalogs::all(&self.readers)
             .await
             .map_err(|fault| fault.during("catalogs"))
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("log_calls"))?;
+        let result = calls::log(&mut *writer.lock().await, calls).await;
+        written(writer, "log_calls", result).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        calls::page(&self.readers, filter, after, max)
+            .await
+            .map_err(|fault| fault.during("calls"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

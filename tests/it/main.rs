@@ -26,6 +26,7 @@ mod python;
 mod redis;
 mod reload;
 mod scenario;
+mod security;
 mod served_redis;
 mod support;
 mod telemetry;
