@@ -50,7 +50,7 @@ use self::{
     recent::Recent,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
 use crate::{
     clock::Clock,
     domain::{
@@ -59,6 +59,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
 };

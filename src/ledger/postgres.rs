@@ -323,8 +323,7 @@ impl Ledger for PostgresLedger {
 
     async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
         let pool = self.pool("log_calls").await?;
-        let result = calls::log(pool, calls).await;
-        result.map_err(|fault| fault.during("log_calls"))
+        self.bounded("log_calls", calls::log(&pool, calls)).await
     }
 
     async fn calls(
@@ -333,9 +332,9 @@ impl Ledger for PostgresLedger {
         after: Option<u64>,
         max: usize,
     ) -> Result<CallPage, LedgerFault> {
-        calls::page(self.pool("calls").await?, filter, after, max)
+        let pool = self.pool("calls").await?;
+        self.bounded("calls", calls::page(&pool, filter, after, max))
             .await
-            .map_err(|fault| fault.during("calls"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
