@@ -27,6 +27,7 @@ use crate::domain::{
     packed::Packed,
     reservation::Terms,
     timestamp::Timestamp,
+    usage::Action,
 };
 
 pub use line::Line;
@@ -50,6 +51,15 @@ pub struct Mark {
     pub shard: u32,
     /// How many records its outbox had had.
     pub position: u64,
+}
+
+/// By what a reservation is priced; it never changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// What it was made for.
+    pub action: Arc<Action>,
+    /// The rate card's version.
+    pub rate_card_version: Arc<str>,
 }
 
 /// Whether a step that failed may have happened all the same.
