@@ -15,6 +15,7 @@ mod reader;
 mod redis;
 mod sections;
 mod stores;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -32,6 +33,7 @@ pub use self::{
         SettleConfig, WorkerConfig,
     },
     stores::{HotUrl, LedgerUrl, SecretUrl},
+    telemetry::TelemetryConfig,
 };
 use self::{layers::Layers, reader::Reader};
 
@@ -43,7 +45,7 @@ const SHARDS_MAX: u32 = 4096;
 const DRAIN_MS_MAX: u64 = 600_000;
 
 /// The whole configuration, valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The gRPC services.
     pub grpc: GrpcConfig,
@@ -71,6 +73,8 @@ pub struct Config {
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
     pub renew: WorkerConfig,
+    /// Where traces and metrics are pushed to.
+    pub telemetry: TelemetryConfig,
     /// The log.
     pub log: LogConfig,
     /// How long open calls may take to finish after SIGTERM, in milliseconds.
@@ -154,6 +158,7 @@ impl Config {
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let telemetry = TelemetryConfig::read(reader);
         let log = LogConfig::read(reader);
 
         let data_dir = data_dir?;
@@ -172,6 +177,7 @@ impl Config {
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
+            telemetry: telemetry?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,
             shards: shards?,

@@ -1,16 +1,22 @@
 //! How far the ledger is: settlements wait here until it has them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, watch};
 
-use crate::hot::Mark;
+use crate::{
+    clock::Clock,
+    hot::Mark,
+    telemetry::present::{self, Part},
+};
 
 /// How far the ledger is, shard by shard.
 #[derive(Debug)]
 pub struct Acks {
     settled: Vec<watch::Sender<u64>>,
     wake: Notify,
+    /// What waiting is timed by.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl Acks {
@@ -19,6 +25,15 @@ impl Acks {
         Acks {
             settled: (0..shards).map(|_| watch::Sender::new(0)).collect(),
             wake: Notify::new(),
+            clock: None,
+        }
+    }
+
+    /// Tells the calls that wait how long they waited.
+    pub fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
+        Acks {
+            clock: Some(clock),
+            ..self
         }
     }
 
@@ -43,8 +58,20 @@ impl Acks {
         }
         let mut settled = settled.subscribe();
         self.wake();
+        let started = self.clock.as_ref().map(|clock| clock.monotonic());
         let reached = settled.wait_for(|position| *position >= mark.position);
-        matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+        let in_time = matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)));
+        if let Some((clock, started)) = self.clock.as_ref().zip(started) {
+            let error = (!in_time).then_some("timeout");
+            present::spent(
+                Part::LedgerWait,
+                "ledger.wait",
+                started,
+                clock.monotonic(),
+                error,
+            );
+        }
+        in_time
     }
 
     /// Tells the settler that somebody waits.

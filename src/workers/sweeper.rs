@@ -9,7 +9,7 @@ use std::sync::{
 use async_trait::async_trait;
 
 use super::{Progress, StepError, Worker};
-use crate::{hot::HotStore, telemetry::Metrics};
+use crate::{domain::timestamp::Timestamp, hot::HotStore, telemetry::Metrics};
 
 /// Gives back what nobody came for.
 pub struct Sweeper {
@@ -32,9 +32,14 @@ impl Worker for Sweeper {
     async fn step(&self) -> Result<Progress, StepError> {
         let swept = self.hot.sweep(self.batch_max).await?;
         self.metrics.reservations_expired(swept.expired as u64);
-        let found = self.hot.stats().await?.violations;
-        let before = self.violations.swap(found, Ordering::Relaxed);
-        (before..found).for_each(|_| self.metrics.invariant_violation());
+        self.metrics.accounts_unloaded(swept.unloaded as u64);
+        let stats = self.hot.stats().await?;
+        self.metrics
+            .set_hot_levels(stats.accounts, stats.open, stats.outbox);
+        let earliest = stats.earliest_deadline.map(Timestamp::millis);
+        self.metrics.set_earliest_deadline(earliest);
+        let before = self.violations.swap(stats.violations, Ordering::Relaxed);
+        (before..stats.violations).for_each(|_| self.metrics.invariant_violation());
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
         Ok(if full { Progress::More } else { Progress::Done })
     }

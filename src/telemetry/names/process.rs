@@ -33,7 +33,7 @@ pub const DRIFT: Spec = counter(
     "tollgate.drift.accounts",
     "{account}",
     &[],
-    "Accounts found to differ between the hot store and the ledger; must stay 0.",
+    "Times that an account was not as the ledger has it; must stay 0.",
 );
 /// Workers in trouble.
 pub const WORKER_ERRORS: Spec = counter(
