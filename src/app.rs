@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::data_dir::DataDir;
-pub use self::{error::StartError, ledger::postgres_options};
+pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,

@@ -13,8 +13,10 @@
 
 mod address;
 mod answers;
+mod bare;
 mod begin;
 mod blobs;
+mod calls;
 mod changes;
 mod durability;
 mod entries;
@@ -24,6 +26,7 @@ mod keys;
 mod layout;
 mod link;
 mod packed;
+mod recent;
 mod records;
 mod scripts;
 mod shards;
@@ -36,14 +39,16 @@ use async_trait::async_trait;
 
 pub use self::{
     address::{AddressError, RedisAddress},
+    bare::BareScripts,
     begin::LedgerCursors,
 };
 use self::{
     keys::ShardKeys,
     link::{Link, LinkOptions},
+    recent::Recent,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms};
 use crate::{
     clock::Clock,
     domain::{
@@ -116,6 +121,7 @@ pub struct RedisHot {
     shards: Vec<ShardKeys>,
     options: RedisOptions,
     violations: Violations,
+    recent: Recent,
 }
 
 impl RedisHot {
@@ -137,6 +143,7 @@ impl RedisHot {
             shards: (0..shards).map(ShardKeys::new).collect(),
             options: RedisOptions { shards, ..options },
             violations: Violations::default(),
+            recent: Recent::default(),
         })
     }
 
@@ -189,6 +196,14 @@ impl HotStore for RedisHot {
             value: done.value.map(|known| known.view()),
             mark: done.mark,
         }))
+    }
+
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        self.terms_step(account_id, reservation_id).await
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {

@@ -14,7 +14,7 @@ use crate::{
         ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
-    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept},
+    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms},
     telemetry::{
         Ended, HotOperation, Metrics,
         present::{self, Part},
@@ -119,6 +119,16 @@ impl HotStore for ObservedHot {
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
         let step = self.store.reservation(account_id, reservation_id);
+        self.step(HotOperation::Reservation, step).await
+    }
+
+    // What a store remembers it answers at once: such a step counts as one, of no length.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let step = self.store.terms(account_id, reservation_id);
         self.step(HotOperation::Reservation, step).await
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod memory;
 mod proxy;
 mod replies;
+mod terms;
 mod unload;
 
 use std::{sync::Arc, time::Duration};
