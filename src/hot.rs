@@ -25,12 +25,11 @@ use crate::domain::{
     },
     ids::{AccountId, ReservationId},
     packed::Packed,
-    reservation::Terms,
     timestamp::Timestamp,
-    usage::Action,
 };
 
-pub use line::Line;
+pub use self::line::Line;
+pub use crate::domain::reservation::Terms;
 
 /// What a step answers: its value or an expected refusal; or the store's fault.
 pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
@@ -51,15 +50,6 @@ pub struct Mark {
     pub shard: u32,
     /// How many records its outbox had had.
     pub position: u64,
-}
-
-/// By what a reservation is priced; it never changes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// What it was made for.
-    pub action: Arc<Action>,
-    /// The rate card's version.
-    pub rate_card_version: Arc<str>,
 }
 
 /// Whether a step that failed may have happened all the same.
@@ -188,23 +178,6 @@ pub trait HotStore: Send + Sync {
     ) -> Answer<Option<Terms>> {
         let answer = self.reservation(account_id, reservation_id).await?;
         Ok(answer.map(|done| Done {
-            value: done.value.map(|view| Terms {
-                action: view.action,
-                rate_card_version: view.rate_card_version,
-            }),
-            mark: done.mark,
-        }))
-    }
-
-    /// What a commit of a reservation is priced by; `None`: the reservation is not known. A store
-    /// that can say it in less time than the whole reservation takes does so.
-    async fn terms(
-        &self,
-        account_id: &AccountId,
-        reservation_id: &ReservationId,
-    ) -> Answer<Option<Terms>> {
-        let found = self.reservation(account_id, reservation_id).await?;
-        Ok(found.map(|done| Done {
             value: done.value.map(|view| Terms {
                 action: view.action,
                 rate_card_version: view.rate_card_version,
