@@ -37,15 +37,15 @@ fn decimal() -> impl Strategy<Value = Decimal> {
     (number(), 0..=24u32).prop_map(|(n, scale)| Decimal::from_i128_with_scale(n.into(), scale))
 }
 
-fn draws() -> impl Strategy<Value = Vec<Draw>> {
+fn draws() -> BoxedStrategy<Vec<Draw>> {
     let draw = (id(), number()).prop_map(|(id, credits)| Draw {
         grant_id: GrantId::new(&id).unwrap(),
         credits,
     });
-    proptest::collection::vec(draw, 0..3)
+    proptest::collection::vec(draw, 0..3).boxed()
 }
 
-fn moves() -> impl Strategy<Value = Vec<GrantMove>> {
+fn moves() -> BoxedStrategy<Vec<GrantMove>> {
     let moved = (
         id(),
         signed(),
@@ -60,10 +60,10 @@ fn moves() -> impl Strategy<Value = Vec<GrantMove>> {
             voided_at,
             ..GrantMove::of(&GrantId::new(&id).unwrap())
         });
-    proptest::collection::vec(moved, 0..3)
+    proptest::collection::vec(moved, 0..3).boxed()
 }
 
-fn usage() -> impl Strategy<Value = Usage> {
+fn usage() -> BoxedStrategy<Usage> {
     let custom = proptest::collection::vec((id(), number()), 0..3);
     (
         [number(), number(), number(), number(), number(), number()],
@@ -76,6 +76,7 @@ fn usage() -> impl Strategy<Value = Usage> {
             }
             usage
         })
+        .boxed()
 }
 
 fn amount() -> impl Strategy<Value = Amount> {
@@ -85,7 +86,7 @@ fn amount() -> impl Strategy<Value = Amount> {
     ]
 }
 
-fn price() -> impl Strategy<Value = Price> {
+fn price() -> BoxedStrategy<Price> {
     let item =
         (text(), number(), decimal(), decimal()).prop_map(|(meter, quantity, rate, amount)| {
             LineItem {
@@ -97,8 +98,8 @@ fn price() -> impl Strategy<Value = Price> {
         });
     let items = proptest::collection::vec(item, 0..3);
     let sums = (decimal(), decimal(), decimal());
-    (number(), text(), text(), items, sums).prop_map(|(credits, version, tier, items, sums)| {
-        Price {
+    (number(), text(), text(), items, sums)
+        .prop_map(|(credits, version, tier, items, sums)| Price {
             credits,
             rate_card_version: Arc::from(version),
             tier,
@@ -106,11 +107,11 @@ fn price() -> impl Strategy<Value = Price> {
             subtotal: sums.0,
             multiplier: sums.1,
             exact: sums.2,
-        }
-    })
+        })
+        .boxed()
 }
 
-fn receipt() -> impl Strategy<Value = Receipt> {
+fn receipt() -> BoxedStrategy<Receipt> {
     let numbers = [
         number(),
         number(),
@@ -121,38 +122,42 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         number(),
     ];
     let price = proptest::option::of(price().prop_map(Arc::new));
-    (numbers, price, draws(), any::<bool>()).prop_map(|(n, price, draws, late)| Receipt {
-        credits: n[0],
-        corrected: n[1],
-        price,
-        returned: n[2],
-        overage: n[3],
-        debt_added: n[4],
-        written_off: n[5],
-        draws,
-        late,
-        sequence: n[6],
-    })
+    (numbers, price, draws(), any::<bool>())
+        .prop_map(|(n, price, draws, late)| Receipt {
+            credits: n[0],
+            corrected: n[1],
+            price,
+            returned: n[2],
+            overage: n[3],
+            debt_added: n[4],
+            written_off: n[5],
+            draws,
+            late,
+            sequence: n[6],
+        })
+        .boxed()
 }
 
-fn settlement() -> impl Strategy<Value = Settlement> {
+fn settlement() -> BoxedStrategy<Settlement> {
     let labels = proptest::collection::btree_map(text(), text(), 0..3);
     let action = (text(), text(), text(), labels);
     let ended = (any::<u32>(), any::<bool>(), 0..3usize, number());
-    (action, amount(), ended, receipt()).prop_map(|(action, amount, ended, receipt)| Settlement {
-        commit: ended.0,
-        last: ended.1,
-        action: Arc::new(Action {
-            mode: action.0,
-            model: action.1,
-            conversation_id: action.2,
-            labels: action.3,
-        }),
-        amount,
-        outcome: Outcome::ALL[ended.2],
-        held_before: ended.3,
-        receipt,
-    })
+    (action, amount(), ended, receipt())
+        .prop_map(|(action, amount, ended, receipt)| Settlement {
+            commit: ended.0,
+            last: ended.1,
+            action: Arc::new(Action {
+                mode: action.0,
+                model: action.1,
+                conversation_id: action.2,
+                labels: action.3,
+            }),
+            amount,
+            outcome: Outcome::ALL[ended.2],
+            held_before: ended.3,
+            receipt,
+        })
+        .boxed()
 }
 
 fn plan() -> impl Strategy<Value = PlanTerm> {
@@ -162,7 +167,7 @@ fn plan() -> impl Strategy<Value = PlanTerm> {
     })
 }
 
-fn head() -> impl Strategy<Value = AccountHead> {
+fn head() -> BoxedStrategy<AccountHead> {
     let status = prop_oneof![
         Just(Status::Active),
         Just(Status::Suspended),
@@ -171,30 +176,32 @@ fn head() -> impl Strategy<Value = AccountHead> {
     let overage = prop_oneof![Just(OveragePolicy::Debt), Just(OveragePolicy::Absorb)];
     let plans = (plan(), proptest::option::of(plan()));
     let times = (at(), any::<u32>(), at(), at());
-    (status, overage, plans, times, number(), number()).prop_map(
-        |(status, overage, plans, times, debt, applied_change)| AccountHead {
-            status,
-            plan: plans.0,
-            next_plan: plans.1,
-            overage,
-            anchor: times.0,
-            cycle: Cycle {
-                index: times.1,
-                start: times.2,
-                end: times.3,
+    (status, overage, plans, times, number(), number())
+        .prop_map(
+            |(status, overage, plans, times, debt, applied_change)| AccountHead {
+                status,
+                plan: plans.0,
+                next_plan: plans.1,
+                overage,
+                anchor: times.0,
+                cycle: Cycle {
+                    index: times.1,
+                    start: times.2,
+                    end: times.3,
+                },
+                debt,
+                applied_change,
             },
-            debt,
-            applied_change,
-        },
-    )
+        )
+        .boxed()
 }
 
-fn entry() -> impl Strategy<Value = Entry> {
+fn entry() -> BoxedStrategy<Entry> {
     let ids = (id(), proptest::option::of(id()));
     let numbers = (number(), signed(), number(), number(), at());
     let settlement = proptest::option::of(settlement().prop_map(Box::new));
-    (ids, numbers, draws(), settlement, moves(), head()).prop_map(
-        |(ids, numbers, draws, settlement, moves, head)| Entry {
+    (ids, numbers, draws(), settlement, moves(), head())
+        .prop_map(|(ids, numbers, draws, settlement, moves, head)| Entry {
             account_id: AccountId::new(&ids.0).unwrap(),
             sequence: numbers.0,
             kind: EntryKind::Usage,
@@ -210,8 +217,8 @@ fn entry() -> impl Strategy<Value = Entry> {
             change: None,
             moves,
             head,
-        },
-    )
+        })
+        .boxed()
 }
 
 proptest! {
