@@ -115,7 +115,9 @@ async fn an_embedded_folder_is_backed_up_stopped_and_running() {
         entries(&copy) == 2
     });
     let restored = Sidecar::start(&running, &[]);
-    assert_eq!(balance(&restored).await.0 % 455, 0, "455 without the hold");
+    let found = balance(&restored).await;
+    let with_or_without_the_hold = [(415, 40), (455, 0)];
+    assert!(with_or_without_the_hold.contains(&found), "{found:?}");
     drop(restored);
     stop(sidecar);
 

@@ -34,9 +34,10 @@ const PATIENT: &str = "redis.call_timeout_ms=1500";
 /// How many reservations make the load.
 const ROUNDS: u32 = 100;
 
-/// Expressions of the dashboard that a healthy process has nothing for: its labels come into being
-/// with the first fault.
+/// Expressions of the dashboard that a healthy process has nothing for: their labels come into being
+/// with the first fault, and the redo log is SQLite's.
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
+    "max(tollgate_redo_backlog_records)",
     "sum by (operation) (rate(tollgate_hot_faults_total[$__rate_interval]))",
     "sum by (operation) (rate(tollgate_ledger_faults_total[$__rate_interval]))",
     "sum by (worker) (rate(tollgate_worker_errors_total[$__rate_interval]))",

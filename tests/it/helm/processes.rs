@@ -117,10 +117,9 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Self {
-        let redis = Server::start_with(
-            &Kind::Redis.binary(),
-            &["--requirepass", "hunter2", "--appendonly", "yes"],
-        );
+        let redis = Server::start(Kind::Redis);
+        let mut set = redis::cmd("CONFIG");
+        redis.ask::<()>(set.arg("SET").arg("requirepass").arg("hunter2"));
         let database = shared().empty().await;
         let folder = tempfile::tempdir().unwrap();
         let mut node = Node::new(folder.path());
