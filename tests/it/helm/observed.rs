@@ -30,7 +30,12 @@ use crate::{
 /// What a panel's interval is, where the scrapes come each second.
 const RATE_INTERVAL: &str = "20s";
 /// So long that a busy machine is no fault.
-const PATIENT: &str = "redis.call_timeout_ms=1500";
+const PATIENT: [&str; 4] = [
+    "--set",
+    "redis.call_timeout_ms=1500",
+    "--set",
+    "grpc.request_timeout_ms=20000",
+];
 /// How many reservations make the load.
 const ROUNDS: u32 = 100;
 
@@ -194,7 +199,8 @@ async fn every_expression_has_data_and_every_fault_is_seen() {
     let database = shared().empty().await;
     let folder = tempfile::tempdir().unwrap();
     let hot = format!("redis://{}", redis.address());
-    let args = ["--hot", &hot, "--ledger", &database.url(), "--set", PATIENT];
+    let url = database.url();
+    let args = [&["--hot", &hot, "--ledger", &url][..], &PATIENT].concat();
     let sidecar = Sidecar::start(&folder.path().join("data"), &args);
     let prometheus = Prometheus::start(folder.path(), &sidecar.http);
     prometheus.wait_for("min(tollgate_ready) == 1");

@@ -130,7 +130,7 @@ impl Cluster {
         let stores = "
 redis: {existingSecret: {name: stores, key: redis-url}}
 postgres: {existingSecret: {name: stores, key: postgres-url}}
-config: {redis: {call_timeout_ms: 2000}}
+config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
 ";
         Cluster {
             control_plane: render_one(What::Tollgate, stores),
