@@ -18,7 +18,12 @@ use crate::{
 };
 
 /// So long that a busy machine is no fault.
-const PATIENT: &str = "redis.call_timeout_ms=2000";
+const PATIENT: [&str; 4] = [
+    "--set",
+    "redis.call_timeout_ms=2000",
+    "--set",
+    "grpc.request_timeout_ms=20000",
+];
 
 fn reserve(id: &str, credits: u64) -> ReserveRequest {
     ReserveRequest {
@@ -73,7 +78,7 @@ async fn balance(sidecar: &Sidecar) -> (u64, u64) {
 }
 
 async fn start(folder: &Path, hot: &str, ledger: &str) -> Sidecar {
-    let args = ["--hot", hot, "--ledger", ledger, "--set", PATIENT];
+    let args = [&["--hot", hot, "--ledger", ledger][..], &PATIENT].concat();
     let sidecar = Sidecar::start(folder, &args);
     let request = || GetBalanceRequest {
         account_id: "nobody".into(),
@@ -102,7 +107,7 @@ fn url(server: &Server) -> String {
 async fn an_embedded_folder_is_backed_up_stopped_and_running() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let sidecar = Sidecar::start(&data, &[]);
+    let sidecar = Sidecar::start(&data, &PATIENT);
     use_it(&sidecar).await;
     // While it runs: what SQLite gives is whole, and lacks what the redo log has not handed over.
     let running = folder.path().join("running");
@@ -115,7 +120,9 @@ async fn an_embedded_folder_is_backed_up_stopped_and_running() {
         entries(&copy) == 2
     });
     let restored = Sidecar::start(&running, &[]);
-    assert_eq!(balance(&restored).await.0 % 455, 0, "455 without the hold");
+    let found = balance(&restored).await;
+    let with_or_without_the_hold = [(415, 40), (455, 0)];
+    assert!(with_or_without_the_hold.contains(&found), "{found:?}");
     drop(restored);
     stop(sidecar);
 

@@ -247,10 +247,14 @@ fn secrets_are_taken_from_where_they_are() {
     let config = rendered.one("ConfigMap")["data"]["tollgate.toml"]
         .as_str()
         .unwrap();
-    assert!(
-        config.contains("tls_ca = \"/etc/tollgate/redis-ca/ca.crt\""),
-        "{config}"
-    );
+    for line in [
+        "tls_ca = \"/etc/tollgate/redis-ca/ca.crt\"",
+        "otlp_headers_file = \"/etc/tollgate/otlp-headers/headers\"",
+        "trace_ratio = 0.001",
+        "account_ids = true",
+    ] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
 }
 
 #[test]

@@ -30,13 +30,19 @@ use crate::{
 /// What a panel's interval is, where the scrapes come each second.
 const RATE_INTERVAL: &str = "20s";
 /// So long that a busy machine is no fault.
-const PATIENT: &str = "redis.call_timeout_ms=1500";
+const PATIENT: [&str; 4] = [
+    "--set",
+    "redis.call_timeout_ms=1500",
+    "--set",
+    "grpc.request_timeout_ms=20000",
+];
 /// How many reservations make the load.
 const ROUNDS: u32 = 100;
 
-/// Expressions of the dashboard that a healthy process has nothing for: its labels come into being
-/// with the first fault.
+/// Expressions of the dashboard that a healthy process has nothing for: their labels come into being
+/// with the first fault, and the redo log is SQLite's.
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
+    "max(tollgate_redo_backlog_records)",
     "sum by (operation) (rate(tollgate_hot_faults_total[$__rate_interval]))",
     "sum by (operation) (rate(tollgate_ledger_faults_total[$__rate_interval]))",
     "sum by (worker) (rate(tollgate_worker_errors_total[$__rate_interval]))",
@@ -193,7 +199,8 @@ async fn every_expression_has_data_and_every_fault_is_seen() {
     let database = shared().empty().await;
     let folder = tempfile::tempdir().unwrap();
     let hot = format!("redis://{}", redis.address());
-    let args = ["--hot", &hot, "--ledger", &database.url(), "--set", PATIENT];
+    let url = database.url();
+    let args = [&["--hot", &hot, "--ledger", &url][..], &PATIENT].concat();
     let sidecar = Sidecar::start(&folder.path().join("data"), &args);
     let prometheus = Prometheus::start(folder.path(), &sidecar.http);
     prometheus.wait_for("min(tollgate_ready) == 1");

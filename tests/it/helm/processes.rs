@@ -117,10 +117,9 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Self {
-        let redis = Server::start_with(
-            &Kind::Redis.binary(),
-            &["--requirepass", "hunter2", "--appendonly", "yes"],
-        );
+        let redis = Server::start(Kind::Redis);
+        let mut set = redis::cmd("CONFIG");
+        redis.ask::<()>(set.arg("SET").arg("requirepass").arg("hunter2"));
         let database = shared().empty().await;
         let folder = tempfile::tempdir().unwrap();
         let mut node = Node::new(folder.path());
@@ -131,7 +130,7 @@ impl Cluster {
         let stores = "
 redis: {existingSecret: {name: stores, key: redis-url}}
 postgres: {existingSecret: {name: stores, key: postgres-url}}
-config: {redis: {call_timeout_ms: 2000}}
+config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
 ";
         Cluster {
             control_plane: render_one(What::Tollgate, stores),

@@ -15,7 +15,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("redis: {url: 'http://r'}", "/redis/url"),
     ("redis: {url: 'redis://:hunter2@r'}", "/redis/url"),
     (
-        "redis: {url: 'redis://r', existingSecret: {name: x}}",
+        "postgres: {url: 'postgres://db/t'}\nredis: {url: 'redis://r', existingSecret: {name: x}}",
         "exclude each other",
     ),
     (
