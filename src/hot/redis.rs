@@ -50,7 +50,7 @@ use self::{
     recent::Recent,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
 use crate::{
     clock::Clock,
     domain::{

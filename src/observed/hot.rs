@@ -15,7 +15,7 @@ use crate::{
         reservation::Terms,
         timestamp::Timestamp,
     },
-    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms},
+    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept},
     telemetry::{
         Ended, HotOperation, Metrics,
         present::{self, Part},
