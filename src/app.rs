@@ -8,6 +8,7 @@ mod ledger;
 mod parts;
 pub mod restore;
 mod roster;
+mod security;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -49,6 +50,8 @@ const CHECK_SERVING: &str = "serving";
 pub struct Running {
     /// Where gRPC listens.
     pub grpc_addr: SocketAddr,
+    /// Where AdminService listens, where it has an address of its own.
+    pub admin_addr: Option<SocketAddr>,
     /// Where HTTP listens.
     pub http_addr: SocketAddr,
     /// Where the Unix socket is.
@@ -82,9 +85,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         Some(LedgerUrl::Sqlite(_)) => Some(DataDir::lock(&config.data_dir)?),
         Some(LedgerUrl::Postgres(_)) | None => None,
     };
-    let sockets = grpc::Sockets::bind(&config.grpc)
-        .await
-        .map_err(StartError::Bind)?;
+    let security = security::open(&config)?;
+    let sockets = bind_grpc(&config).await?;
     let http_listener = bind_http(&config).await?;
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
@@ -95,13 +97,17 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let mut roster = roster::roster(&parts, &config, changed);
     let readiness = Arc::new(Readiness::new(checks(&config)));
     roster.workers.extend(probes(&parts, &config, &readiness));
-    let grpc_addr = sockets.tcp_addr();
+    roster
+        .workers
+        .extend(security.workers(&config, &parts.metrics));
+    let (grpc_addr, admin_addr) = (sockets.tcp_addr(), sockets.admin_addr());
     let http_addr = http_listener
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let observer = observer(&parts, &config, exporter.as_ref());
-    let server = serve(&parts, &config, sockets, observer, serving.clone());
+    let guard = security.of_server(&config);
+    let server = serve_grpc(sockets, &parts, (observer, guard), &config, &serving);
     let tasks = TaskTracker::new();
     for (worker, interval) in roster.workers {
         let metrics = Arc::clone(&parts.metrics);
@@ -115,6 +121,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     tasks.spawn(tell_health(Arc::clone(&readiness), health, working.clone()));
     Ok(Running {
         grpc_addr,
+        admin_addr,
         http_addr,
         unix_socket: config.grpc.unix_socket.clone(),
         restored: parts.restored,
@@ -174,24 +181,6 @@ fn probes(
     probes
 }
 
-fn serve(
-    parts: &Parts,
-    config: &Config,
-    sockets: grpc::Sockets,
-    observer: Observer,
-    stop: CancellationToken,
-) -> grpc::Server {
-    let clerk = parts.books.as_ref().map(|books| Arc::clone(&books.clerk));
-    let services = grpc::Services {
-        enforcer: Arc::clone(&parts.enforcer),
-        observer,
-        reserve: config.reserve.clone(),
-        gateway: config.roles.has(Role::Gateway),
-        admin: clerk.filter(|_| config.roles.has(Role::Admin)),
-    };
-    grpc::Server::start(sockets, services, &config.grpc, stop)
-}
-
 fn spawn_http(
     tasks: &TaskTracker,
     listener: TcpListener,
@@ -233,6 +222,32 @@ fn watch_catalog(config: &Config, changed: &Arc<Notify>) -> Result<Option<WatchG
     let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
     let watched = config.catalog.as_deref().map(watch).transpose();
     watched.map_err(|error| StartError::Internal(error.into()))
+}
+
+fn serve_grpc(
+    sockets: grpc::Sockets,
+    parts: &Parts,
+    (observer, security): (Observer, grpc::Security),
+    config: &Config,
+    serving: &CancellationToken,
+) -> grpc::Server {
+    let clerk = parts.books.as_ref().map(|books| Arc::clone(&books.clerk));
+    let services = grpc::Services {
+        enforcer: Arc::clone(&parts.enforcer),
+        observer,
+        reserve: config.reserve.clone(),
+        security,
+        gateway: config.roles.has(Role::Gateway),
+        admin: clerk.filter(|_| config.roles.has(Role::Admin)),
+    };
+    grpc::Server::start(sockets, services, &config.grpc, serving.clone())
+}
+
+async fn bind_grpc(config: &Config) -> Result<grpc::Sockets, StartError> {
+    let sockets = grpc::Sockets::bind(&config.grpc).await;
+    let sockets = sockets.map_err(StartError::Bind)?;
+    let sockets = sockets.and_admin(&config.grpc, &config.admin).await;
+    sockets.map_err(StartError::Bind)
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {

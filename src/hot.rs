@@ -26,10 +26,10 @@ use crate::domain::{
     ids::{AccountId, ReservationId},
     packed::Packed,
     timestamp::Timestamp,
-    usage::Action,
 };
 
-pub use line::Line;
+pub use self::line::Line;
+pub use crate::domain::reservation::Terms;
 
 /// What a step answers: its value or an expected refusal; or the store's fault.
 pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
@@ -50,15 +50,6 @@ pub struct Mark {
     pub shard: u32,
     /// How many records its outbox had had.
     pub position: u64,
-}
-
-/// By what a reservation is priced; it never changes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// What it was made for.
-    pub action: Arc<Action>,
-    /// The rate card's version.
-    pub rate_card_version: Arc<str>,
 }
 
 /// Whether a step that failed may have happened all the same.

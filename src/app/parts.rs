@@ -21,6 +21,9 @@ use crate::{
     workers::{reloader, shares::Shares},
 };
 
+/// How often a settlement asks the hot store before it waits for the ledger.
+const STEPS_BEFORE_ACK: u64 = 2;
+
 /// Everything that is open.
 pub(super) struct Parts {
     pub hot: Arc<dyn HotStore>,
@@ -72,7 +75,7 @@ pub(super) async fn open(
             SettleAck::Hot => Ack::Hot,
             SettleAck::Ledger => Ack::Ledger,
         },
-        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
+        ack_timeout: ack_timeout(config),
         default_ttl_ms: config.reserve.default_ttl_ms,
     };
     let enforcer = Arc::new(Enforcer::new(
@@ -103,6 +106,14 @@ pub(super) async fn open(
         enforcer,
         restored,
     })
+}
+
+/// How long a settlement waits for the ledger: not as long as its call may take, so that it still
+/// says what it has waited for, and half of that at least.
+fn ack_timeout(config: &Config) -> Duration {
+    let whole = config.grpc.request_timeout_ms;
+    let before = STEPS_BEFORE_ACK * config.redis.call_timeout_ms;
+    Duration::from_millis(whole.saturating_sub(before).max(whole / 2))
 }
 
 async fn open_ledger(

@@ -22,6 +22,8 @@ mod changes;
 mod durability;
 mod entries;
 mod faults;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod inspection;
 mod keys;
 mod layout;
@@ -51,7 +53,7 @@ use self::{
     recent::Recent,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms};
+use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
 use crate::{
     clock::Clock,
     domain::{
@@ -60,6 +62,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
 };

@@ -12,9 +12,10 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
-    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept, Terms},
+    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept},
     telemetry::{
         Ended, HotOperation, Metrics,
         present::{self, Part},

@@ -5,8 +5,8 @@ use tollgate::pb::{GrantCreditsRequest, GrantKind, grant_credits_request};
 
 use super::*;
 use crate::{
-    redis::proxy::{Loses, Proxy},
     reload::metrics,
+    support::proxy::{Network, Proxy},
 };
 
 /// How many accounts there are: enough for both of two control planes to have some.
@@ -104,7 +104,7 @@ async fn a_change_whose_process_is_killed_half_way_is_finished_by_another() {
     let waiting = "SELECT pid::text FROM pg_locks
                    WHERE NOT granted AND relation = 'changes'::regclass";
     until(&stage, waiting, 1).await;
-    proxy.lose(Loses::Requests);
+    proxy.set(Network::LosesRequests);
     lock.commit().await.unwrap();
     until(
         &stage,
