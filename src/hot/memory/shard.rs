@@ -237,11 +237,11 @@ impl Shard {
     }
 
     pub(super) fn broken_invariants(&self, max: usize, now: Timestamp) -> Vec<(AccountId, String)> {
-        let broken = |(id, book): (&AccountId, &Box<Book>)| {
-            book.broken_invariant(now)
-                .map(|broken| (id.clone(), broken))
-        };
-        self.books.iter().filter_map(broken).take(max).collect()
+        let broken = self.books.iter().filter_map(|(id, book)| {
+            let broken = book.broken_invariant(now)?;
+            Some((id.clone(), broken))
+        });
+        broken.take(max).collect()
     }
 }
 
