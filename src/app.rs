@@ -6,6 +6,7 @@ mod error;
 mod hot;
 mod ledger;
 pub mod restore;
+mod security;
 
 use std::{
     net::SocketAddr,
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::data_dir::DataDir;
-pub use self::{error::StartError, ledger::postgres_options};
+pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
@@ -63,6 +64,8 @@ const CHECK_SERVING: &str = "serving";
 pub struct Running {
     /// Where gRPC listens.
     pub grpc_addr: SocketAddr,
+    /// Where AdminService listens, where it has an address of its own.
+    pub admin_addr: Option<SocketAddr>,
     /// Where HTTP listens.
     pub http_addr: SocketAddr,
     /// Where the Unix socket is.
@@ -106,9 +109,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
         LedgerUrl::Postgres(_) => None,
     };
-    let sockets = grpc::Sockets::bind(&config.grpc)
-        .await
-        .map_err(StartError::Bind)?;
+    let security = security::open(&config)?;
+    let sockets = bind_grpc(&config).await?;
     let http_listener = bind_http(&config).await?;
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
@@ -127,25 +129,24 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
     let serving = CancellationToken::new();
-    let grpc_addr = sockets.tcp_addr();
+    let (grpc_addr, admin_addr) = (sockets.tcp_addr(), sockets.admin_addr());
     let http_addr = http_listener
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
     let unix_socket = config.grpc.unix_socket.clone();
-    let server = grpc::Server::start(
-        sockets,
-        grpc::Services {
-            enforcer: Arc::clone(&parts.enforcer),
-            observer: observer(&parts, &config, exporter.as_ref()),
-            reserve: config.reserve.clone(),
-            gateway: config.roles.has(Role::Gateway),
-            admin: config.roles.has(Role::Admin),
-        },
-        &config.grpc,
-        serving.clone(),
-    );
+    let observer = observer(&parts, &config, exporter.as_ref());
+    let guard = security.of_server(&config);
+    let server = serve_grpc(sockets, &parts, (observer, guard), &config, &serving);
     let metrics = &parts.metrics;
     spawn_http(&tasks, http_listener, &readiness, metrics, &working);
+    for (worker, interval) in security.workers(&config, metrics) {
+        tasks.spawn(workers::run(
+            worker,
+            interval,
+            Arc::clone(metrics),
+            working.clone(),
+        ));
+    }
     if let Some(probe) = parts.opened_hot.probe(&parts.hot, &readiness) {
         let metrics = Arc::clone(&parts.metrics);
         let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
@@ -154,6 +155,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     readiness.set(CHECK_SERVING, true, "yes");
     Ok(Running {
         grpc_addr,
+        admin_addr,
         http_addr,
         unix_socket,
         restored,
@@ -205,6 +207,31 @@ fn watch_catalog(
     let watch = |path| catalogs::watch::watch(path, Arc::clone(changed));
     let watched = config.catalog.as_deref().map(watch).transpose();
     watched.map_err(|error| StartError::Internal(error.into()))
+}
+
+fn serve_grpc(
+    sockets: grpc::Sockets,
+    parts: &Parts,
+    (observer, security): (Observer, grpc::Security),
+    config: &Config,
+    serving: &CancellationToken,
+) -> grpc::Server {
+    let services = grpc::Services {
+        enforcer: Arc::clone(&parts.enforcer),
+        observer,
+        reserve: config.reserve.clone(),
+        security,
+        gateway: config.roles.has(Role::Gateway),
+        admin: config.roles.has(Role::Admin),
+    };
+    grpc::Server::start(sockets, services, &config.grpc, serving.clone())
+}
+
+async fn bind_grpc(config: &Config) -> Result<grpc::Sockets, StartError> {
+    let sockets = grpc::Sockets::bind(&config.grpc).await;
+    let sockets = sockets.map_err(StartError::Bind)?;
+    let sockets = sockets.and_admin(&config.grpc, &config.admin).await;
+    sockets.map_err(StartError::Bind)
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {

@@ -13,6 +13,8 @@ pub mod credits;
 pub mod cycle;
 pub mod decision;
 pub mod entry;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 pub mod grant;
 pub mod ids;
 pub mod packed;

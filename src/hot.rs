@@ -28,7 +28,8 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-pub use line::Line;
+pub use self::line::Line;
+pub use crate::domain::reservation::Terms;
 
 /// What a step answers: its value or an expected refusal; or the store's fault.
 pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
@@ -167,6 +168,23 @@ pub trait HotStore: Send + Sync {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>>;
+    /// By what to price a commit; `None`: the reservation is not known. A store may answer what it
+    /// remembers: then it refuses the commit with [`Refusal::Reprice`] where that is not so any
+    /// more, and remembers it no longer.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let answer = self.reservation(account_id, reservation_id).await?;
+        Ok(answer.map(|done| Done {
+            value: done.value.map(|view| Terms {
+                action: view.action,
+                rate_card_version: view.rate_card_version,
+            }),
+            mark: done.mark,
+        }))
+    }
 
     /// Applies an administrative change, if it is the account's next.
     async fn apply(&self, change: &Change) -> Answer<Applied>;

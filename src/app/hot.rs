@@ -123,7 +123,8 @@ pub(super) async fn open(
     }
 }
 
-fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
+/// How a Redis store is reached, by its URL and the bounds in the configuration.
+pub fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
     let address: RedisAddress = url
         .expose()
         .parse()

@@ -13,17 +13,22 @@
 
 mod address;
 mod answers;
+mod bare;
 mod begin;
 mod blobs;
+mod calls;
 mod changes;
 mod durability;
 mod entries;
 mod faults;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod inspection;
 mod keys;
 mod layout;
 mod link;
 mod packed;
+mod recent;
 mod records;
 mod scripts;
 mod shards;
@@ -36,11 +41,13 @@ use async_trait::async_trait;
 
 pub use self::{
     address::{AddressError, RedisAddress},
+    bare::BareScripts,
     begin::LedgerCursors,
 };
 use self::{
     keys::ShardKeys,
     link::{Link, LinkOptions},
+    recent::Recent,
     steps::Violations,
 };
 use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
@@ -52,6 +59,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
 };
@@ -116,6 +124,7 @@ pub struct RedisHot {
     shards: Vec<ShardKeys>,
     options: RedisOptions,
     violations: Violations,
+    recent: Recent,
 }
 
 impl RedisHot {
@@ -137,6 +146,7 @@ impl RedisHot {
             shards: (0..shards).map(ShardKeys::new).collect(),
             options: RedisOptions { shards, ..options },
             violations: Violations::default(),
+            recent: Recent::default(),
         })
     }
 
@@ -189,6 +199,14 @@ impl HotStore for RedisHot {
             value: done.value.map(|known| known.view()),
             mark: done.mark,
         }))
+    }
+
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        self.terms_step(account_id, reservation_id).await
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {

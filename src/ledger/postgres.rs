@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod catalogs;
 mod changes;
 mod claim;
@@ -23,6 +24,7 @@ mod settlements;
 mod setup;
 mod state;
 mod submit;
+mod yardstick;
 
 use std::{future::Future, time::Duration};
 
@@ -33,8 +35,8 @@ use tokio::sync::OnceCell;
 
 use self::sessions::Sessions;
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -51,6 +53,7 @@ use crate::{
 
 pub use open::{Migrated, OpenError};
 pub use options::PostgresOptions;
+pub use yardstick::Yardstick;
 
 /// How often a transaction is tried that Postgres has ended for the sake of another one.
 const TRIES_MAX: u32 = 5;
@@ -316,6 +319,22 @@ impl Ledger for PostgresLedger {
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
         let pool = self.pool("catalogs").await?;
         self.bounded("catalogs", catalogs::all(&pool)).await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let pool = self.pool("log_calls").await?;
+        self.bounded("log_calls", calls::log(&pool, calls)).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        let pool = self.pool("calls").await?;
+        self.bounded("calls", calls::page(&pool, filter, after, max))
+            .await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

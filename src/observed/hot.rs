@@ -12,6 +12,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
     hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept},
@@ -119,6 +120,16 @@ impl HotStore for ObservedHot {
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
         let step = self.store.reservation(account_id, reservation_id);
+        self.step(HotOperation::Reservation, step).await
+    }
+
+    // What a store remembers it answers at once: such a step counts as one, of no length.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let step = self.store.terms(account_id, reservation_id);
         self.step(HotOperation::Reservation, step).await
     }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod changes;
 mod duplicates;
 mod entries;
@@ -84,6 +85,10 @@ macro_rules! conformance {
                 entries_are_paged_newest_first,
                 entries_are_filtered,
                 a_conversation_has_its_refunds;
+            calls:
+                calls_are_paged_newest_first,
+                calls_are_filtered,
+                calls_are_never_changed;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;

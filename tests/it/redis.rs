@@ -5,7 +5,9 @@ mod clusters;
 mod faults;
 mod memory;
 mod replies;
+mod terms;
 mod unload;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 

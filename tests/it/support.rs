@@ -20,6 +20,7 @@ pub mod account;
 pub mod cluster;
 pub mod commands;
 pub mod pair;
+pub mod pki;
 pub mod postgres;
 pub mod processes;
 pub mod proxy;

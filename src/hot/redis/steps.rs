@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::{
     RedisHot,
@@ -26,6 +26,12 @@ use crate::{
 
 /// How often one step is asked again because holds of its account were due.
 const DUE_ATTEMPTS: usize = 4;
+
+/// The keys and arguments that every step has, before its own.
+const STEP_KEYS: usize = 6;
+const STEP_ARGUMENTS: usize = 5;
+/// About how many bytes a step's command has without its own arguments.
+const COMMAND_BYTES: usize = 448;
 
 /// One argument of a script.
 pub(super) type Argument = Vec<u8>;
@@ -85,14 +91,10 @@ impl RedisHot {
     /// Runs a step; what it refuses for every operation alike is refused here.
     pub(super) async fn step(&self, step: Step<'_>) -> Result<Result<Told, Refusal>, HotFault> {
         let shard = self.shard_of(step.account_id);
-        let keys = &self.shards[shard as usize];
         let mut due: Vec<String> = Vec::new();
         for _ in 0..DUE_ATTEMPTS {
-            let (given, arguments) = self.parameters(&step, keys, &due);
-            let reply = self
-                .eval(shard, step.script, &given, &arguments)
-                .await
-                .map_err(|failure| failure.of(step.operation))?;
+            let reply = self.run_step(&step, shard, &due).await;
+            let reply = reply.map_err(|failure| failure.of(step.operation))?;
             let read = self.read_reply(&step, shard, &reply);
             match read.map_err(|broken| Failure::unknown(broken).of(step.operation))? {
                 Read::Told(told) => return Ok(check_cycle(told)),
@@ -108,29 +110,52 @@ impl RedisHot {
         Err(busy.of(step.operation))
     }
 
-    fn parameters(
+    /// The call of a step's script, by its name or with its whole text.
+    fn command(
         &self,
         step: &Step<'_>,
         keys: &ShardKeys,
         due: &[String],
-    ) -> (Vec<String>, Vec<Argument>) {
-        let mut given = Vec::with_capacity(7 + due.len());
-        given.push(keys.account(step.account_id));
-        given.push(keys.deadlines(step.account_id));
-        given.extend([&keys.due, &keys.out, &keys.meta, &keys.ended].map(|key| key.to_string()));
-        if let Some(id) = step.reservation_id {
-            given.push(keys.reservation(step.account_id, id.as_str()));
+        (verb, script): (&str, &str),
+    ) -> Cmd {
+        let id = step.account_id;
+        let own = step.reservation_id.iter().map(|id| id.as_str());
+        let records: Vec<&str> = own.chain(due.iter().map(String::as_str)).collect();
+        let given = STEP_KEYS + records.len();
+        let size = COMMAND_BYTES + step.arguments.iter().map(Vec::len).sum::<usize>();
+        let values = 3 + given + STEP_ARGUMENTS + step.arguments.len() + due.len();
+        let mut command = Cmd::with_capacity(values, size);
+        command.arg(verb).arg(script).arg(given);
+        command.arg(keys.account(id)).arg(keys.deadlines(id));
+        for key in [&keys.due, &keys.out, &keys.meta, &keys.ended] {
+            command.arg(&**key);
         }
-        given.extend(due.iter().map(|id| keys.reservation(step.account_id, id)));
-        let mut arguments = Vec::with_capacity(5 + step.arguments.len() + due.len());
-        arguments.push(self.given_now());
-        arguments.push(text(self.window_ms()));
-        arguments.push(text(self.options.outbox_max));
-        arguments.push(text(due.len() as u64));
-        arguments.push(step.account_id.as_str().as_bytes().to_vec());
-        arguments.extend(step.arguments.iter().cloned());
-        arguments.extend(due.iter().map(|id| id.as_bytes().to_vec()));
-        (given, arguments)
+        for record in records {
+            command.arg(keys.reservation(id, record));
+        }
+        command.arg(self.given_now()).arg(self.window_ms());
+        command.arg(self.options.outbox_max).arg(due.len());
+        command.arg(id.as_str());
+        for argument in &step.arguments {
+            command.arg(argument.as_slice());
+        }
+        for id in due {
+            command.arg(id);
+        }
+        command
+    }
+
+    /// Runs a step's script, which is told of some due holds.
+    pub(super) async fn run_step(
+        &self,
+        step: &Step<'_>,
+        shard: u32,
+        due: &[String],
+    ) -> Result<Vec<u8>, Failure> {
+        let keys = &self.shards[shard as usize];
+        let command = self.command(step, keys, due, ("EVALSHA", &step.script.hash));
+        let whole = || self.command(step, keys, due, ("EVAL", &step.script.text));
+        self.reply(shard, &command, &whole).await
     }
 
     /// The time that a script is given: nothing where the server's clock counts.
@@ -171,7 +196,16 @@ impl RedisHot {
         };
         let command = build("EVALSHA", &script.hash);
         let whole = || build("EVAL", &script.text);
-        let reply = self.link.call(shard, &command, Some(&whole)).await?;
+        self.reply(shard, &command, &whole).await
+    }
+
+    async fn reply(
+        &self,
+        shard: u32,
+        command: &Cmd,
+        whole: &(dyn Fn() -> Cmd + Sync),
+    ) -> Result<Vec<u8>, Failure> {
+        let reply = self.link.call(shard, command, Some(whole)).await?;
         let Value::BulkString(reply) = reply else {
             return Err(Failure::unknown(Broken("a script's reply is no text")));
         };
