@@ -264,8 +264,6 @@ fn settler(parts: &Parts, config: &Config) -> Settler {
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
-        is_shared: parts.opened_hot.is_shared(),
-        tried: Default::default(),
     }
 }
 
@@ -280,6 +278,7 @@ fn roster(
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.sweep.batch_max,
         violations: AtomicU64::new(0),
+        recovered: Default::default(),
     };
     let renewer = Renewer {
         ledger: Arc::clone(&parts.ledger),

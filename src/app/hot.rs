@@ -2,8 +2,6 @@
 //! and the probe says so to whoever asks whether this process is ready.
 
 use std::{
-    error::Error,
-    fmt,
     path::Path,
     sync::{
         Arc,
@@ -21,10 +19,10 @@ use crate::{
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
-        redis::{LedgerCursors, RedisAddress, RedisHot, RedisOptions},
+        redis::{RedisAddress, RedisHot, RedisOptions},
     },
     http::Readiness,
-    ledger::Ledger,
+    ledger::{Ledger, access::Access},
     workers::{Progress, StepError, Worker},
 };
 
@@ -99,7 +97,10 @@ pub(super) async fn open(
         }
         HotUrl::Redis(url) => {
             let mut options = redis_options(url, config)?;
-            options.ledger = Some(Arc::new(Cursors(Arc::clone(ledger))));
+            options.ledger = Some(Arc::new(Access {
+                ledger: Arc::clone(ledger),
+                clock: Arc::clone(clock),
+            }));
             let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
             Ok((Opened::Redis(Arc::new(redis)), None))
         }
@@ -137,22 +138,6 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The ledger, as far as an empty Redis needs it.
-struct Cursors(Arc<dyn Ledger>);
-
-impl fmt::Debug for Cursors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the ledger's cursors")
-    }
-}
-
-#[async_trait]
-impl LedgerCursors for Cursors {
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, Box<dyn Error + Send + Sync>> {
-        Ok(self.0.cursors().await?)
-    }
 }
 
 /// Looks whether Redis answers, and says so. A Redis that does not is no failed step: it is

@@ -11,6 +11,7 @@ mod changes;
 mod claim;
 mod copy;
 mod entries;
+mod fences;
 mod open;
 mod options;
 mod outcome;
@@ -42,7 +43,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 pub use open::{Migrated, OpenError};
@@ -217,10 +218,41 @@ impl Ledger for PostgresLedger {
         result.map_err(|fault| fault.during("settle"))
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
-        settle::cursors(self.pool("cursors").await?)
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
+        fences::cursors(self.pool("cursors").await?)
             .await
             .map_err(|fault| fault.during("cursors"))
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        fences::fence(self.pool("fence").await?, fences)
+            .await
+            .map_err(|fault| fault.during("fence"))
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        fences::standing(self.pool("standing").await?, shard, epoch)
+            .await
+            .map_err(|fault| fault.during("standing"))
+    }
+
+    async fn accounts_of(
+        &self,
+        account_ids: &[AccountId],
+        _now: Timestamp,
+    ) -> Result<Vec<Account>, LedgerFault> {
+        let found = accounts::some(self.pool("accounts_of").await?, account_ids).await;
+        found.map_err(|fault| fault.during("accounts_of"))
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let pool = self.pool("commits").await?;
+        let found = settlements::commits(pool, account_id, reservation_ids).await;
+        found.map_err(|fault| fault.during("commits"))
     }
 
     async fn account(

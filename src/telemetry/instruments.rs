@@ -214,6 +214,36 @@ impl SettlerMetrics {
     }
 }
 
+/// The metrics of what a Redis server lost.
+#[derive(Debug)]
+pub(super) struct RecoveryMetrics {
+    pub(super) shards: IntCounter,
+    pub(super) lost_entries: IntCounter,
+    pub(super) dropped_holds: IntCounter,
+}
+
+impl RecoveryMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(RecoveryMetrics {
+            shards: counter(
+                registry,
+                "tollgate_recovered_shards_total",
+                "Shards that began anew from the ledger, since their server had lost something.",
+            )?,
+            lost_entries: counter(
+                registry,
+                "tollgate_lost_entries_total",
+                "Entries of a server that was replaced which never reach the ledger; must stay 0.",
+            )?,
+            dropped_holds: counter(
+                registry,
+                "tollgate_dropped_holds_total",
+                "Open holds that were dropped since the ledger does not cover them any more.",
+            )?,
+        })
+    }
+}
+
 /// The metrics of the catalogue.
 #[derive(Debug)]
 pub(super) struct CatalogMetrics {

@@ -13,7 +13,8 @@ use prometheus::{IntCounter, Registry, TextEncoder};
 
 use super::{
     instruments::{
-        Calls, CatalogMetrics, Counters, CreditsCounters, SettlerMetrics, counter, gauges,
+        Calls, CatalogMetrics, Counters, CreditsCounters, RecoveryMetrics, SettlerMetrics, counter,
+        gauges,
     },
     labels::{CreditsKind, Decision, Reload, Verdict},
 };
@@ -32,6 +33,7 @@ pub struct Metrics {
     settler: SettlerMetrics,
     catalog: CatalogMetrics,
     invariant_violations: IntCounter,
+    recovery: RecoveryMetrics,
     worker_errors: Counters<1>,
 }
 
@@ -86,6 +88,7 @@ impl Metrics {
                 "tollgate_invariant_violations_total",
                 "Broken invariants found; must stay 0.",
             )?,
+            recovery: RecoveryMetrics::new(&r)?,
             worker_errors: Counters::new(
                 &r,
                 "tollgate_worker_errors_total",
@@ -178,6 +181,14 @@ impl Metrics {
     /// A broken invariant. Log the account's id beside it.
     pub fn invariant_violation(&self) {
         self.invariant_violations.inc();
+    }
+
+    /// What was put right after a Redis server had lost something: shards that began anew, entries
+    /// that never reach the ledger, holds that were dropped.
+    pub fn recovered(&self, shards: u64, lost_entries: u64, dropped_holds: u64) {
+        self.recovery.shards.inc_by(shards);
+        self.recovery.lost_entries.inc_by(lost_entries);
+        self.recovery.dropped_holds.inc_by(dropped_holds);
     }
 
     /// A round of a worker that failed.

@@ -5,6 +5,7 @@ mod clusters;
 mod faults;
 mod memory;
 mod proxy;
+mod recovery;
 mod replies;
 mod unload;
 
@@ -20,6 +21,7 @@ use tollgate::{
 
 use crate::support::{
     account::{create, plan},
+    redis::Blank,
     servers::now,
 };
 
@@ -38,7 +40,12 @@ fn store(url: &str) -> Arc<RedisHot> {
     })
 }
 
+/// A store that verifies its shards itself, against a ledger that has nothing.
 fn store_with(options: RedisOptions) -> Arc<RedisHot> {
+    let options = RedisOptions {
+        ledger: Some(Arc::new(Blank::default())),
+        ..options
+    };
     Arc::new(RedisHot::connect(options).expect("an address"))
 }
 
@@ -49,7 +56,8 @@ async fn open(store: &RedisHot, id: &AccountId) -> Result<(), HotFault> {
         OveragePolicy::Debt,
         store.now().await?,
     );
-    store.load(create.blank_account(id)).await?;
+    let loading = store.loading(id).await?;
+    store.load(create.blank_account(id), loading).await?;
     let body = tollgate::domain::change::ChangeBody::Create(create);
     let first = tollgate::domain::change::Change {
         account_id: id.clone(),

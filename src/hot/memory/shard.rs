@@ -16,7 +16,7 @@ use crate::{
         reservation::State,
         timestamp::Timestamp,
     },
-    hot::{Line, OutboxBatch},
+    hot::{Cursor, Line, OutboxBatch},
 };
 
 /// Some accounts and what is written of them.
@@ -37,16 +37,19 @@ pub(super) struct Shard {
     /// How many records the outbox has had, and how many of them the ledger has.
     tail: u64,
     trimmed: u64,
+    /// The epoch under which the ledger takes them.
+    epoch: u64,
     /// The latest time that was seen: time never runs backwards within a shard.
     latest: Timestamp,
 }
 
 impl Shard {
     /// Continues after what the ledger has.
-    pub(super) fn start_at(&mut self, position: u64) {
+    pub(super) fn start_at(&mut self, cursor: Cursor) {
         if self.tail == 0 {
-            self.tail = position;
-            self.trimmed = position;
+            self.tail = cursor.position;
+            self.trimmed = cursor.position;
+            self.epoch = cursor.epoch;
         }
     }
 
@@ -183,6 +186,8 @@ impl Shard {
             shard,
             from: self.trimmed,
             to: self.tail,
+            epoch: self.epoch,
+            era: 0,
             entries: self
                 .entries
                 .iter()
@@ -193,7 +198,11 @@ impl Shard {
     }
 
     /// Forgets the records up to a position that the ledger has.
-    pub(super) fn trim(&mut self, to: u64) {
+    pub(super) fn trim(&mut self, reached: Cursor) {
+        if reached.epoch != self.epoch {
+            return;
+        }
+        let to = reached.position;
         while self
             .entries
             .front()

@@ -7,7 +7,7 @@ use super::{
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told, flag, text},
+    steps::{Step, Told, flag, read_mark, text},
 };
 use crate::{
     domain::{
@@ -22,7 +22,7 @@ use crate::{
         reservation::{CommitRequest, EXTENSIONS_MAX, Origin, Reservation},
         usage::Outcome,
     },
-    hot::{Answer, Done, HotFault, Mark},
+    hot::{Answer, Done, HotFault},
 };
 
 const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");
@@ -232,10 +232,7 @@ impl RedisHot {
             if reader.int()? == code::NOT_LOADED {
                 return Ok(Err(Refusal::NotLoaded));
             }
-            let mark = Mark {
-                shard,
-                position: reader.uint()?,
-            };
+            let mark = read_mark(shard, &mut reader)?;
             let stored = reader.maybe(Reader::blob)?;
             let value = stored
                 .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))

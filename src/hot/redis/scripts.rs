@@ -36,24 +36,32 @@ macro_rules! scripts {
 }
 
 scripts! {
-    RESERVE: ["common", "reserve"];
-    EXTEND: ["common", "extend"];
-    COMMIT: ["common", "grants", "settle", "commit"];
-    RELEASE: ["common", "release"];
-    CHARGE: ["common", "settle", "charge"];
-    BALANCE: ["common", "balance"];
-    RESERVATION: ["reservation"];
-    APPLY: ["common", "grants", "apply"];
-    RENEW: ["common", "grants", "renew"];
-    LOAD: ["load"];
-    UNLOAD: ["common", "unload"];
-    EXPIRE: ["common", "expire"];
-    DUE: ["due"];
-    FORGET: ["forget"];
-    OUTBOX: ["outbox"];
-    TRIM: ["trim"];
-    STATS: ["stats"];
-    INSPECT: ["inspect"];
+    RESERVE: ["gate", "common", "reserve"];
+    EXTEND: ["gate", "common", "extend"];
+    COMMIT: ["gate", "common", "grants", "settle", "commit"];
+    RELEASE: ["gate", "common", "release"];
+    CHARGE: ["gate", "common", "settle", "charge"];
+    BALANCE: ["gate", "common", "balance"];
+    RESERVATION: ["gate", "reservation"];
+    APPLY: ["gate", "common", "grants", "apply"];
+    RENEW: ["gate", "common", "grants", "renew"];
+    LOADING: ["gate", "loading"];
+    LOAD: ["gate", "load"];
+    UNLOAD: ["gate", "common", "unload"];
+    EXPIRE: ["gate", "common", "expire"];
+    DUE: ["gate", "due"];
+    FORGET: ["gate", "forget"];
+    OUTBOX: ["gate", "outbox"];
+    TRIM: ["gate", "trim"];
+    STATS: ["gate", "stats"];
+    INSPECT: ["gate", "inspect"];
+    LOOK: ["gate", "look"];
+    DISTRUST: ["gate", "distrust"];
+    RESET: ["gate", "claim", "reset"];
+    DROP: ["gate", "claim", "drop"];
+    PEEK: ["gate", "claim", "peek"];
+    REBUILD: ["gate", "claim", "rebuild"];
+    OPEN: ["gate", "claim", "open"];
 }
 
 #[cfg(test)]

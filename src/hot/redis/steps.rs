@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::Value;
-
 use super::{
     RedisHot,
     faults::Failure,
@@ -14,6 +12,7 @@ use super::{
     scripts::Script,
 };
 use crate::{
+    clock::Clock,
     domain::{
         account::Account,
         decision::{CycleEnded, Refusal},
@@ -150,7 +149,8 @@ impl RedisHot {
         }
     }
 
-    /// Runs a script and answers the one text that it replies with.
+    /// Runs a script and answers the one text that it replies with. Where its shard must be
+    /// verified first it waits for that, all within the deadline.
     pub(super) async fn eval(
         &self,
         shard: u32,
@@ -158,24 +158,20 @@ impl RedisHot {
         keys: &[String],
         arguments: &[Argument],
     ) -> Result<Vec<u8>, Failure> {
-        let build = |verb: &str, body: &str| {
-            let mut command = redis::cmd(verb);
-            command.arg(body).arg(keys.len());
-            keys.iter().for_each(|key| {
-                command.arg(key);
-            });
-            arguments.iter().for_each(|argument| {
-                command.arg(argument.as_slice());
-            });
-            command
+        let started = self.clock.monotonic();
+        let deadline = self.link.deadline();
+        let first = self.link.eval(shard, script, keys, arguments, deadline);
+        match first.await {
+            Err(failure) if failure.is_unverified => {}
+            answer => return answer,
+        }
+        let left = || {
+            let taken = self.clock.monotonic().saturating_sub(started);
+            deadline.saturating_sub(taken)
         };
-        let command = build("EVALSHA", &script.hash);
-        let whole = || build("EVAL", &script.text);
-        let reply = self.link.call(shard, &command, Some(&whole)).await?;
-        let Value::BulkString(reply) = reply else {
-            return Err(Failure::unknown(Broken("a script's reply is no text")));
-        };
-        Ok(reply)
+        self.gate.verified(shard, left()).await?;
+        let again = self.link.eval(shard, script, keys, arguments, left());
+        again.await
     }
 
     fn read_reply(&self, step: &Step<'_>, shard: u32, reply: &[u8]) -> Result<Read, Broken> {
@@ -194,10 +190,7 @@ impl RedisHot {
             _ => {}
         }
         let now = records::time(&mut reader)?;
-        let mark = Mark {
-            shard,
-            position: reader.uint()?,
-        };
+        let mark = read_mark(shard, &mut reader)?;
         let (account, seen) = records::read_account(step.account_id, reader.blob()?)?;
         let stored = reader.maybe(Reader::blob)?;
         let reservation = match (stored, step.reservation_id) {
@@ -229,6 +222,17 @@ impl RedisHot {
         let reply = self.eval(shard, script, keys, arguments).await;
         reply.map_err(|failure| failure.of(operation))
     }
+}
+
+/// Where a step's shard stood after it.
+pub(super) fn read_mark(shard: u32, reader: &mut Reader<'_>) -> Result<Mark, Broken> {
+    let position = reader.uint()?;
+    let era = reader.uint()?;
+    Ok(Mark {
+        shard,
+        era,
+        position,
+    })
 }
 
 enum Read {

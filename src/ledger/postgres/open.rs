@@ -16,7 +16,10 @@ use super::{PostgresLedger, PostgresOptions, partitions};
 use crate::domain::timestamp::Timestamp;
 
 /// Every migration, oldest first; its place in this list is its version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/1_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/postgres/1_ledger.sql"),
+    include_str!("../migrations/postgres/2_epochs.sql"),
+];
 /// The key under which migrations keep each other out: "tollgate" in ASCII.
 const MIGRATION_LOCK: i64 = 0x746f_6c6c_6761_7465;
 /// The oldest server that has everything that is asked of it: Postgres 13.

@@ -28,6 +28,7 @@ fn touched() -> Metrics {
     metrics.catalog_reload(Reload::Refused);
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
+    metrics.recovered(1, 2, 3);
     metrics.worker_error("settler");
     metrics
 }
@@ -43,7 +44,7 @@ fn every_metric_is_named_by_the_rules_and_has_a_help() {
             .collect()
     };
     let typed = names("# TYPE ");
-    assert_eq!(typed.len(), 16, "{typed:?}");
+    assert_eq!(typed.len(), 19, "{typed:?}");
     assert_eq!(typed, names("# HELP "));
     for name in &typed {
         let by_convention = name == "rpc_server_call_duration_seconds";

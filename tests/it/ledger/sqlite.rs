@@ -179,7 +179,7 @@ async fn an_abandoned_call_leaves_the_ledger_usable() {
         if outcome.is_err() {
             // Whether it happened is what the cursor says.
             let at = world.ledger.cursors().await.unwrap();
-            if at != [(0, batch[0].to)] {
+            if at != [batch[0].end()] {
                 world.ledger.settle(&batch, world.now).await.unwrap();
             }
         }

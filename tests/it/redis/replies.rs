@@ -27,7 +27,7 @@ use super::{
 };
 use crate::support::{
     Setup,
-    account::{change, create, grant, granting, plan},
+    account::{change, create, grant, granting, load, plan},
     commands::{acme, charge, commit, commit_open, extend, release, reserve},
     servers::{Kind, Server},
 };
@@ -114,10 +114,7 @@ async fn without_faults() -> (Account, Vec<Entry>) {
     };
     let store = MemoryHot::new(options, Arc::new(ManualClock::new(setup.now)));
     let create = create(plan("starter", 500), OveragePolicy::Debt, setup.now);
-    store
-        .load(create.blank_account(&acme()))
-        .await
-        .expect("no fault");
+    load(&store, create.blank_account(&acme())).await;
     for step in script() {
         ask(&store, &step)
             .await
@@ -140,10 +137,7 @@ async fn lose_and_ask_again(loses: Loses) {
         ..RedisOptions::new(format!("redis://{}", proxy.address).parse().expect("a URL"))
     });
     let create = create(plan("starter", 500), OveragePolicy::Debt, setup.now);
-    store
-        .load(create.blank_account(&acme()))
-        .await
-        .expect("no fault");
+    load(&*store, create.blank_account(&acme())).await;
     for (place, step) in script().iter().enumerate() {
         proxy.lose(loses);
         let fault = in_time(ask(&*store, step)).await.expect_err("it was lost");
