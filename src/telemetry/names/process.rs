@@ -1,0 +1,135 @@
+//! Metrics of what goes wrong, what telemetry does itself, and the process.
+
+use super::{Spec, counter, gauge};
+
+/// The catalogue.
+pub const CATALOG_INFO: Spec = gauge(
+    "tollgate_catalog_info",
+    "tollgate.catalog.info",
+    "1",
+    &["version"],
+    "Always 1; the catalogue in force.",
+);
+/// Reloads of it.
+pub const CATALOG_RELOADS: Spec = counter(
+    "tollgate_catalog_reloads_total",
+    "tollgate.catalog.reloads",
+    "{reload}",
+    &["result"],
+    "Attempts to read a changed catalogue: loaded, or refused (the old one stays).",
+);
+
+/// Broken invariants.
+pub const INVARIANT_VIOLATIONS: Spec = counter(
+    "tollgate_invariant_violations_total",
+    "tollgate.invariant_violations",
+    "{violation}",
+    &[],
+    "Broken invariants found; must stay 0.",
+);
+/// Hot store and ledger apart.
+pub const DRIFT: Spec = counter(
+    "tollgate_drift_accounts_total",
+    "tollgate.drift.accounts",
+    "{account}",
+    &[],
+    "Accounts found to differ between the hot store and the ledger; must stay 0.",
+);
+/// Workers in trouble.
+pub const WORKER_ERRORS: Spec = counter(
+    "tollgate_worker_errors_total",
+    "tollgate.worker.errors",
+    "{step}",
+    &["worker"],
+    "Rounds of a worker that failed and will be tried again.",
+);
+/// Workers that work.
+pub const WORKER_SUCCESS: Spec = gauge(
+    "tollgate_worker_last_success_timestamp_seconds",
+    "tollgate.worker.last_success",
+    "s",
+    &["worker"],
+    "When a worker's last round succeeded, in seconds since 1970.",
+);
+
+/// Spans that arrived.
+pub const SPANS_EXPORTED: Spec = counter(
+    "tollgate_spans_exported_total",
+    "tollgate.spans.exported",
+    "{span}",
+    &[],
+    "Spans that the collector took.",
+);
+/// Spans that did not.
+pub const SPANS_DROPPED: Spec = counter(
+    "tollgate_spans_dropped_total",
+    "tollgate.spans.dropped",
+    "{span}",
+    &["reason"],
+    "Spans that were given up: queue_full, export_failed, or rejected by the collector.",
+);
+/// Pushes.
+pub const OTLP_EXPORTS: Spec = counter(
+    "tollgate_otlp_exports_total",
+    "tollgate.otlp.exports",
+    "{request}",
+    &["signal", "result"],
+    "Requests to the collector, by signal (traces, metrics) and result (ok, failed).",
+);
+/// Lines not written.
+pub const LOG_SUPPRESSED: Spec = counter(
+    "tollgate_log_lines_suppressed_total",
+    "tollgate.log.lines.suppressed",
+    "{line}",
+    &[],
+    "Lines that the log left out, since the same line came too often.",
+);
+
+/// The build.
+pub const BUILD_INFO: Spec = gauge(
+    "tollgate_build_info",
+    "tollgate.build.info",
+    "1",
+    &["version", "rustc"],
+    "Always 1; which build this is, and what compiled it.",
+);
+/// Processor time.
+pub const PROCESS_CPU: Spec = counter(
+    "process_cpu_seconds_total",
+    "process.cpu.time",
+    "s",
+    &[],
+    "Processor time of the process, user and system.",
+);
+/// Memory.
+pub const PROCESS_MEMORY: Spec = gauge(
+    "process_resident_memory_bytes",
+    "process.memory.usage",
+    "By",
+    &[],
+    "Resident memory of the process.",
+);
+/// Open files.
+pub const PROCESS_FDS: Spec = gauge(
+    "process_open_fds",
+    "process.unix.file_descriptor.count",
+    "{file_descriptor}",
+    &[],
+    "Open file descriptors.",
+);
+/// Open files at most.
+pub const PROCESS_FDS_MAX: Spec = gauge(
+    "process_max_fds",
+    "process.unix.file_descriptor.limit",
+    "{file_descriptor}",
+    &[],
+    "The most file descriptors that the process may open.",
+);
+/// The start.
+pub const PROCESS_START: Spec = gauge(
+    "process_start_time_seconds",
+    "process.start_time",
+    "s",
+    &[],
+    "When the process started, in seconds since 1970.",
+);
