@@ -18,11 +18,11 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::data_dir::DataDir;
-pub use self::{error::StartError, ledger::postgres_options};
+pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
-    config::{Config, LedgerUrl, Role, SettleAck},
+    config::{Config, LedgerUrl, RepairWhen, Role, SettleAck},
     enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
     grpc,
     hot::HotStore,
@@ -33,6 +33,7 @@ use crate::{
         self, Worker,
         applier::Applier,
         partitioner::Partitioner,
+        reconciler::Reconciler,
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
@@ -290,6 +291,14 @@ fn roster(
         ledger: Arc::clone(&parts.ledger),
         enforcer: Arc::clone(&parts.enforcer),
     };
+    let reconciler = Reconciler {
+        hot: Arc::clone(&parts.hot),
+        ledger: Arc::clone(&parts.ledger),
+        metrics: Arc::clone(&parts.metrics),
+        batch_max: config.reconcile.rounds.batch_max,
+        repair: config.reconcile.repair == RepairWhen::Auto,
+        place: Default::default(),
+    };
     let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
         (
             Arc::clone(settler) as _,
@@ -304,6 +313,10 @@ fn roster(
             Duration::from_millis(config.renew.interval_ms),
         ),
         (Arc::new(applier), APPLY_INTERVAL),
+        (
+            Arc::new(reconciler),
+            Duration::from_millis(config.reconcile.rounds.interval_ms),
+        ),
     ];
     if let ledger::Opened::Postgres(ledger) = &parts.opened {
         let partitioner = Partitioner {

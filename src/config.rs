@@ -12,6 +12,7 @@ mod layers;
 mod nearest;
 mod postgres;
 mod reader;
+mod reconcile;
 mod redis;
 mod sections;
 mod stores;
@@ -26,6 +27,7 @@ pub use self::{
     flags::Flags,
     layers::Source,
     postgres::{Migrate, PostgresConfig},
+    reconcile::{ReconcileConfig, RepairWhen},
     redis::RedisConfig,
     sections::{
         GrpcConfig, HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck,
@@ -71,6 +73,8 @@ pub struct Config {
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
     pub renew: WorkerConfig,
+    /// The worker that compares what is loaded with the ledger.
+    pub reconcile: ReconcileConfig,
     /// The log.
     pub log: LogConfig,
     /// How long open calls may take to finish after SIGTERM, in milliseconds.
@@ -154,6 +158,7 @@ impl Config {
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let reconcile = ReconcileConfig::read(reader);
         let log = LogConfig::read(reader);
 
         let data_dir = data_dir?;
@@ -172,6 +177,7 @@ impl Config {
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
+            reconcile: reconcile?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,
             shards: shards?,

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use crate::domain::{
     account::Account,
     change::{Applied, Change},
-    command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+    command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
     decision::{
         Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
     },
@@ -156,6 +156,25 @@ impl OutboxBatch {
     }
 }
 
+/// Some loaded accounts of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Their ids. An account may come twice while the shard changes, and none is left out that
+    /// was there all the time.
+    pub ids: Vec<AccountId>,
+    /// Where the next ones start; absent: there are no more.
+    pub next: Option<String>,
+}
+
+/// An account as it is stored: no time has acted on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The account.
+    pub account: Account,
+    /// The first invariant that it breaks, with its holds.
+    pub broken: Option<String>,
+}
+
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -222,6 +241,15 @@ pub trait HotStore: Send + Sync {
     async fn renew(&self, renewal: &Renewal) -> Answer<()>;
     /// What [`HotStore::load`] must be given: asked before the ledger is read.
     async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault>;
+    /// Some of a shard's accounts, after those before `from`; about `max` of them.
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault>;
+    /// An account as it is stored; `None`: it is not loaded, or changes too fast to be seen with
+    /// its holds. Changes nothing.
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault>;
+    /// Puts the ledger's account in the place of one that is still at its sequence and at the
+    /// version that was compared, with its open holds as far as the grants still cover them, and
+    /// leaves an entry that says so. Answers how many holds expired; `None`: nothing was done.
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>>;
     /// Puts an account in, unless it is there already, or its shard began another history since
     /// `loading` was asked. What the ledger said then may be older than what it has settled.
     async fn load(&self, account: Account, loading: Loading) -> Result<(), HotFault>;

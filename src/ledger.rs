@@ -325,11 +325,7 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Account>, LedgerFault>;
     /// Those of some accounts that there are, each as [`Ledger::account`] answers it.
-    async fn accounts_of(
-        &self,
-        account_ids: &[AccountId],
-        now: Timestamp,
-    ) -> Result<Vec<Account>, LedgerFault>;
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault>;
     /// What there is of some reservations of one account; those that were never settled are left
     /// out.
     async fn commits(

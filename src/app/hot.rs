@@ -97,17 +97,15 @@ pub(super) async fn open(
         }
         HotUrl::Redis(url) => {
             let mut options = redis_options(url, config)?;
-            options.ledger = Some(Arc::new(Access {
-                ledger: Arc::clone(ledger),
-                clock: Arc::clone(clock),
-            }));
+            options.ledger = Some(Arc::new(Access(Arc::clone(ledger))));
             let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
             Ok((Opened::Redis(Arc::new(redis)), None))
         }
     }
 }
 
-fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
+/// How the configuration wants a Redis to be used, by a process that reaches no ledger.
+pub fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
     let address: RedisAddress = url
         .expose()
         .parse()

@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 
 use self::shard::Shard;
 use super::{
-    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loading, Mark, OutboxBatch,
-    Swept,
+    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, Mark,
+    OutboxBatch, Stored, Swept,
 };
 use crate::{
     clock::Clock,
@@ -26,7 +26,7 @@ use crate::{
         account::Account,
         book::{Book, Effects},
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
@@ -244,6 +244,34 @@ impl HotStore for MemoryHot {
         self.step("renew", &renewal.account_id, |book, now, effects| {
             book.renew(renewal, now, effects);
             Ok(())
+        })
+    }
+
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        let shard = self.shards.get(shard as usize);
+        let ids = shard.map(|shard| shard.lock().ids_after(from, max));
+        let ids = ids.unwrap_or_default();
+        let is_full = ids.len() >= max;
+        let last = ids.last().map(ToString::to_string);
+        Ok(Loaded {
+            next: last.filter(|_| is_full),
+            ids,
+        })
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        let shard = self.shard_of(account_id).1.lock();
+        Ok(shard.stored(account_id, self.clock.now()))
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        let Repair {
+            stored,
+            version,
+            reason,
+        } = repair;
+        self.step("repair", &stored.id, |book, now, effects| {
+            Ok(book.repair(stored, *version, reason, now, effects))
         })
     }
 

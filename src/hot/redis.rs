@@ -46,13 +46,15 @@ use self::{
     recovery::Recovery,
     steps::Violations,
 };
-use super::{Answer, Cursor, HotFault, HotStats, HotStore, Loading, OutboxBatch, Swept};
+use super::{
+    Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
+};
 use crate::{
     clock::{Clock, SystemClock},
     domain::{
         account::Account,
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
         timestamp::Timestamp,
@@ -207,6 +209,18 @@ impl HotStore for RedisHot {
 
     async fn renew(&self, renewal: &Renewal) -> Answer<()> {
         self.renew_step(renewal).await
+    }
+
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        self.scan(shard, from, max).await
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        self.look_at(account_id).await
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        self.repair_step(repair).await
     }
 
     async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault> {

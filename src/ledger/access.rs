@@ -6,7 +6,6 @@ use async_trait::async_trait;
 
 use super::Ledger;
 use crate::{
-    clock::Clock,
     domain::{
         account::Account,
         ids::{AccountId, ReservationId},
@@ -17,12 +16,7 @@ use crate::{
 type Fault = Box<dyn Error + Send + Sync>;
 
 /// A ledger, for a store that may have lost something.
-pub struct Access {
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
-    /// Which grants are live is asked as of now.
-    pub clock: Arc<dyn Clock>,
-}
+pub struct Access(pub Arc<dyn Ledger>);
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,16 +27,15 @@ impl fmt::Debug for Access {
 #[async_trait]
 impl LedgerAccess for Access {
     async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, Fault> {
-        Ok(self.ledger.standing(shard, epoch).await?)
+        Ok(self.0.standing(shard, epoch).await?)
     }
 
     async fn fence(&self, fence: &Fence) -> Result<bool, Fault> {
-        Ok(self.ledger.fence(std::slice::from_ref(fence)).await?)
+        Ok(self.0.fence(std::slice::from_ref(fence)).await?)
     }
 
     async fn accounts(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, Fault> {
-        let now = self.clock.now();
-        Ok(self.ledger.accounts_of(account_ids, now).await?)
+        Ok(self.0.accounts_of(account_ids).await?)
     }
 
     async fn commits(
@@ -50,6 +43,6 @@ impl LedgerAccess for Access {
         account_id: &AccountId,
         reservation_ids: &[ReservationId],
     ) -> Result<Vec<(ReservationId, Commits)>, Fault> {
-        Ok(self.ledger.commits(account_id, reservation_ids).await?)
+        Ok(self.0.commits(account_id, reservation_ids).await?)
     }
 }

@@ -236,11 +236,7 @@ impl Ledger for PostgresLedger {
             .map_err(|fault| fault.during("standing"))
     }
 
-    async fn accounts_of(
-        &self,
-        account_ids: &[AccountId],
-        _now: Timestamp,
-    ) -> Result<Vec<Account>, LedgerFault> {
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
         let found = accounts::some(self.pool("accounts_of").await?, account_ids).await;
         found.map_err(|fault| fault.during("accounts_of"))
     }

@@ -347,13 +347,9 @@ impl Ledger for RedoLedger {
         ledger.standing(shard, epoch).await
     }
 
-    async fn accounts_of(
-        &self,
-        account_ids: &[AccountId],
-        now: Timestamp,
-    ) -> Result<Vec<Account>, LedgerFault> {
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
         let ledger = self.caught_up("accounts_of").await?;
-        ledger.accounts_of(account_ids, now).await
+        ledger.accounts_of(account_ids).await
     }
 
     async fn commits(

@@ -192,11 +192,7 @@ impl Ledger for SqliteLedger {
             .map_err(|fault| fault.during("standing"))
     }
 
-    async fn accounts_of(
-        &self,
-        account_ids: &[AccountId],
-        _now: Timestamp,
-    ) -> Result<Vec<Account>, LedgerFault> {
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
         let found = accounts::some(&self.readers, account_ids).await;
         found.map_err(|fault| fault.during("accounts_of"))
     }

@@ -220,6 +220,8 @@ pub(super) struct RecoveryMetrics {
     pub(super) shards: IntCounter,
     pub(super) lost_entries: IntCounter,
     pub(super) dropped_holds: IntCounter,
+    pub(super) drifts: IntCounter,
+    pub(super) repairs: IntCounter,
 }
 
 impl RecoveryMetrics {
@@ -239,6 +241,16 @@ impl RecoveryMetrics {
                 registry,
                 "tollgate_dropped_holds_total",
                 "Open holds that were dropped since the ledger does not cover them any more.",
+            )?,
+            drifts: counter(
+                registry,
+                "tollgate_drift_accounts_total",
+                "Times that an account was not as the ledger has it; must stay 0.",
+            )?,
+            repairs: counter(
+                registry,
+                "tollgate_repaired_accounts_total",
+                "Accounts that differed from the ledger and were put right.",
             )?,
         })
     }

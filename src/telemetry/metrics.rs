@@ -191,6 +191,16 @@ impl Metrics {
         self.recovery.dropped_holds.inc_by(dropped_holds);
     }
 
+    /// An account in the hot store that is not as the ledger has it. Log its id beside it.
+    pub fn drift(&self) {
+        self.recovery.drifts.inc();
+    }
+
+    /// An account that was put right by the ledger.
+    pub fn repaired(&self) {
+        self.recovery.repairs.inc();
+    }
+
     /// A round of a worker that failed.
     pub fn worker_error(&self, worker: &'static str) {
         self.worker_errors.add([worker], 1);

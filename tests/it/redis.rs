@@ -2,6 +2,7 @@
 //! hang or fail over, and memory that is counted. All on real servers.
 
 mod clusters;
+mod drift;
 mod faults;
 mod memory;
 mod proxy;

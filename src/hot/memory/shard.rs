@@ -16,7 +16,7 @@ use crate::{
         reservation::State,
         timestamp::Timestamp,
     },
-    hot::{Cursor, Line, OutboxBatch},
+    hot::{Cursor, Line, OutboxBatch, Stored},
 };
 
 /// Some accounts and what is written of them.
@@ -230,6 +230,30 @@ impl Shard {
 
     pub(super) fn violations(&self) -> u64 {
         self.violations
+    }
+
+    /// The first ids after one, in order.
+    pub(super) fn ids_after(&self, after: Option<&str>, max: usize) -> Vec<AccountId> {
+        let mut first: BTreeSet<&AccountId> = BTreeSet::new();
+        let ids = self.books.keys();
+        for id in ids.filter(|id| after.is_none_or(|after| id.as_str() > after)) {
+            if first.len() < max || first.last().is_some_and(|last| id < *last) {
+                first.insert(id);
+            }
+            if first.len() > max {
+                first.pop_last();
+            }
+        }
+        first.into_iter().cloned().collect()
+    }
+
+    /// An account as it is, and which invariant it breaks.
+    pub(super) fn stored(&self, id: &AccountId, now: Timestamp) -> Option<Stored> {
+        let book = self.books.get(id)?;
+        Some(Stored {
+            account: book.account().clone(),
+            broken: book.broken_invariant(now),
+        })
     }
 
     pub(super) fn accounts(&self) -> usize {

@@ -180,6 +180,7 @@ const NAMES: &[(&str, i64)] = &[
     ("PLAN_CHANGE", 6),
     ("DEBT_REPAID", 7),
     ("ENTRY_STATUS", 8),
+    ("REPAIR", 9),
     ("CREATE", change::CREATE),
     ("SET_STATUS", change::SET_STATUS),
     ("CHANGE_PLAN", change::CHANGE_PLAN),

@@ -44,6 +44,7 @@ scripts! {
     BALANCE: ["gate", "common", "balance"];
     RESERVATION: ["gate", "reservation"];
     APPLY: ["gate", "common", "grants", "apply"];
+    REPAIR: ["gate", "common", "repair"];
     RENEW: ["gate", "common", "grants", "renew"];
     LOADING: ["gate", "loading"];
     LOAD: ["gate", "load"];

@@ -83,11 +83,20 @@ pub(super) fn flag(value: bool) -> Argument {
 impl RedisHot {
     /// Runs a step; what it refuses for every operation alike is refused here.
     pub(super) async fn step(&self, step: Step<'_>) -> Result<Result<Told, Refusal>, HotFault> {
+        self.step_with(step, Vec::new()).await
+    }
+
+    /// Runs a step that has further keys besides its reservation's.
+    pub(super) async fn step_with(
+        &self,
+        step: Step<'_>,
+        further: Vec<String>,
+    ) -> Result<Result<Told, Refusal>, HotFault> {
         let shard = self.shard_of(step.account_id);
         let keys = &self.shards[shard as usize];
         let mut due: Vec<String> = Vec::new();
         for _ in 0..DUE_ATTEMPTS {
-            let (given, arguments) = self.parameters(&step, keys, &due);
+            let (given, arguments) = self.parameters(&step, keys, &further, &due);
             let reply = self
                 .eval(shard, step.script, &given, &arguments)
                 .await
@@ -111,6 +120,7 @@ impl RedisHot {
         &self,
         step: &Step<'_>,
         keys: &ShardKeys,
+        further: &[String],
         due: &[String],
     ) -> (Vec<String>, Vec<Argument>) {
         let mut given = Vec::with_capacity(7 + due.len());
@@ -120,6 +130,7 @@ impl RedisHot {
         if let Some(id) = step.reservation_id {
             given.push(keys.reservation(step.account_id, id.as_str()));
         }
+        given.extend(further.iter().cloned());
         given.extend(due.iter().map(|id| keys.reservation(step.account_id, id)));
         let mut arguments = Vec::with_capacity(5 + step.arguments.len() + due.len());
         arguments.push(self.given_now());

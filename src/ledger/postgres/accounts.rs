@@ -54,7 +54,7 @@ pub(super) async fn some(pool: &PgPool, account_ids: &[AccountId]) -> Result<Vec
         account_columns!(),
         ", ",
         grant_columns!(),
-        " FROM (SELECT * FROM accounts WHERE account_id = ANY($1)) AS some
+        " FROM (SELECT * FROM accounts WHERE account_id = ANY($1)) AS page
           LEFT JOIN (SELECT * FROM grants WHERE account_id = ANY($1) AND ",
         live!(),
         ") AS live USING (account_id) ORDER BY account_id"

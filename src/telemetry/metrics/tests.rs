@@ -29,6 +29,8 @@ fn touched() -> Metrics {
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
     metrics.recovered(1, 2, 3);
+    metrics.drift();
+    metrics.repaired();
     metrics.worker_error("settler");
     metrics
 }
@@ -44,7 +46,7 @@ fn every_metric_is_named_by_the_rules_and_has_a_help() {
             .collect()
     };
     let typed = names("# TYPE ");
-    assert_eq!(typed.len(), 19, "{typed:?}");
+    assert_eq!(typed.len(), 21, "{typed:?}");
     assert_eq!(typed, names("# HELP "));
     for name in &typed {
         let by_convention = name == "rpc_server_call_duration_seconds";

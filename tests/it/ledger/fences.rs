@@ -102,7 +102,7 @@ pub async fn accounts_and_commits_are_found_by_their_ids(backend: Box<dyn Backen
     world.reserve("acme", "r2", 60);
     world.flush().await;
     let ids = ["beta", "nobody", "acme"].map(account_id);
-    let mut found = world.ledger.accounts_of(&ids, world.now).await.unwrap();
+    let mut found = world.ledger.accounts_of(&ids).await.unwrap();
     found.sort_by(|one, other| one.id.cmp(&other.id));
     let acme = world.ledger.account(&ids[2], world.now).await.unwrap();
     let beta = world.ledger.account(&ids[0], world.now).await.unwrap();

@@ -374,7 +374,7 @@ mod support {
         cursors() -> Vec<Cursor>;
         fence(fences: &[Fence]) -> bool;
         standing(shard: u32, epoch: u64) -> Standing;
-        accounts_of(account_ids: &[AccountId], now: Timestamp) -> Vec<Account>;
+        accounts_of(account_ids: &[AccountId]) -> Vec<Account>;
         commits(account_id: &AccountId, reservation_ids: &[ReservationId])
             -> Vec<(ReservationId, Commits)>;
         account(account_id: &AccountId, now: Timestamp) -> Option<Account>;

@@ -5,7 +5,7 @@
 
 mod crashes;
 mod emptied;
-mod plane;
+pub mod plane;
 mod replaced;
 mod stale;
 

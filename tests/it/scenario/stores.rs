@@ -203,11 +203,8 @@ impl Backend for Shared {
             .map_err(|fault| fault.to_string())?;
         assert_eq!(fixed, SHARDS);
         let ledger: Arc<dyn Ledger> = Arc::new(ledger);
-        let access = Access {
-            ledger: Arc::clone(&ledger),
-            clock: clock.clone(),
-        };
-        let hot = self.store(folder, Arc::new(access), clock)?;
+        let access = Arc::new(Access(Arc::clone(&ledger)));
+        let hot = self.store(folder, access, clock)?;
         Ok(Stores { hot, ledger })
     }
 }

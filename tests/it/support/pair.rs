@@ -13,7 +13,7 @@ use tollgate::{
     domain::{
         account::Account,
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
@@ -21,7 +21,8 @@ use tollgate::{
         timestamp::Timestamp,
     },
     hot::{
-        Answer, Cursor, Done, HotFault, HotStats, HotStore, Loading, OutboxBatch, Swept,
+        Answer, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored,
+        Swept,
         memory::{MemoryHot, MemoryOptions},
         redis::RedisHot,
     },
@@ -222,6 +223,27 @@ impl HotStore for Both {
         );
         let answer = Self::same(memory, redis);
         self.compare(&renewal.account_id, None).await;
+        answer
+    }
+
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        self.memory.loaded(shard, from, max).await
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        let memory = self.memory.stored(account_id).await.expect(FAULT);
+        let redis = self.redis.stored(account_id).await.expect(FAULT);
+        assert_eq!(memory, redis, "memory left, redis right");
+        Ok(memory)
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        let (memory, redis) = (
+            self.memory.repair(repair).await,
+            self.redis.repair(repair).await,
+        );
+        let answer = Self::same(memory, redis);
+        self.compare(&repair.stored.id, None).await;
         answer
     }
 

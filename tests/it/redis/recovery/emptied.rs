@@ -50,10 +50,10 @@ async fn flushed_under_load(kind: Kind, scheme: &str) {
     let (one, other) = (Arc::new(one), Arc::new(other));
     let loads = [one.load(ACCOUNTS, "x"), other.load(ACCOUNTS, "y")];
     for round in 1..=3 {
-        until_charged(&one, round * 300).await;
+        until_charged(&one, round * 100).await;
         server.ask::<()>(&redis::cmd("FLUSHALL"));
     }
-    until_charged(&one, 1_500).await;
+    until_charged(&one, 500).await;
     let mut charged = vec![0; ACCOUNTS.len()];
     for load in loads {
         for (sum, of_load) in charged.iter_mut().zip(load.end().await) {
