@@ -99,6 +99,7 @@ scenarios! {
     field_wiped_packs,
     grant_expires_while_held,
     lazy_renewal,
+    many_grants,
     month_ends,
     plan_changes_and_holds,
     precedence,

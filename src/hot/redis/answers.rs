@@ -116,6 +116,8 @@ impl RedisHot {
             text(command.credits.get()),
             flag(command.known),
             blobs::price(command.price.as_deref()),
+            flag(command.request.keep_open),
+            text(command.request.next_hold.get()),
         ];
         if command.known {
             arguments.extend([vec![], vec![], vec![], vec![]]);

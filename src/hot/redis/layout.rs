@@ -12,6 +12,8 @@ pub(super) const FINAL: i64 = 2;
 pub(super) const TOMBSTONE: i64 = 127;
 /// The most due holds that one step reclaims before it denies.
 pub(super) const RECLAIM_MAX: i64 = crate::domain::book::RECLAIM_MAX as i64;
+/// How many grants an account must have for those to be packed that it is not spending from.
+pub(super) const FOLD_MIN: i64 = 4;
 /// Later than every deadline: the largest number that Lua keeps exactly.
 pub(super) const NEVER: i64 = MAX;
 
@@ -64,6 +66,7 @@ const NAMES: &[(&str, i64)] = &[
     ("RECLAIM_MAX", RECLAIM_MAX),
     ("NEVER", NEVER),
     ("CREDITS_MAX", MAX),
+    ("FOLD_MIN", FOLD_MIN),
     ("GRANTS_MAX", crate::domain::grant::GRANTS_MAX as i64),
     (
         "EXTENSIONS_MAX",
@@ -94,6 +97,10 @@ const NAMES: &[(&str, i64)] = &[
     ("A_DUE", 17),
     ("A_MARK", 18),
     ("A_GRANTS", 19),
+    // Only where most grants are packed: they, what they have to spend, and until when.
+    ("A_REST", 20),
+    ("A_REST_LEFT", 21),
+    ("A_REST_UNTIL", 22),
     ("ACTIVE", 0),
     ("SUSPENDED", 1),
     ("CLOSED", 2),
@@ -162,8 +169,6 @@ const NAMES: &[(&str, i64)] = &[
     ("C_LATE", 9),
     // A commit's request.
     ("Q_AMOUNT", 1),
-    ("Q_KEEP_OPEN", 3),
-    ("Q_NEXT_HOLD", 4),
     // Reasons of a denial.
     ("DENY_INSUFFICIENT", 0),
     ("DENY_EXHAUSTED", 1),

@@ -12,7 +12,7 @@ use crate::domain::{
     cycle::Cycle,
     decision::{Denial, DenialReason},
     entry::Receipt,
-    grant::{Draw, Grant, GrantKind},
+    grant::{Draw, GRANTS_MAX, Grant, GrantKind},
     ids::{AccountId, ExtensionId, GrantId, IdError, PlanId, ReservationId},
     reservation::{CommitRequest, Extension, LastCommit, Origin, Reservation, State},
     timestamp::Timestamp,
@@ -21,8 +21,8 @@ use crate::domain::{
 
 /// How many values an account's record has.
 const ACCOUNT_VALUES: usize = 19;
-/// How many of them are an entry's head.
-const HEAD_VALUES: usize = 12;
+/// How many more where most of its grants are packed.
+const REST_VALUES: usize = 3;
 const GRANT_VALUES: usize = 11;
 const RESERVATION_VALUES: usize = 18;
 /// How many a final one has at least.
@@ -31,17 +31,19 @@ const FINAL_VALUES: usize = 9;
 /// An account as it is stored, and when it was last written.
 pub(super) fn read_account(id: &AccountId, bytes: &[u8]) -> Result<(Account, Timestamp), Broken> {
     let mut reader = Reader::new(bytes);
-    reader.array_of(ACCOUNT_VALUES)?;
+    let values = reader.array()?;
     format(&mut reader)?;
-    let head = read_head_values(&mut reader)?;
+    let head = read_head(&mut reader)?;
     let sequence = reader.uint()?;
     let version = reader.uint()?;
     let seen = time(&mut reader)?;
     let (_due, _mark) = (reader.int()?, reader.int()?);
-    let count = reader.array()?;
-    let mut grants = Vec::with_capacity(count.min(crate::domain::grant::GRANTS_MAX));
-    for _ in 0..count {
-        grants.push(read_grant(&mut reader)?);
+    let mut grants = Vec::new();
+    read_grants(&mut reader, &mut grants)?;
+    match values.checked_sub(ACCOUNT_VALUES) {
+        Some(0) => {}
+        Some(REST_VALUES) => read_rest(&mut reader, &mut grants)?,
+        Some(_) | None => return Err(Broken("an account of another length")),
     }
     reader.finish()?;
     let account = Account {
@@ -52,6 +54,36 @@ pub(super) fn read_account(id: &AccountId, bytes: &[u8]) -> Result<(Account, Tim
         version,
     };
     Ok((account, seen))
+}
+
+fn read_grants(reader: &mut Reader<'_>, grants: &mut Vec<Grant>) -> Result<(), Broken> {
+    let count = reader.array()?;
+    grants.reserve(count.min(GRANTS_MAX));
+    for _ in 0..count {
+        grants.push(read_grant(reader)?);
+    }
+    Ok(())
+}
+
+/// The grants that are packed, around those at hand. What the record says that they have to spend
+/// is what they have: the scripts spend by it.
+fn read_rest(reader: &mut Reader<'_>, at_hand: &mut Vec<Grant>) -> Result<(), Broken> {
+    let mut rest = Reader::new(reader.blob()?);
+    let (left, until) = (reader.uint()?, time(reader)?);
+    rest.array_of(2)?;
+    let mut grants = Vec::new();
+    read_grants(&mut rest, &mut grants)?;
+    let before = grants.len();
+    read_grants(&mut rest, &mut grants)?;
+    rest.finish()?;
+    let just_before = Timestamp::from_millis(until.millis() - 1);
+    let active = grants.iter().filter(|grant| grant.is_active(just_before));
+    if active.map(Grant::remaining).sum::<u64>() != left {
+        return Err(Broken("packed grants that do not add up"));
+    }
+    grants.splice(before..before, at_hand.drain(..));
+    *at_hand = grants;
+    Ok(())
 }
 
 /// An account for a load: no time has acted on it, nothing of it is due, and the ledger has
@@ -90,13 +122,8 @@ pub(super) fn write_cycle(writer: &mut Writer, cycle: Cycle) {
         .int(cycle.end.millis());
 }
 
-/// The account's head as an entry carries it.
+/// An account's head: its values one after the other, as an entry ends in them.
 pub(super) fn read_head(reader: &mut Reader<'_>) -> Result<AccountHead, Broken> {
-    reader.array_of(HEAD_VALUES)?;
-    read_head_values(reader)
-}
-
-fn read_head_values(reader: &mut Reader<'_>) -> Result<AccountHead, Broken> {
     let status = match reader.int()? {
         0 => Status::Active,
         1 => Status::Suspended,

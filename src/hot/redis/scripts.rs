@@ -1,4 +1,4 @@
-//! The scripts: each operation's own file behind the parts that it needs, built once.
+//! The scripts: each operation's own file behind the moves that it needs, built once.
 
 use std::sync::LazyLock;
 
@@ -20,49 +20,94 @@ impl Script {
     }
 }
 
+/// What every script begins with.
+const GATE: &str = include_str!("lua/gate.lua");
+
+/// The moves of an account besides `common`, which every step begins with.
+const MOVES: &[(&str, &str)] = &[
+    ("draws", include_str!("lua/draws.lua")),
+    ("spend", include_str!("lua/spend.lua")),
+    ("holds", include_str!("lua/holds.lua")),
+    ("entries", include_str!("lua/entries.lua")),
+    ("settle", include_str!("lua/settle.lua")),
+    ("final", include_str!("lua/final.lua")),
+    ("grants", include_str!("lua/grants.lua")),
+    ("correct", include_str!("lua/correct.lua")),
+    ("expiry", include_str!("lua/expiry.lua")),
+    ("fold", include_str!("lua/fold.lua")),
+    ("seldom", include_str!("lua/seldom.lua")),
+];
+
+/// A step on an account: every move there is, those that it needs each time made at once, the
+/// others when the first of them is asked for.
+fn step(always: &[&str], own: &str) -> Script {
+    let moves = |is_wanted: &dyn Fn(&&str) -> bool| -> String {
+        let wanted = MOVES.iter().filter(|(name, _)| is_wanted(name));
+        wanted.map(|(_, text)| *text).collect()
+    };
+    let common = include_str!("lua/common.lua");
+    let seldom = moves(&|name| !always.contains(name));
+    let often = moves(&|name| always.contains(name));
+    Script::new(layout::with_numbers(&format!(
+        "{GATE}\n{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
+    )))
+}
+
+/// Any other script, behind the parts that it needs.
+fn plain(parts: &[&str], own: &str) -> Script {
+    let parts = parts.join("\n");
+    Script::new(layout::with_numbers(&format!("{GATE}\n{parts}\n{own}")))
+}
+
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident: [$($part:literal),+];)+) => {
+    ($($name:ident: $file:literal
+        $(with [$($often:literal),*])? $(after [$($part:literal),*])?;)+) => {
         $(
-            $(#[$doc])*
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                let parts = [$(include_str!(concat!("lua/", $part, ".lua"))),+];
-                Script::new(layout::with_numbers(&parts.concat()))
+                let own = include_str!(concat!("lua/", $file, ".lua"));
+                scripts!(@make own $(, with [$($often),*])? $(, after [$($part),*])?)
             });
         )+
 
         #[cfg(test)]
         const ALL: &[(&str, &LazyLock<Script>)] = &[$((stringify!($name), &$name)),+];
     };
+    (@make $own:ident, with [$($often:literal),*]) => { step(&[$($often),*], $own) };
+    (@make $own:ident, after [$($part:literal),*]) => {
+        plain(&[$(include_str!(concat!("lua/", $part, ".lua"))),*], $own)
+    };
 }
 
+// Those with moves are steps on an account: the list names the moves that they need each time. The
+// others come after the parts that they need.
 scripts! {
-    RESERVE: ["gate", "common", "reserve"];
-    EXTEND: ["gate", "common", "extend"];
-    COMMIT: ["gate", "common", "grants", "settle", "commit"];
-    RELEASE: ["gate", "common", "release"];
-    CHARGE: ["gate", "common", "settle", "charge"];
-    BALANCE: ["gate", "common", "balance"];
-    RESERVATION: ["gate", "reservation"];
-    APPLY: ["gate", "common", "grants", "apply"];
-    REPAIR: ["gate", "common", "repair"];
-    RENEW: ["gate", "common", "grants", "renew"];
-    LOADING: ["gate", "loading"];
-    LOAD: ["gate", "load"];
-    UNLOAD: ["gate", "common", "unload"];
-    EXPIRE: ["gate", "common", "expire"];
-    DUE: ["gate", "due"];
-    FORGET: ["gate", "forget"];
-    OUTBOX: ["gate", "outbox"];
-    TRIM: ["gate", "trim"];
-    STATS: ["gate", "stats"];
-    INSPECT: ["gate", "inspect"];
-    LOOK: ["gate", "look"];
-    DISTRUST: ["gate", "distrust"];
-    RESET: ["gate", "claim", "reset"];
-    DROP: ["gate", "claim", "drop"];
-    PEEK: ["gate", "claim", "peek"];
-    REBUILD: ["gate", "claim", "rebuild"];
-    OPEN: ["gate", "claim", "open"];
+    RESERVE: "reserve" with ["spend"];
+    EXTEND: "extend" with ["draws", "spend", "holds"];
+    COMMIT: "commit" with ["draws", "holds", "entries", "settle", "final"];
+    RELEASE: "release" with ["draws", "holds", "final"];
+    CHARGE: "charge" with ["draws", "spend", "holds", "entries", "settle", "final"];
+    BALANCE: "balance" with [];
+    APPLY: "apply" with [];
+    REPAIR: "repair" with [];
+    RENEW: "renew" with [];
+    UNLOAD: "unload" with [];
+    EXPIRE: "expire" with [];
+    RESERVATION: "reservation" after [];
+    LOADING: "loading" after [];
+    LOAD: "load" after [];
+    DUE: "due" after [];
+    FORGET: "forget" after [];
+    OUTBOX: "outbox" after [];
+    TRIM: "trim" after [];
+    STATS: "stats" after [];
+    INSPECT: "inspect" after [];
+    LOOK: "look" after ["live"];
+    DISTRUST: "distrust" after ["live"];
+    RESET: "reset" after ["live", "claim"];
+    DROP: "drop" after ["live", "claim"];
+    PEEK: "peek" after ["live", "claim"];
+    REBUILD: "rebuild" after ["live", "claim"];
+    OPEN: "open" after ["live", "claim"];
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ async fn a_hold_that_the_ledger_can_not_cover_expires() {
     world.reconciler(true).step().await.expect("a step");
     world.plane.check("a2", 100).await;
     assert_eq!(world.plane.held("a2").await, 60);
-    // It is charged all the same, since it was used: what nothing covers is debt.
+    // What was used is charged all the same, as late.
     world.plane.commit("a2", "too-much", 5, false).await;
     world.plane.check("a2", 105).await;
 }

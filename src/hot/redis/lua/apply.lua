@@ -141,6 +141,7 @@ if due_number > 1 then
 end
 if number < due_number then return book.answer(OK, nil, false) end
 account[A_CHANGE] = number
+book.unfold()
 local entry_kind, moves, about
 if kind == CREATE then
   entry_kind, moves, about = book.add_grant(body[1])

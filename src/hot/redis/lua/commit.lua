@@ -3,72 +3,19 @@
 -- KEYS 7 the reservation
 -- ARGV 6 reservation id  7 the request  8 credits: the price of the whole
 --      9 '1' where it was priced for a reservation that is known  10 price, or ''
---      where it is not known: 11 action  12 the amount  13 rate card version  14 ttl in ms
+--      11 '1': the request keeps it open  12 what the request holds next
+--      where it is not known: 13 action  14 the amount  15 rate card version  16 ttl in ms
 -- Reply: OK with the reservation, and why the next hold was denied or false
 --        KNOWN with the reservation: there is nothing to settle, or it takes no commit
 --        REPRICE    OUT_OF_RANGE    CYCLE_ENDED
-assert(#KEYS == 7 + due_given and #ARGV == 14 + due_given, 'arity')
-
--- Whether a report is older than the last one: nothing of it is more, something is less.
-function book.is_overtaken(report, last)
-  if type(report) ~= type(last) then return false end
-  if type(report) == 'number' then return report < last end
-  local quantities = {}
-  for i = 1, #last, 2 do quantities[last[i]] = last[i + 1] end
-  local is_same = #report == #last
-  for i = 1, #report, 2 do
-    local most = quantities[report[i]] or 0
-    if report[i + 1] > most then return false end
-    if report[i + 1] ~= most then is_same = false end
-  end
-  return not is_same
-end
-
--- Gives back what earlier commits charged too much: write-offs, debt, then grants, last first.
-function book.give_back(known, credits)
-  local draws, moves, left = {}, {}, credits
-  known[R_CHARGED] = known[R_CHARGED] - credits
-  local absorbed = math.min(known[R_WRITTEN_OFF], left)
-  known[R_WRITTEN_OFF] = known[R_WRITTEN_OFF] - absorbed
-  left = left - absorbed
-  local owed = math.min(known[R_DEBT], left)
-  known[R_DEBT] = known[R_DEBT] - owed
-  left = left - owed
-  local debt = math.min(owed, account[A_DEBT])
-  account[A_DEBT] = account[A_DEBT] - debt
-  local elsewhere = owed - debt
-  local charges = known[R_CHARGES]
-  while left > 0 and #charges > 0 do
-    local rest, id = table.remove(charges), table.remove(charges)
-    local part = math.min(rest, left)
-    left = left - part
-    local moved = book.uncharge(id, part)
-    if moved then
-      book.add_draw(draws, id, part)
-      moves[#moves + 1] = moved
-    elseif string.sub(id, 1, 5) ~= 'plan:' then
-      elsewhere = elsewhere + part
-    end
-    if rest > part then
-      charges[#charges + 1] = id
-      charges[#charges + 1] = rest - part
-    end
-  end
-  if elsewhere > 0 then
-    local id = text('correction:%.0f', account[A_SEQUENCE] + 1)
-    book.add_draw(draws, id, elsewhere)
-    moves[#moves + 1] = book.add_adjustment(id, elsewhere, 'correction')
-  end
-  return {0, 0, draws, 0, 0, 0, 0, credits, false}, moves, -debt
-end
+assert(#KEYS == 7 + due_given and #ARGV == 16 + due_given, 'arity')
 
 if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
 local held = book.read(KEYS[7], ARGV[6])
 book.expire_if_due(held)
 if (held ~= nil) ~= (ARGV[9] == '1') then return book.answer(REPRICE) end
-local request, target = decode(ARGV[7]), tonumber(ARGV[8])
-local keep_open, next_hold = request[Q_KEEP_OPEN], request[Q_NEXT_HOLD]
+local target, keep_open, next_hold = tonumber(ARGV[8]), ARGV[11] == '1', tonumber(ARGV[12])
 local charged = 0
 if held then
   local known = held.record
@@ -77,7 +24,7 @@ if held then
   if last then
     local is_answered = last[L_REQUEST] == ARGV[7] or state == COMMITTED
     if is_answered or (keep_open
-        and book.is_overtaken(request[Q_AMOUNT], decode(last[L_REQUEST])[Q_AMOUNT])) then
+        and book.is_overtaken(decode(ARGV[7])[Q_AMOUNT], decode(last[L_REQUEST])[Q_AMOUNT])) then
       return book.answer(KNOWN, held)
     end
   end
@@ -88,9 +35,9 @@ if account[A_DEBT] + math.max(target - charged, 0) > CREDITS_MAX then
 end
 local is_late = not held or held.record[R_STATE] == EXPIRED
 if not held then
-  local ttl_ms = tonumber(ARGV[14])
-  held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, OPEN, BY_COMMIT, ARGV[11], ARGV[12],
-    ARGV[13], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, {}, {}, false, {}}}
+  local ttl_ms = tonumber(ARGV[16])
+  held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, OPEN, BY_COMMIT, ARGV[13], ARGV[14],
+    ARGV[15], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, {}, {}, false, {}}}
 end
 local known = held.record
 local held_before = book.sum_draws(known[R_HOLDS])

@@ -10,6 +10,7 @@ if due_given == 0 then
   local due = book.due_holds(max)
   if #due > 0 then return pack(DUE, due) end
 end
+book.unfold()
 book.expire_given()
 local bytes = book.flush()
 -- The score may be older than the earliest deadline, never younger: settling does not move it.

@@ -6,13 +6,11 @@
 -- or '' on a cluster, whose client hides its connections: then the server is asked.
 local server = table.remove(ARGV)
 
-local function live_name()
-  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-end
-
 -- Nothing where the shard's epoch is known and was verified for this server.
 local function gate(epoch, verified)
-  if server == '' then server = live_name() end
+  if server == '' then
+    server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+  end
   if epoch and verified == server then return nil end
   return redis.error_reply('NOTBEGUN the shard is not verified for this server')
 end

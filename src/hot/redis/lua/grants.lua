@@ -25,6 +25,7 @@ function book.is_spent_before(one, other)
 end
 
 function book.insert_grant(grant)
+  book.unfold()
   local place = 1
   while grants[place] and book.is_spent_before(grants[place], grant) do place = place + 1 end
   table.insert(grants, place, grant)

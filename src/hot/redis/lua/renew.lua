@@ -9,6 +9,7 @@ local is_named = account[A_CYCLE] == ended[1] and account[A_START] == ended[2]
   and account[A_END] == ended[3]
 local is_next = cycle[2] >= account[A_END] and now >= account[A_END]
 if not is_named or not is_next or account[A_STATUS] == CLOSED then return book.answer(OK) end
+book.unfold()
 book.expire_grants()
 book.drop_used_up()
 account[A_CYCLE], account[A_START], account[A_END] = cycle[1], cycle[2], cycle[3]

@@ -17,9 +17,10 @@ local is_same = account[A_SEQUENCE] == tonumber(ARGV[6]) and account[A_VERSION] 
 if not is_same or #holds ~= #KEYS - 6 or #holds ~= call('ZCARD', KEYS[2]) then
   return book.answer(OK, nil, false, 0)
 end
-local stored = decode(ARGV[8])
-for i = A_STATUS, A_CHANGE do account[i] = stored[i] end
-account[A_GRANTS], grants = stored[A_GRANTS], stored[A_GRANTS]
+book.unfold()
+local right = decode(ARGV[8])
+for i = A_STATUS, A_CHANGE do account[i] = right[i] end
+account[A_GRANTS], grants = right[A_GRANTS], right[A_GRANTS]
 
 -- Whether the grants cover a hold. Its draws are of different grants.
 function book.is_covered(draws)

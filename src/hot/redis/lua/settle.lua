@@ -31,7 +31,7 @@ function book.pay(known, credits)
   local draws, kept = book.use_holds(known[R_HOLDS], credits)
   known[R_HOLDS] = kept
   local overage = credits - book.sum_draws(draws)
-  local more = book.take(overage, G_USED)
+  local more = overage > 0 and book.take(overage, G_USED) or {}
   local uncovered = overage - book.sum_draws(more)
   for i = 1, #more, 2 do book.add_draw(draws, more[i], more[i + 1]) end
   local debt, written_off = uncovered, 0

@@ -135,7 +135,7 @@ async fn without_a_ledger_calls_fail_in_time_until_another_process_has_verified(
         let answer = in_time(gateway.reserve(&reserve("r1", 1))).await;
         let fault = answer.expect_err("nobody has verified it");
         assert!(is_determinate(&fault), "{fault}");
-        assert!(fault.to_string().contains("reaches the ledger"), "{fault}");
+        assert!(fault.to_string().contains("not verified"), "{fault}");
     }
     let control = store_with(options);
     super::super::open(&control, &account_id("acme"))

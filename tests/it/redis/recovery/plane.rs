@@ -271,7 +271,7 @@ impl Plane {
         answer.expect("loaded").value.and_then(|view| view.state)
     }
 
-    /// How often each usage was charged in the ledger, less what was given back.
+    /// How many entries of a kind the account has in the ledger.
     pub async fn entries(&self, account_id: &AccountId, kind: EntryKind) -> usize {
         let filter = EntryFilter {
             account_id: Some(account_id.clone()),
