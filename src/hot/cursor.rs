@@ -23,7 +23,7 @@ pub struct Fence {
     pub shard: u32,
     /// The epoch that it must have; the next one begins.
     pub epoch: u64,
-    /// The name of the store that may settle from now on.
+    /// The name of the process that may settle from now on.
     pub server: String,
 }
 
@@ -32,7 +32,7 @@ pub struct Fence {
 pub struct Standing {
     /// How far it is.
     pub cursor: Cursor,
-    /// The name of the store that fenced the shard last; empty: nobody has.
+    /// The name of the process that the shard was fenced for last; empty: nobody has.
     pub server: String,
     /// Up to which position the history of the epoch that was asked about is the ledger's. What
     /// such a history has beyond it settles only where this is the cursor's position.

@@ -1,11 +1,20 @@
 //! Who waits for a shard to be verified. One attempt at a time is made for each shard, in the
 //! background; whoever calls meanwhile waits for it until his deadline. After an attempt that came
 //! to nothing calls fail at once for a moment, and the next one tries again.
+//!
+//! Where one shard has to be verified the others of its server have to be too: they are looked at
+//! right away, a few at a time, before anybody has to wait for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{faults::Failure, recovery::Recovery};
 use crate::{
@@ -16,11 +25,16 @@ use crate::{
 /// How long calls fail at once after an attempt has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many shards are looked at at a time that nobody waits for yet.
+const AHEAD: u32 = 8;
+
 /// The shards, and whether somebody is verifying them.
 #[derive(Debug)]
 pub(super) struct Gate {
     recovery: Recovery,
     shards: Vec<Mutex<Attempt>>,
+    /// Whether the shards are looked at that nobody waits for yet.
+    is_ahead: AtomicBool,
     clock: SystemClock,
 }
 
@@ -46,38 +60,71 @@ impl Gate {
         Gate {
             recovery,
             shards: (0..shards).map(|_| Mutex::new(Attempt::None)).collect(),
+            is_ahead: AtomicBool::new(false),
             clock: SystemClock::new(),
         }
     }
 
     /// Returns once steps may run on a shard again; fails where that is not within the limit.
     pub async fn verified(self: &Arc<Self>, shard: u32, limit: Duration) -> Result<(), Failure> {
-        let Some(attempt) = self.shards.get(shard as usize) else {
-            return Err(not_verified(shard, "there is no such shard"));
-        };
-        let mut running = {
-            let mut attempt = attempt.lock();
-            match &*attempt {
-                Attempt::Running(running) => running.clone(),
-                Attempt::Failed(since, why) if self.clock.monotonic() < *since + PAUSE => {
-                    return Err(not_verified(shard, Arc::clone(why)));
-                }
-                Attempt::None | Attempt::Failed(..) => {
-                    let (done, running) = watch::channel(());
-                    *attempt = Attempt::Running(running.clone());
-                    tokio::spawn(Arc::clone(self).attempt(shard, done));
-                    running
-                }
-            }
-        };
+        let mut running = self.begin(shard)?;
+        self.look_ahead();
         // The attempt drops its end when it is over, whatever came of it.
         let over = async { while running.changed().await.is_ok() {} };
         if timeout(limit, over).await.is_err() {
             return Err(not_verified(shard, "it is being verified"));
         }
-        match &*attempt.lock() {
+        match &*self.shards[shard as usize].lock() {
             Attempt::Failed(_, why) => Err(not_verified(shard, Arc::clone(why))),
             Attempt::None | Attempt::Running(_) => Ok(()),
+        }
+    }
+
+    /// Begins an attempt, or joins the one that runs; fails where one has just failed.
+    fn begin(self: &Arc<Self>, shard: u32) -> Result<watch::Receiver<()>, Failure> {
+        let Some(attempt) = self.shards.get(shard as usize) else {
+            return Err(not_verified(shard, "there is no such shard"));
+        };
+        let mut attempt = attempt.lock();
+        match &*attempt {
+            Attempt::Running(running) => Ok(running.clone()),
+            Attempt::Failed(since, why) if self.clock.monotonic() < *since + PAUSE => {
+                Err(not_verified(shard, Arc::clone(why)))
+            }
+            Attempt::None | Attempt::Failed(..) => {
+                let (done, running) = watch::channel(());
+                *attempt = Attempt::Running(running.clone());
+                tokio::spawn(Arc::clone(self).attempt(shard, done));
+                Ok(running)
+            }
+        }
+    }
+
+    /// Looks at every shard in the background, once at a time.
+    fn look_ahead(self: &Arc<Self>) {
+        if self.is_ahead.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let gate = Arc::clone(self);
+        tokio::spawn(async move {
+            let next = Arc::new(AtomicU32::new(0));
+            let lookers = (0..AHEAD).map(|_| Arc::clone(&gate).look_at_each(Arc::clone(&next)));
+            lookers.collect::<JoinSet<()>>().join_all().await;
+            gate.is_ahead.store(false, Ordering::Relaxed);
+        });
+    }
+
+    async fn look_at_each(self: Arc<Self>, next: Arc<AtomicU32>) {
+        loop {
+            let shard = next.fetch_add(1, Ordering::Relaxed);
+            if shard as usize >= self.shards.len() {
+                return;
+            }
+            // What failed is tried again by who needs it.
+            let Ok(mut running) = self.begin(shard) else {
+                continue;
+            };
+            while running.changed().await.is_ok() {}
         }
     }
 

@@ -12,9 +12,9 @@
 //! | `{tg:S}:due` | sorted set | every loaded account by when the sweeper must look at it: not later than its earliest deadline, or than when it may be idle | `load`, steps that open a hold with an earlier deadline, the sweeper, `unload` | an account that is looked at too early, never too late |
 //! | `{tg:S}:out` | stream | ledger entries that the ledger may not have, with ids `POSITION-0` | every step that settles something; the settler trims it | entries that the ledger has already: its cursor refuses them |
 //! | `{tg:S}:meta` | hash | `tail`: the outbox's last position; `trimmed`: the last that the ledger has; `open`: how many holds are open | every step, the settler | |
-//! | | | `epoch`: under which the ledger takes the shard's entries; `server`: the replication id of the server that steps may run on; `era`: the epoch with which the present history began | the recovery's last step | no steps on the shard without `epoch`, or on a server of another name: whoever reaches the ledger verifies it first |
-//! | | | `claim`, `claimed_at`: who verifies the shard, and when he last got on | the recovery | no steps on the shard until the claim is old and another process begins again |
-//! | | | `fenced`: the name of a server that the ledger takes nothing of any more, since another one has replaced it | a settler that meets the newer epoch | |
+//! | | | `epoch`: under which the ledger takes the shard's entries; `server`: the replication id of the server that steps may run on; `run`: the run id of its process; `era`: the epoch with which the present history began | the recovery's last step | no steps on the shard without `epoch`, or on a server of another name: whoever reaches the ledger verifies it first |
+//! | | | `claim`, `claimed_at`: who verifies the shard, and when he last got on; `partial`: that it is being rebuilt | the recovery | no steps on the shard until the claim is old and another process begins again |
+//! | | | `fenced`: the run id of a server that the ledger takes nothing of any more, since another one has replaced it | a settler that meets the newer epoch | |
 //! | `{tg:S}:ended` | sorted set | settled reservations by when they ended, only where a clock other than the server's decides when they are forgotten | every step that ends one, the sweeper | |
 //!
 //! An id has no `/` and no braces, and an account's own keys end with ids only, so that no two

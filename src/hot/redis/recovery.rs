@@ -75,9 +75,31 @@ struct Claimed<'a> {
     keys: &'a ShardKeys,
     ledger: &'a dyn LedgerAccess,
     claim: String,
+    /// The server's replication id, and its run id.
     server: String,
+    run: String,
     epoch: Option<u64>,
     tail: Option<u64>,
+    /// Whether somebody has left it half rebuilt.
+    is_partial: bool,
+    /// The run id of the process that it was last verified on.
+    last_run: String,
+}
+
+impl Claimed<'_> {
+    /// The epoch of the shard's own history, where it has one that can be held against the
+    /// ledger's.
+    fn history(&self) -> Option<u64> {
+        self.epoch.filter(|_| !self.is_partial)
+    }
+
+    /// Whether another process was verified while this one was there all the time: it is an old
+    /// master, and whoever still reaches it must not take the ledger back.
+    fn is_replaced(&self, ledger: &Standing) -> bool {
+        self.epoch.is_some_and(|epoch| epoch < ledger.cursor.epoch)
+            && self.last_run == self.run
+            && ledger.server != self.run
+    }
 }
 
 /// What a look found, and the server's name.
@@ -157,9 +179,18 @@ impl Recovery {
             }
             Look::Claimed(claimed) => claimed,
         };
-        let standing = fence(&claimed).await?;
+        let before = claimed
+            .ledger
+            .standing(shard, claimed.epoch.unwrap_or(0))
+            .await?;
+        if claimed.is_replaced(&before) {
+            self.run(&claimed, &scripts::CLOSE, &[], &[]).await?;
+            self.closed(shard, &before).await?;
+            return Err(NotYet::Replaced.into());
+        }
+        let standing = fence(&claimed, before.cursor.epoch).await?;
         let cursor = standing.cursor;
-        let is_same = claimed.epoch.is_some()
+        let is_same = claimed.history().is_some()
             && standing.agreed == cursor.position
             && claimed.tail.is_some_and(|tail| tail >= cursor.position);
         if is_same {
@@ -188,8 +219,11 @@ impl Recovery {
         let mut reader = Reader::new(&reply);
         let code = reader.int()?;
         let server = reader.text()?.to_owned();
+        let run = reader.text()?.to_owned();
         let epoch = reader.maybe(Reader::uint)?;
         let tail = reader.maybe(Reader::uint)?;
+        let is_partial = reader.bool()?;
+        let last_run = reader.text()?.to_owned();
         match (code, self.ledger.as_deref()) {
             (look::VERIFIED, _) => Ok(Look::Verified(server)),
             (look::REPLACED, _) => Err(NotYet::Replaced.into()),
@@ -201,8 +235,11 @@ impl Recovery {
                 ledger,
                 claim,
                 server,
+                run,
                 epoch,
                 tail,
+                is_partial,
+                last_run,
             })),
         }
     }
@@ -219,17 +256,21 @@ impl Recovery {
             epoch,
             position,
         } = standing.cursor;
-        // A shard without an epoch is empty, or was reset: then what it had lost is counted.
-        let lost = match claimed.epoch {
+        // What a shard lost that is half rebuilt is counted already.
+        let lost = match claimed.history() {
             Some(_) => self.lose(claimed, standing.agreed).await?,
             None => 0,
         };
         let out = [claimed.keys.out.to_string()];
-        self.run(claimed, &scripts::RESET, &out, &[text(position)])
-            .await?;
+        self.run(
+            claimed,
+            &scripts::RESET,
+            &out,
+            &[text(position), text(epoch)],
+        )
+        .await?;
         self.lost.fetch_add(lost, Ordering::Relaxed);
         let holds = self.rebuild(claimed, standing.agreed).await?;
-        self.holds.fetch_add(holds, Ordering::Relaxed);
         if is_empty && position == 0 {
             tracing::debug!(shard, epoch, "the shard begins");
             return Ok(());
@@ -276,12 +317,16 @@ impl Recovery {
             );
             return Ok(());
         }
-        let agreed = ledger.standing(shard, epoch).await?.agreed;
-        let lost = self.log_lost(shard, agreed).await?;
+        self.closed(shard, &ledger.standing(shard, epoch).await?)
+            .await
+    }
+
+    /// Names and counts what a closed shard had beyond what the ledger agrees to.
+    async fn closed(&self, shard: u32, standing: &Standing) -> Result<(), Error> {
+        let lost = self.log_lost(shard, standing.agreed).await?;
         self.lost.fetch_add(lost, Ordering::Relaxed);
         tracing::error!(
             shard,
-            epoch,
             lost,
             replaced_by = standing.server,
             "another server has replaced this one: it is closed, and what it settled since does \
@@ -325,21 +370,20 @@ impl Recovery {
 #[error("{}", .0.source)]
 struct Unanswered(Failure);
 
-/// Fences a claimed shard; answers where it stands then.
-async fn fence(claimed: &Claimed<'_>) -> Result<Standing, Error> {
+/// Fences a claimed shard in the epoch that it must have; answers where it stands then.
+async fn fence(claimed: &Claimed<'_>, epoch: u64) -> Result<Standing, Error> {
     let shard = claimed.shard;
-    let before = claimed.ledger.standing(shard, 0).await?.cursor;
     let fence = Fence {
         shard,
-        epoch: before.epoch,
-        server: claimed.server.clone(),
+        epoch,
+        server: claimed.run.clone(),
     };
     if !claimed.ledger.fence(&fence).await? {
         return Err(NotYet::Raced.into());
     }
     let known = claimed.epoch.unwrap_or(0);
     let standing = claimed.ledger.standing(shard, known).await?;
-    if standing.cursor.epoch != before.epoch + 1 {
+    if standing.cursor.epoch != epoch + 1 {
         return Err(NotYet::Raced.into());
     }
     Ok(standing)

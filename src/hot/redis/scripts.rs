@@ -107,6 +107,7 @@ scripts! {
     DROP: "drop" after ["live", "claim"];
     PEEK: "peek" after ["live", "claim"];
     REBUILD: "rebuild" after ["live", "claim"];
+    CLOSE: "close" after ["live", "claim"];
     OPEN: "open" after ["live", "claim"];
 }
 

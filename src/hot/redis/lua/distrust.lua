@@ -2,18 +2,18 @@
 -- another server, until it is verified anew otherwise.
 --
 -- KEYS 1 meta
--- ARGV 1 the ledger's epoch  2 the name of the server that it takes entries of
+-- ARGV 1 the ledger's epoch  2 the run id of the server that it takes entries of
 -- Reply: whether another server has replaced this one, epoch or false, tail
 assert(#KEYS == 1 and #ARGV == 2, 'arity')
 
 local call = redis.call
-local name = live_name()
+local run = live_run()
 local meta = call('HMGET', KEYS[1], 'epoch', 'server', 'tail')
 local epoch, tail = tonumber(meta[1] or '0'), tonumber(meta[3] or '0')
-if meta[2] ~= name or epoch > tonumber(ARGV[1]) then
+if meta[2] ~= live_name() or epoch > tonumber(ARGV[1]) then
   return cmsgpack.pack(false, false, tail)
 end
 call('HDEL', KEYS[1], 'server')
-local is_replaced = epoch < tonumber(ARGV[1]) and ARGV[2] ~= name
-if is_replaced then call('HSET', KEYS[1], 'fenced', name) end
+local is_replaced = epoch < tonumber(ARGV[1]) and ARGV[2] ~= run
+if is_replaced then call('HSET', KEYS[1], 'fenced', run) end
 return cmsgpack.pack(is_replaced, epoch, tail)

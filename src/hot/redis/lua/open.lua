@@ -5,7 +5,7 @@
 -- Reply: true
 assert(#KEYS == 1 and #ARGV == 4, 'arity')
 
-call('HSET', KEYS[1], 'epoch', ARGV[3], 'server', ARGV[2])
+call('HSET', KEYS[1], 'epoch', ARGV[3], 'server', ARGV[2], 'run', live_run())
 if ARGV[4] ~= '1' then call('HSET', KEYS[1], 'era', ARGV[3]) end
-call('HDEL', KEYS[1], 'claim', 'claimed_at', 'fenced')
+call('HDEL', KEYS[1], 'claim', 'claimed_at', 'fenced', 'partial')
 return pack(true)

@@ -1,11 +1,11 @@
--- Begins a shard's outbox anew where the ledger is. Until `open` the shard has no epoch.
+-- Begins a shard's outbox anew where the ledger is. Until `open` it counts as half rebuilt.
 --
 -- KEYS 1 meta  2 out
--- ARGV 1 claim  2 the server's name  3 the ledger's position
+-- ARGV 1 claim  2 the server's name  3 the ledger's position  4 epoch
 -- Reply: true
-assert(#KEYS == 2 and #ARGV == 3, 'arity')
+assert(#KEYS == 2 and #ARGV == 4, 'arity')
 
 call('DEL', KEYS[2])
-call('HDEL', KEYS[1], 'epoch', 'era')
-call('HSET', KEYS[1], 'tail', ARGV[3], 'trimmed', ARGV[3])
+call('HSET', KEYS[1], 'tail', ARGV[3], 'trimmed', ARGV[3], 'epoch', ARGV[4], 'partial', '1',
+  'run', live_run())
 return pack(true)

@@ -1,6 +1,6 @@
 //! Accounts of a shard that begins anew, put in as the ledger has them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use super::{CALL_TIMEOUT, Claimed, Error, Recovery, Unanswered};
 use crate::{
@@ -51,7 +51,7 @@ impl Recovery {
             let mut gone = 0;
             for (id, (sequence, mark)) in ids.iter().zip(known) {
                 let account = stored.remove(id);
-                let is_same = claimed.epoch.is_some()
+                let is_same = claimed.history().is_some()
                     && mark.is_some_and(|mark| mark <= agreed)
                     && account.as_ref().map(|account| account.sequence) == sequence;
                 gone += usize::from(account.is_none());
@@ -144,6 +144,7 @@ impl Recovery {
             let hold = reader.text()?;
             tracing::warn!(shard, account = %id, reservation = hold, "an open hold is dropped");
         }
+        self.holds.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count as u64)
     }
 }

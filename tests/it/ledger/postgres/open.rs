@@ -40,7 +40,7 @@ async fn migrating_is_idempotent_and_safe_at_once() {
     assert_eq!(first, made);
     let again = PostgresLedger::migrate(&options, START).await.unwrap();
     let nothing = Migrated {
-        from: 1,
+        from: 2,
         to: 2,
         partitions: 0,
     };
@@ -70,7 +70,7 @@ async fn a_newer_version_is_left_alone() {
         error,
         OpenError::Newer {
             found: 7,
-            known: 1,
+            known: 2,
             ..
         }
     );
