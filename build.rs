@@ -1,12 +1,13 @@
 //! Compiles the contract under `proto/` without an installed protoc, and keeps its descriptor
 //! set for gRPC reflection.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rustc-env=TOLLGATE_RUSTC={}", rustc_version());
     let files = [
         "proto/tollgate/v1/quota.proto",
         "proto/tollgate/v1/admin.proto",
@@ -19,4 +20,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(true)
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// For the build's metric: `1.95.0`, or `unknown` where the compiler does not say.
+fn rustc_version() -> String {
+    let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(compiler).arg("--version").output();
+    let text = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    let version = text.split_whitespace().nth(1).unwrap_or("unknown");
+    version.to_owned()
 }

@@ -28,7 +28,7 @@ use crate::{
     hot::HotStore,
     http::{self, Readiness},
     ledger::Ledger,
-    telemetry::Metrics,
+    telemetry::{Exporter, Metrics, Observer},
     workers::{
         self, Worker,
         applier::Applier,
@@ -49,6 +49,9 @@ const PARTITION_INTERVAL: Duration = Duration::from_secs(3600);
 const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is left in the outbox is tried again while shutting down.
 const FLUSH_RETRY: Duration = Duration::from_millis(50);
+
+/// How long the last spans and metrics may take to reach the collector while shutting down.
+const EXPORT_DRAIN: Duration = Duration::from_secs(3);
 
 /// The name of the readiness check for the stores.
 const CHECK_STORES: &str = "stores";
@@ -76,6 +79,7 @@ pub struct Running {
     working: CancellationToken,
     tasks: TaskTracker,
     drain_timeout: Duration,
+    exporter: Option<Exporter>,
     _watch: Option<WatchGuard>,
     _data_dir: Option<DataDir>,
 }
@@ -105,7 +109,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         .await
         .map_err(StartError::Bind)?;
     let http_listener = bind_http(&config).await?;
-    let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.into()))?);
+    let internal = |error: prometheus::Error| StartError::Internal(error.into());
+    let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
+    let exporter = Exporter::start(&config.telemetry, &metrics, &clock)?;
     let (parts, restored) = open(&config, clock, metrics).await?;
     let changed = Arc::new(tokio::sync::Notify::new());
     let watch = watch_catalog(&config, &changed)?;
@@ -129,8 +135,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         sockets,
         grpc::Services {
             enforcer: Arc::clone(&parts.enforcer),
-            metrics: Arc::clone(&parts.metrics),
-            clock: Arc::clone(&parts.clock),
+            observer: observer(&parts, &config, exporter.as_ref()),
             reserve: config.reserve.clone(),
             gateway: config.roles.has(Role::Gateway),
             admin: config.roles.has(Role::Admin),
@@ -138,13 +143,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         &config.grpc,
         serving.clone(),
     );
-    tasks.spawn(http::serve(
-        http_listener,
-        Arc::clone(&readiness),
-        Arc::clone(&parts.metrics),
-        working.clone(),
-    ));
-    if let Some(probe) = parts.opened_hot.probe(&readiness) {
+    let metrics = &parts.metrics;
+    spawn_http(&tasks, http_listener, &readiness, metrics, &working);
+    if let Some(probe) = parts.opened_hot.probe(&parts.hot, &readiness) {
         let metrics = Arc::clone(&parts.metrics);
         let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
         tasks.spawn(workers::run(probe, interval, metrics, stop));
@@ -165,9 +166,35 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         working,
         tasks,
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
+        exporter,
         _watch: watch,
         _data_dir: data_dir,
     })
+}
+
+fn spawn_http(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) {
+    let parts = || (Arc::clone(readiness), Arc::clone(metrics), stop.clone());
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::publish(shown, counted, stopped));
+    let (shown, counted, stopped) = parts();
+    tasks.spawn(http::serve(listener, shown, counted, stopped));
+}
+
+/// Who sees the calls, as the configuration wants it.
+fn observer(parts: &Parts, config: &Config, exporter: Option<&Exporter>) -> Observer {
+    let slow_call_ms = config.log.slow_call_ms;
+    Observer {
+        tracer: exporter.map(|exporter| exporter.tracer.clone()),
+        slow_call: (slow_call_ms > 0).then(|| Duration::from_millis(slow_call_ms)),
+        account_ids: config.log.account_ids,
+        ..Observer::new(Arc::clone(&parts.metrics), Arc::clone(&parts.clock))
+    }
 }
 
 fn watch_catalog(
@@ -192,7 +219,7 @@ async fn open(
     metrics: Arc<Metrics>,
 ) -> Result<(Parts, Option<restore::Restored>), StartError> {
     let opened = ledger::open(config, clock.as_ref()).await?;
-    let ledger = opened.ledger();
+    let ledger = opened.ledger(&metrics, &clock)?;
     let fixed = ledger.fix_shards(config.shards).await?;
     if fixed != config.shards {
         return Err(StartError::Shards {
@@ -203,8 +230,8 @@ async fn open(
     let catalogs = Arc::new(open_catalogs(config, ledger.as_ref(), clock.as_ref()).await?);
     metrics.set_catalog_version(&catalogs.current().version);
     let (opened_hot, restored) = hot::open(config, &clock, &ledger).await?;
-    let hot = opened_hot.store();
-    let acks = Arc::new(Acks::new(hot.shards()));
+    let hot = opened_hot.store(&metrics, &clock);
+    let acks = Arc::new(Acks::new(hot.shards()).timed_by(Arc::clone(&clock)));
     let options = EnforcerOptions {
         ack: match config.settle.ack {
             SettleAck::Hot => Ack::Hot,
@@ -375,6 +402,12 @@ impl Running {
         self.tasks.close();
         // What is left are loops between two steps; none of them holds anything.
         let _ = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await;
+        // A collector that is not there must not hold up the end.
+        if let Some(exporter) = self.exporter
+            && !exporter.stop(EXPORT_DRAIN.min(self.drain_timeout)).await
+        {
+            tracing::warn!("the collector did not take the last spans and metrics in time");
+        }
         Stopped { drained, flushed }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod client;
 mod demo;
 mod document;
 pub mod exit;
+mod metrics;
 mod migrate;
 mod offline;
 pub mod output;
@@ -60,6 +61,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Metrics(metrics::MetricsArgs),
     Migrate(migrate::MigrateArgs),
     #[command(flatten)]
     Quota(quota::QuotaCommand),
@@ -104,6 +106,7 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve::run(args, output).await,
         Command::Check(args) => check::run(args, output).await,
+        Command::Metrics(args) => metrics::run(args, output),
         Command::Migrate(args) => migrate::run(args, output).await,
         Command::Quota(command) => quota::run(command, output).await,
         Command::Admin(command) => admin::run(command, output).await,

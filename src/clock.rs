@@ -16,6 +16,12 @@ pub trait Clock: Send + Sync + Debug {
     /// The instant now, in UTC. May go back when the machine's clock is set.
     fn now(&self) -> Timestamp;
 
+    /// The same instant in nanoseconds since 1970, as fine as the clock is: for spans.
+    fn unix_nanos(&self) -> u64 {
+        let ms = u64::try_from(self.now().millis()).unwrap_or(0);
+        ms.saturating_mul(1_000_000)
+    }
+
     /// Time since the clock was made. Never goes back: for latencies and deadlines.
     fn monotonic(&self) -> Duration;
 }
@@ -54,6 +60,16 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         // A machine whose clock stands before 1970 is read as standing at its start.
         Timestamp::from_millis(millis(since_epoch.unwrap_or(Duration::ZERO)))
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the clock itself reads the machine's clock"
+    )]
+    fn unix_nanos(&self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = since_epoch.unwrap_or(Duration::ZERO).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
     fn monotonic(&self) -> Duration {

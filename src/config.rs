@@ -16,6 +16,7 @@ mod reconcile;
 mod redis;
 mod sections;
 mod stores;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -34,6 +35,7 @@ pub use self::{
         SettleConfig, WorkerConfig,
     },
     stores::{HotUrl, LedgerUrl, SecretUrl},
+    telemetry::TelemetryConfig,
 };
 use self::{layers::Layers, reader::Reader};
 
@@ -45,7 +47,7 @@ const SHARDS_MAX: u32 = 4096;
 const DRAIN_MS_MAX: u64 = 600_000;
 
 /// The whole configuration, valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The gRPC services.
     pub grpc: GrpcConfig,
@@ -75,6 +77,8 @@ pub struct Config {
     pub renew: WorkerConfig,
     /// The worker that compares what is loaded with the ledger.
     pub reconcile: ReconcileConfig,
+    /// Where traces and metrics are pushed to.
+    pub telemetry: TelemetryConfig,
     /// The log.
     pub log: LogConfig,
     /// How long open calls may take to finish after SIGTERM, in milliseconds.
@@ -159,6 +163,7 @@ impl Config {
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
         let reconcile = ReconcileConfig::read(reader);
+        let telemetry = TelemetryConfig::read(reader);
         let log = LogConfig::read(reader);
 
         let data_dir = data_dir?;
@@ -178,6 +183,7 @@ impl Config {
             sweep: sweep?,
             renew: renew?,
             reconcile: reconcile?,
+            telemetry: telemetry?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,
             shards: shards?,

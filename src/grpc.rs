@@ -30,17 +30,15 @@ pub use self::{
     server::Server,
     status::DOMAIN,
 };
-use crate::{clock::Clock, config::ReserveConfig, enforcer::Enforcer, telemetry::Metrics};
+use crate::{config::ReserveConfig, enforcer::Enforcer, telemetry::Observer};
 
 /// What is served, and from which parts.
 #[derive(Clone)]
 pub struct Services {
     /// Who answers.
     pub enforcer: Arc<Enforcer>,
-    /// Where calls and decisions are counted.
-    pub metrics: Arc<Metrics>,
-    /// What calls are timed by.
-    pub clock: Arc<dyn Clock>,
+    /// Who sees the calls.
+    pub observer: Observer,
     /// The bounds of a hold's time.
     pub reserve: ReserveConfig,
     /// Whether QuotaService is served.

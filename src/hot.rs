@@ -75,6 +75,16 @@ pub enum Certainty {
     Indeterminate,
 }
 
+impl Certainty {
+    /// As error details and metrics write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Certainty::Determinate => "did_not_happen",
+            Certainty::Indeterminate => "may_have_happened",
+        }
+    }
+}
+
 /// The store failed.
 #[derive(Debug)]
 pub struct HotFault {
@@ -182,6 +192,8 @@ pub struct Swept {
     pub expired: usize,
     /// Settled reservations whose replay window is over.
     pub forgotten: usize,
+    /// Idle accounts that were dropped.
+    pub unloaded: usize,
 }
 
 /// How much a hot store has on its hands.
@@ -195,6 +207,8 @@ pub struct HotStats {
     pub outbox: usize,
     /// Steps after which an invariant of their account did not hold, since the start.
     pub violations: u64,
+    /// The earliest deadline that a sweep has to look at, past or to come.
+    pub earliest_deadline: Option<Timestamp>,
     /// What this process has put right after a server lost something, since the start.
     pub recovered: Recovered,
 }

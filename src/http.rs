@@ -6,19 +6,17 @@ use std::{collections::BTreeMap, fmt::Write, io, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Format, Metrics};
 
 /// How long open requests may take to finish after the stop.
 const DRAIN: Duration = Duration::from_secs(1);
-/// The media type of the metrics.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Answered to every other path.
 const NO_SUCH_PATH: &str = "no such path; there are /healthz, /readyz and /metrics\n";
 
@@ -102,6 +100,24 @@ pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
         .fallback(|| async { (StatusCode::NOT_FOUND, NO_SUCH_PATH) })
 }
 
+/// Tells the metrics what the parts say of themselves, until `stop`.
+pub async fn publish(readiness: Arc<Readiness>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut checks = readiness.subscribe();
+    loop {
+        for (name, check) in checks.borrow_and_update().iter() {
+            metrics.set_ready(name, check.ok);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = checks.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// Serves until `stop`, and then a second longer at most.
 pub async fn serve(
     listener: TcpListener,
@@ -138,9 +154,12 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
     (status, readiness.report()).into_response()
 }
 
-async fn show_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+async fn show_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT);
+    let accepted = accepted.and_then(|accepted| accepted.to_str().ok());
+    let format = Format::accepted(accepted.unwrap_or_default());
+    match metrics.render_as(format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.media_type())], text).into_response(),
         Err(error) => {
             let text = format!("the metrics can't be shown: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
@@ -209,7 +228,7 @@ mod tests {
         let readiness = Arc::new(Readiness::new([]));
         let (status, text) = get(&readiness, "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.contains("tollgate_build_info{version="), "{text}");
+        assert!(text.contains("tollgate_build_info{rustc="), "{text}");
         let (status, text) = get(&readiness, "/metric").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(text, NO_SUCH_PATH);

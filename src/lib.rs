@@ -17,6 +17,7 @@
 //! | [`enforcer`] | prices, asks the hot store, shapes the answer; carries out changes |
 //! | [`hot`] | the seam to the hot balances; the memory store; the store in Redis and its scripts |
 //! | [`ledger`] | the seam to the durable ledger; SQLite and the redo log in front of it; Postgres |
+//! | [`observed`] | both stores, timed and counted |
 //! | [`grpc`] | the contract: conversion, services, statuses |
 //! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
 //! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
@@ -40,6 +41,7 @@ pub mod grpc;
 pub mod hot;
 pub mod http;
 pub mod ledger;
+pub mod observed;
 pub mod telemetry;
 pub mod workers;
 

@@ -55,46 +55,26 @@
 //! settlement's), `own_ms` (parsing, pricing, answering). A refused bad request leaves the line
 //! `refused a bad request` with `method`, `status`, `reason` and `fields`.
 
+mod exposition;
 mod instruments;
 mod labels;
+mod log;
 mod metrics;
 pub mod names;
-
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+mod observer;
+mod otlp;
+pub mod present;
+mod process;
+mod series;
+mod stores;
+mod trace;
 
 pub use self::{
-    labels::{CreditsKind, Decision, Reload, Verdict},
-    metrics::Metrics,
+    exposition::Format,
+    labels::{CreditsKind, Decision, Ended, HotOperation, LedgerOperation, Reload, Verdict},
+    log::{LogError, init_log},
+    metrics::{Connected, Metrics},
+    observer::{CallEnd, Observer, REQUEST_ID},
+    otlp::{ExportError, Exporter},
+    trace::{Exemplar, SpanId, Trace, TraceId, Tracer, Value},
 };
-use crate::config::{LogConfig, LogFormat};
-
-/// Why the log could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The filter is not understood.
-    #[error("log.filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// This process has a log already.
-    #[error(transparent)]
-    Taken(#[from] tracing_subscriber::util::TryInitError),
-}
-
-/// Starts the log of this process, on standard error. Can be done once.
-pub fn init_log(config: &LogConfig) -> Result<(), LogError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(&config.filter)?);
-    match config.format {
-        LogFormat::Text => {
-            registry
-                .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false))
-                .try_init()?;
-        }
-        LogFormat::Json => {
-            let lines = fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(std::io::stderr);
-            registry.with(lines).try_init()?;
-        }
-    }
-    Ok(())
-}

@@ -61,7 +61,10 @@ pub async fn run(
     let mut failures: u32 = 0;
     while !stop.is_cancelled() {
         match burst(worker.as_ref()).await {
-            Ok(()) => failures = 0,
+            Ok(()) => {
+                failures = 0;
+                metrics.worker_success(worker.name());
+            }
             Err(error) => {
                 failures = failures.saturating_add(1);
                 metrics.worker_error(worker.name());

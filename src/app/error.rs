@@ -7,6 +7,7 @@ use crate::{
     grpc,
     hot::redis::AddressError,
     ledger::{LedgerFault, postgres, redo::RedoError, sqlite::OpenError},
+    telemetry::ExportError,
     workers::reloader::ReloadError,
 };
 
@@ -104,6 +105,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The collector can't be pushed to by this configuration.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A fault of Tollgate's own.
     #[error("starting: {0}")]
     Internal(Box<dyn Error + Send + Sync>),

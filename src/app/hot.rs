@@ -23,6 +23,8 @@ use crate::{
     },
     http::Readiness,
     ledger::{Ledger, access::Access},
+    observed::ObservedHot,
+    telemetry::Metrics,
     workers::{Progress, StepError, Worker},
 };
 
@@ -39,11 +41,21 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn store(&self) -> Arc<dyn HotStore> {
-        match self {
+    /// The store as everybody uses it: timed and counted.
+    pub(super) fn store(
+        &self,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Arc<dyn HotStore> {
+        let store: Arc<dyn HotStore> = match self {
             Opened::Memory(memory) => Arc::clone(memory) as _,
             Opened::Redis(redis) => Arc::clone(redis) as _,
-        }
+        };
+        Arc::new(ObservedHot::new(
+            store,
+            Arc::clone(metrics),
+            Arc::clone(clock),
+        ))
     }
 
     /// Whether what it holds outlives this process, and other processes use it too.
@@ -55,13 +67,18 @@ impl Opened {
     }
 
     /// What tells whether it answers; `None` where it is always there, and has been said to be.
-    pub(super) fn probe(&self, readiness: &Arc<Readiness>) -> Option<Arc<dyn Worker>> {
+    pub(super) fn probe(
+        &self,
+        store: &Arc<dyn HotStore>,
+        readiness: &Arc<Readiness>,
+    ) -> Option<Arc<dyn Worker>> {
         match self {
             Opened::Memory(_) => {
                 readiness.set(CHECK_STORES, true, "open");
                 None
             }
             Opened::Redis(redis) => Some(Arc::new(Probe {
+                store: Arc::clone(store),
                 redis: Arc::clone(redis),
                 readiness: Arc::clone(readiness),
                 is_examined: AtomicBool::new(false),
@@ -141,6 +158,8 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, StartError> {
 /// Looks whether Redis answers, and says so. A Redis that does not is no failed step: it is
 /// looked at as often as one that does.
 struct Probe {
+    /// The same, observed: whether it answers is counted too.
+    store: Arc<dyn HotStore>,
     redis: Arc<RedisHot>,
     readiness: Arc<Readiness>,
     /// Whether its settings were looked at.
@@ -154,7 +173,7 @@ impl Worker for Probe {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        match self.redis.now().await {
+        match self.store.now().await {
             Ok(_) => {
                 self.readiness.set(CHECK_STORES, true, "open");
                 if !self.is_examined.load(Ordering::Relaxed) {

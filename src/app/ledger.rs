@@ -12,6 +12,8 @@ use crate::{
         redo::RedoLedger,
         sqlite::SqliteLedger,
     },
+    observed::ObservedLedger,
+    telemetry::Metrics,
 };
 
 /// The ledger, by kind: each kind needs something else besides what every ledger does.
@@ -24,11 +26,27 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
-        match self {
-            Opened::Sqlite(redo) => Arc::clone(redo) as _,
+    /// The ledger as everybody uses it: timed and counted.
+    pub(super) fn ledger(
+        &self,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Ledger>, StartError> {
+        let ledger: Arc<dyn Ledger> = match self {
+            Opened::Sqlite(redo) => {
+                let watched = Arc::clone(redo);
+                metrics
+                    .watch_redo_backlog(move || watched.backlog() as u64)
+                    .map_err(|error| StartError::Internal(error.into()))?;
+                Arc::clone(redo) as _
+            }
             Opened::Postgres(ledger) => Arc::clone(ledger) as _,
-        }
+        };
+        Ok(Arc::new(ObservedLedger::new(
+            ledger,
+            Arc::clone(metrics),
+            Arc::clone(clock),
+        )))
     }
 
     /// Leaves nothing behind that a next start would have to put right.

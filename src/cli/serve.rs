@@ -138,6 +138,7 @@ impl From<StartError> for Failure {
             StartError::OpenPostgres(error) => return error.into(),
             StartError::Catalog(_)
             | StartError::Shards { .. }
+            | StartError::Export(_)
             | StartError::RedisUrl { .. }
             | StartError::RedisCa { .. } => Exit::Usage,
             StartError::DataDir { .. }

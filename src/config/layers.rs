@@ -104,6 +104,8 @@ impl Layers {
     fn put_text(&mut self, key: String, text: &str, source: Source) {
         let value = match self.defaults.get(&key) {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
+            Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
+            Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
             Some(Value::Array(_)) => {
                 let items = text
                     .split(',')

@@ -53,6 +53,20 @@ impl<'a> Reader<'a> {
             .and_then(|number| u32::try_from(number).ok())
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn ratio(&mut self, key: &'static str) -> Option<f64> {
+        self.take(key, "a number from 0 to 1, e.g. 0.01", |value| {
+            let whole = value.as_integer().map(|number| number as f64);
+            let number = value.as_float().or(whole)?;
+            (0.0..=1.0).contains(&number).then_some(number)
+        })
+    }
+
+    /// Yes or no.
+    pub(super) fn switch(&mut self, key: &'static str) -> Option<bool> {
+        self.take(key, "true or false", Value::as_bool)
+    }
+
     /// A text that `parse` understands.
     pub(super) fn text<T>(
         &mut self,

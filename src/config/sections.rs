@@ -208,6 +208,10 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A level, or directives by target.
     pub filter: String,
+    /// Whether lines and spans name the account that they are about.
+    pub account_ids: bool,
+    /// From how long on a call is logged as slow, in milliseconds; zero: never.
+    pub slow_call_ms: u64,
 }
 
 impl LogConfig {
@@ -219,9 +223,13 @@ impl LogConfig {
         let filter = reader.text("log.filter", accepted, |text| {
             EnvFilter::try_new(text).ok().map(|_| text.to_owned())
         });
+        let account_ids = reader.switch("log.account_ids");
+        let slow_call_ms = reader.int("log.slow_call_ms", 0..=60_000);
         Some(LogConfig {
             format: format?,
             filter: filter?,
+            account_ids: account_ids?,
+            slow_call_ms: slow_call_ms?,
         })
     }
 }

@@ -1,16 +1,22 @@
 //! How far the ledger is: settlements wait here until it has them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, watch};
 
-use crate::hot::Mark;
+use crate::{
+    clock::Clock,
+    hot::Mark,
+    telemetry::present::{self, Part},
+};
 
 /// How far the ledger is, shard by shard.
 #[derive(Debug)]
 pub struct Acks {
     settled: Vec<watch::Sender<Reached>>,
     wake: Notify,
+    /// What waiting is timed by.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 /// How far it is in one shard: ordered by history, then by position.
@@ -42,6 +48,15 @@ impl Acks {
                 .map(|_| watch::Sender::new(Reached::default()))
                 .collect(),
             wake: Notify::new(),
+            clock: None,
+        }
+    }
+
+    /// Tells the calls that wait how long they waited.
+    pub fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
+        Acks {
+            clock: Some(clock),
+            ..self
         }
     }
 
@@ -67,11 +82,23 @@ impl Acks {
         }
         let mut settled = settled.subscribe();
         self.wake();
+        let started = self.clock.as_ref().map(|clock| clock.monotonic());
         let decided = settled.wait_for(|reached| *reached >= Reached::of(mark));
-        match tokio::time::timeout(timeout, decided).await {
+        let in_time = match tokio::time::timeout(timeout, decided).await {
             Ok(Ok(reached)) => reached.covers(mark),
             Ok(Err(_)) | Err(_) => false,
+        };
+        if let Some((clock, started)) = self.clock.as_ref().zip(started) {
+            let error = (!in_time).then_some("timeout");
+            present::spent(
+                Part::LedgerWait,
+                "ledger.wait",
+                started,
+                clock.monotonic(),
+                error,
+            );
         }
+        in_time
     }
 
     /// Tells the settler that somebody waits.

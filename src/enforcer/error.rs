@@ -21,8 +21,8 @@ pub enum EnforceError {
     /// The request itself is wrong.
     #[error("{}", list(.0))]
     BadRequest(Vec<Violation>),
-    /// No such account.
-    #[error("account_id: no account {account_id}; CreateAccount makes one")]
+    /// No such account. The text does not name it, since logs do not unless they are told to.
+    #[error("account_id: no such account; CreateAccount makes one")]
     AccountNotFound {
         /// Which.
         account_id: AccountId,
@@ -55,7 +55,7 @@ pub enum EnforceError {
     #[error("the settlement is not confirmed by the ledger yet: send the same request again")]
     NotSettledInTime,
     /// The account kept changing under the request.
-    #[error("account {account_id} is busy: send the same request again")]
+    #[error("the account is busy: send the same request again")]
     Busy {
         /// Which.
         account_id: AccountId,

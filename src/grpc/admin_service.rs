@@ -43,10 +43,11 @@ impl AdminApi {
 
     /// Carries a change out.
     async fn change(&self, rpc: &'static str, change: ChangeRequest) -> Result<Changed, Status> {
+        self.core.describe_account(&change.account_id);
         let changed = self.core.enforcer.change(change).await;
         let changed = changed.map_err(|error| self.core.change_failed(rpc, &error))?;
         if changed.replayed {
-            self.core.metrics.replay(rpc);
+            self.core.replayed(rpc);
         }
         Ok(changed)
     }

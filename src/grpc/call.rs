@@ -1,53 +1,53 @@
-//! One call: its deadline, its place among those in progress, its line in the metrics; and what
-//! the transport says when no handler was reached.
+//! One call: its deadline, its place among those in progress, what is seen of it; and what the
+//! transport says when no handler was reached.
 //!
 //! A handler that panics costs its caller the answer and nobody else anything.
 
 use std::{
     convert::Infallible,
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 
 use super::{deadline, status};
-use crate::{clock::Clock, config::GrpcConfig, telemetry::Metrics};
+use crate::{
+    config::GrpcConfig,
+    telemetry::{
+        CallEnd, Observer, REQUEST_ID,
+        present::{self, Present},
+    },
+};
 
 /// What a handler answers with.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// What all calls have in common.
 pub(super) struct Traffic {
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
+    observer: Observer,
     request_timeout: Duration,
     /// The largest request that is read.
     pub(super) message_bytes_max: usize,
     calls_max: usize,
-    in_progress: AtomicUsize,
 }
 
 impl Traffic {
-    pub(super) fn new(config: &GrpcConfig, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(config: &GrpcConfig, observer: Observer) -> Self {
         // A platform of less than 32 bits has no such sizes to keep.
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
         Traffic {
-            metrics,
-            clock,
+            observer,
             request_timeout: Duration::from_millis(config.request_timeout_ms),
             message_bytes_max: size(config.max_message_bytes),
             calls_max: size(config.calls_max),
-            in_progress: AtomicUsize::new(0),
         }
     }
 
@@ -58,38 +58,58 @@ impl Traffic {
             .min(self.request_timeout)
     }
 
+    /// What is seen of a call that is not a check or a stream.
+    pub(super) fn begin(&self, headers: &HeaderMap) -> Present {
+        self.observer.begin(headers)
+    }
+
     /// A call to a service of the contract, which has a deadline and counts as in progress.
     pub(super) fn bounded(
         self: &Arc<Self>,
         method: &'static str,
         limit: Duration,
+        present: Present,
         answer: impl FnOnce() -> Answer,
     ) -> Call {
-        let before = self.in_progress.fetch_add(1, Ordering::Relaxed);
-        let work = if before < self.calls_max {
+        let metrics = &self.observer.metrics;
+        let work = if metrics.call_began() < self.calls_max {
             Work::Running(answer())
         } else {
+            metrics.too_many_calls();
             Work::Refused(Some(status::too_many_calls(self.calls_max)))
         };
-        self.call(method, work, Some(limit))
+        self.call(method, work, Some(limit), present)
     }
 
     /// A call to one of the other services: a check, or a stream that lasts.
     pub(super) fn unbounded(self: &Arc<Self>, method: &'static str, answer: Answer) -> Call {
-        self.call(method, Work::Running(answer), None)
+        self.call(method, Work::Running(answer), None, Present::default())
     }
 
     /// A call that nothing here answers.
-    pub(super) fn refused(self: &Arc<Self>, method: &'static str, status: Status) -> Call {
-        self.call(method, Work::Refused(Some(status)), None)
+    pub(super) fn refused(
+        self: &Arc<Self>,
+        method: &'static str,
+        present: Present,
+        status: Status,
+    ) -> Call {
+        self.call(method, Work::Refused(Some(status)), None, present)
     }
 
-    fn call(self: &Arc<Self>, method: &'static str, work: Work, limit: Option<Duration>) -> Call {
-        let started = self.clock.monotonic();
+    fn call(
+        self: &Arc<Self>,
+        method: &'static str,
+        work: Work,
+        limit: Option<Duration>,
+        present: Present,
+    ) -> Call {
+        let started = self.observer.clock.monotonic();
         Call {
             work,
             method,
+            present,
             started,
+            queued: None,
             limit,
             sleep: None,
             code: None,
@@ -108,7 +128,10 @@ enum Work {
 pub(super) struct Call {
     work: Work,
     method: &'static str,
+    present: Present,
     started: Duration,
+    /// How long it waited for a thread; absent: it still does.
+    queued: Option<Duration>,
     /// How long it may take; absent: as long as it wants, and it does not count.
     limit: Option<Duration>,
     /// Set up once the call has to wait for something: most calls never do.
@@ -132,13 +155,39 @@ impl Call {
                 self.traffic.message_bytes_max,
             ));
         }
-        self.code = Some(status.code());
-        response
+        self.ended(&status, response)
     }
 
     fn failed(&mut self, status: Status) -> Response<Body> {
+        let response = status.clone().into_http();
+        self.ended(&status, response)
+    }
+
+    /// An answer that is a status only: it says which call it was, for whoever reads the log.
+    fn ended(&mut self, status: &Status, mut response: Response<Body>) -> Response<Body> {
         self.code = Some(status.code());
-        status.into_http()
+        if status.code() == Code::Ok {
+            return response;
+        }
+        if let Ok(id) = HeaderValue::from_str(self.present.request_id()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        if status::is_of_the_request(status.code()) && tracing::enabled!(tracing::Level::INFO) {
+            let (reason, fields) = status::refusal(status);
+            let (method, status) = (self.method, status::code_name(status.code()));
+            present::within(&mut self.present, || {
+                tracing::info!(method, status, reason, fields, "refused a bad request");
+            });
+        }
+        response
+    }
+
+    /// The first time that the call is worked on, how long it waited for that is noted.
+    fn note_queue(&mut self) {
+        if self.queued.is_none() {
+            let now = self.traffic.observer.clock.monotonic();
+            self.queued = Some(now.saturating_sub(self.started));
+        }
     }
 
     /// Whether the call's time is up.
@@ -158,8 +207,11 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &mut *self;
+        call.note_queue();
         let polled = match &mut call.work {
-            Work::Running(answer) => catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))),
+            Work::Running(answer) => present::within(&mut call.present, || {
+                catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+            }),
             Work::Refused(status) => {
                 let status = status.take().unwrap_or_else(status::panicked);
                 return Poll::Ready(Ok(call.failed(status)));
@@ -182,11 +234,20 @@ impl Future for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        let observer = &self.traffic.observer;
         if self.limit.is_some() {
-            self.traffic.in_progress.fetch_sub(1, Ordering::Relaxed);
+            observer.metrics.call_ended();
         }
-        let took = self.traffic.clock.monotonic().saturating_sub(self.started);
-        let code = status::code_name(self.code.unwrap_or(Code::Cancelled));
-        self.traffic.metrics.call(self.method, code, took);
+        // What is given up is part of the call: its steps say so while it is still there.
+        let work = mem::replace(&mut self.work, Work::Refused(None));
+        present::within(&mut self.present, || drop(work));
+        let took = observer.clock.monotonic().saturating_sub(self.started);
+        let end = CallEnd {
+            method: self.method,
+            status: status::code_name(self.code.unwrap_or(Code::Cancelled)),
+            took,
+            queued: self.queued.unwrap_or(took),
+        };
+        observer.end(&mut self.present, end);
     }
 }

@@ -9,9 +9,11 @@ use crate::{
     domain::{
         decision::{Committed, Denial, Refusal},
         entry::Receipt,
+        ids::AccountId,
+        usage::{Action, Amount, OUTPUT_TOKENS},
     },
     enforcer::{Enforcer, error::EnforceError},
-    telemetry::{CreditsKind, Decision, Metrics, Verdict},
+    telemetry::{CreditsKind, Decision, Metrics, Verdict, present},
 };
 
 /// What a service needs. Cheap to clone.
@@ -21,6 +23,8 @@ pub struct Core {
     pub enforcer: Arc<Enforcer>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Whether spans name the account.
+    pub account_ids: bool,
     /// The bounds of requests.
     pub limits: Limits,
 }
@@ -68,6 +72,10 @@ impl Core {
             None => (Verdict::Granted, "none"),
         };
         let Labels { mode, tier } = labels;
+        present::describe(|span| {
+            span.set("tollgate.result", verdict.name());
+            span.set("tollgate.reason", reason);
+        });
         self.metrics.decision(Decision {
             rpc,
             verdict,
@@ -77,8 +85,22 @@ impl Core {
         });
     }
 
+    /// A request that was answered before.
+    pub(super) fn replayed(&self, rpc: &'static str) {
+        present::describe(|span| span.set("tollgate.replayed", true));
+        self.metrics.replay(rpc);
+    }
+
+    /// Says in the call's span whom it is about.
+    pub(super) fn describe_account(&self, account_id: &AccountId) {
+        if self.account_ids {
+            present::describe(|span| span.set("tollgate.account_id", account_id.as_str()));
+        }
+    }
+
     /// Credits that a settlement moved.
     pub(super) fn settled(&self, receipt: &Receipt) {
+        present::describe(|span| span.set("tollgate.credits.charged", receipt.credits));
         let moved = [
             (CreditsKind::Settled, receipt.credits),
             (CreditsKind::Returned, receipt.returned),
@@ -107,4 +129,32 @@ impl Core {
             self.metrics.credits(kind, credits);
         }
     }
+}
+
+/// Says in the call's span what is done. Conversations are named as OpenTelemetry's conventions
+/// for generative AI do.
+pub(super) fn describe_action(action: &Action, labels: Labels<'_>) {
+    present::describe(|span| {
+        span.set("tollgate.mode", labels.mode);
+        span.set("tollgate.tier", labels.tier);
+        if !action.model.is_empty() {
+            span.set("gen_ai.request.model", &*action.model);
+        }
+        if !action.conversation_id.is_empty() {
+            span.set("gen_ai.conversation.id", &*action.conversation_id);
+        }
+    });
+}
+
+/// Says in the call's span how much of it.
+pub(super) fn describe_amount(amount: &Amount) {
+    present::describe(|span| match amount {
+        Amount::Usage(usage) => {
+            span.set("gen_ai.usage.input_tokens", usage.get("input_tokens"));
+            span.set("gen_ai.usage.output_tokens", usage.get(OUTPUT_TOKENS));
+            let cached = usage.get("cached_input_tokens");
+            span.set("gen_ai.usage.cache_read.input_tokens", cached);
+        }
+        Amount::Credits(_) => {}
+    });
 }

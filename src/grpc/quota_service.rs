@@ -5,13 +5,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{action::Labels, answer, quota},
-    core::Core,
+    core::{Core, describe_action, describe_amount},
 };
 use crate::{
-    domain::usage::Amount,
+    domain::usage::{Action, Amount},
     enforcer::{ReserveAnswer, request::ReserveRequest},
     pb::{self, quota_service_server::QuotaService},
-    telemetry::CreditsKind,
+    telemetry::{CreditsKind, present},
 };
 
 /// The service, over an enforcer.
@@ -41,10 +41,11 @@ impl QuotaApi {
     fn count_reserve(&self, answer: &ReserveAnswer, asked: Option<u64>, labels: Labels<'_>) {
         let reserved = &answer.reserved;
         if reserved.replayed {
-            self.core.metrics.replay("Reserve");
+            self.core.replayed("Reserve");
             return;
         }
         let held = reserved.result.as_ref().map_or(0, |view| view.held);
+        present::describe(|span| span.set("tollgate.credits.held", held));
         let reduced = asked.is_some_and(|asked| held < asked);
         self.core
             .decided("Reserve", reserved.result.as_ref().err(), reduced, labels);
@@ -58,15 +59,27 @@ impl QuotaApi {
         }
     }
 
+    /// Says in the call's span what a reservation is for.
+    fn describe_known(&self, action: &Action) {
+        if present::is_sampled() {
+            let catalog = self.core.enforcer.catalogs().current();
+            describe_action(action, Labels::of(action, &catalog.rate_card));
+        }
+    }
+
     fn count_extend(&self, answer: &ReserveAnswer, added: u64) {
         let reserved = &answer.reserved;
         if reserved.replayed {
-            self.core.metrics.replay("Extend");
+            self.core.replayed("Extend");
             return;
         }
         let catalog = self.core.enforcer.catalogs().current();
         let labels = match &reserved.result {
-            Ok(view) => Labels::of(&view.action, &catalog.rate_card),
+            Ok(view) => {
+                let labels = Labels::of(&view.action, &catalog.rate_card);
+                describe_action(&view.action, labels);
+                labels
+            }
             Err(_) => Labels::NONE,
         };
         self.core
@@ -107,6 +120,9 @@ impl QuotaService for QuotaApi {
         let (request, labels) =
             quota::reserve(request.into_inner(), &catalog.rate_card, &self.core.limits)
                 .map_err(failed)?;
+        self.core.describe_account(&request.account_id);
+        describe_action(&request.action, labels);
+        describe_amount(&request.amount);
         let asked = self.asked(&request);
         let answer = self.core.enforcer.reserve(request).await.map_err(failed)?;
         self.count_reserve(&answer, asked, labels);
@@ -130,6 +146,7 @@ impl QuotaService for QuotaApi {
         use pb::extend_response::Result as Outcome;
         let failed = |error| self.core.failed("Extend", &error);
         let request = quota::extend(request.get_ref(), &self.core.limits).map_err(failed)?;
+        self.core.describe_account(&request.account_id);
         let added = request.add.get();
         let answer = self.core.enforcer.extend(request).await.map_err(failed)?;
         self.count_extend(&answer, added);
@@ -151,15 +168,18 @@ impl QuotaService for QuotaApi {
     ) -> Result<Response<pb::CommitResponse>, Status> {
         let failed = |error| self.core.failed("Commit", &error);
         let request = quota::commit(request.into_inner()).map_err(failed)?;
+        self.core.describe_account(&request.account_id);
+        describe_amount(&request.amount);
         let next_hold = request.next_hold.get();
         let answer = self.core.enforcer.commit(request).await.map_err(failed)?;
         let committed = &answer.committed;
         if committed.replayed {
-            self.core.metrics.replay("Commit");
+            self.core.replayed("Commit");
         } else {
             self.core.committed(committed, next_hold);
         }
         let view = &committed.reservation;
+        self.describe_known(&view.action);
         let next_hold_denial = committed.next_hold_denial.as_ref();
         Ok(Response::new(pb::CommitResponse {
             receipt: Some(answer::receipt(&committed.receipt, view.id.as_str())),
@@ -183,6 +203,7 @@ impl QuotaService for QuotaApi {
             // A release settles nothing, so the ledger has no line that could keep the reason.
             tracing::debug!(%account_id, %reservation_id, reason, "released");
         }
+        self.core.describe_account(&account_id);
         let released = self
             .core
             .enforcer
@@ -190,10 +211,11 @@ impl QuotaService for QuotaApi {
             .await
             .map_err(failed)?;
         if released.replayed {
-            self.core.metrics.replay("Release");
+            self.core.replayed("Release");
         } else {
             self.core.moved(CreditsKind::Returned, released.returned);
         }
+        self.describe_known(&released.reservation.action);
         Ok(Response::new(pb::ReleaseResponse {
             reservation: Some(answer::reservation(&released.reservation, None)),
             returned: released.returned,
@@ -211,11 +233,14 @@ impl QuotaService for QuotaApi {
         let catalog = self.core.enforcer.catalogs().current();
         let (request, labels) =
             quota::charge(request.into_inner(), &catalog.rate_card).map_err(failed)?;
+        self.core.describe_account(&request.account_id);
+        describe_action(&request.action, labels);
+        describe_amount(&request.amount);
         let charge_id = request.charge_id.clone();
         let answer = self.core.enforcer.charge(request).await.map_err(failed)?;
         let charged = &answer.charged;
         if charged.replayed {
-            self.core.metrics.replay("Charge");
+            self.core.replayed("Charge");
         } else {
             self.core
                 .decided("Charge", charged.result.as_ref().err(), false, labels);

@@ -64,14 +64,15 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         }
     }
 
-    fn not_served(&self, path: &str) -> Call {
-        self.traffic
-            .refused(OTHER, status::not_served(path, &self.names))
+    fn not_served(&self, request: &Request<Incoming>) -> Call {
+        let present = self.traffic.begin(request.headers());
+        let status = status::not_served(request.uri().path(), &self.names);
+        self.traffic.refused(OTHER, present, status)
     }
 
     fn call(&self, request: Request<Incoming>) -> Call {
         let Some(method) = methods::find(request.uri().path()) else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         match method.route {
             Route::Quota => self.bounded(method, self.quota.as_ref(), request),
@@ -90,11 +91,12 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         S: Service<Request<Incoming>, Future = Answer> + Clone,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         let limit = self.traffic.limit(request.headers());
-        self.traffic
-            .bounded(method.name(), limit, || service.clone().call(request))
+        let present = self.traffic.begin(request.headers());
+        let answer = || service.clone().call(request);
+        self.traffic.bounded(method.name(), limit, present, answer)
     }
 
     fn unbounded<S>(&self, method: Method, service: Option<&S>, request: Request<Incoming>) -> Call
@@ -103,7 +105,7 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         S::Future: Into<Answer>,
     {
         let Some(service) = service else {
-            return self.not_served(request.uri().path());
+            return self.not_served(&request);
         };
         self.traffic
             .unbounded(method.name(), service.clone().call(request).into())

@@ -30,10 +30,9 @@ use super::{
     router::{Endpoint, Router},
 };
 use crate::{
-    clock::Clock,
     config::GrpcConfig,
     pb::{admin_service_server::AdminService, quota_service_server::QuotaService},
-    telemetry::Metrics,
+    telemetry::{Metrics, Observer},
 };
 
 /// The most connections at once; those beyond wait until one is closed.
@@ -66,15 +65,16 @@ impl Server {
             ttl_min_ms: services.reserve.ttl_min_ms,
             ttl_max_ms: services.reserve.ttl_max_ms,
         };
-        let (metrics, clock) = (services.metrics, services.clock);
+        let observer = services.observer;
         let core = Core {
             enforcer: services.enforcer,
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(&observer.metrics),
+            account_ids: observer.account_ids,
             limits,
         };
         let quota = services.gateway.then(|| QuotaApi::new(core.clone()));
         let admin = services.admin.then(|| AdminApi::new(core));
-        Server::start_with(sockets, (quota, admin), (metrics, clock), config, stop)
+        Server::start_with(sockets, (quota, admin), observer, config, stop)
     }
 
     /// The same over any implementation of the services, so that a benchmark can serve one that
@@ -82,17 +82,19 @@ impl Server {
     pub fn start_with<Q: QuotaService, A: AdminService>(
         sockets: Sockets,
         (quota, admin): (Option<Q>, Option<A>),
-        (metrics, clock): (Arc<Metrics>, Arc<dyn Clock>),
+        observer: Observer,
         config: &GrpcConfig,
         stop: CancellationToken,
     ) -> Server {
         let health = Health::default();
-        let traffic = Arc::new(Traffic::new(config, metrics, clock));
+        let metrics = Arc::clone(&observer.metrics);
+        let traffic = Arc::new(Traffic::new(config, observer));
         let cut = CancellationToken::new();
         let tasks = TaskTracker::new();
         let acceptor = Acceptor {
             router: Arc::new(Router::new(quota, admin, health.clone(), traffic)),
             http2: http2_settings(config),
+            metrics,
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             stop: stop.clone(),
@@ -151,6 +153,7 @@ fn http2_settings(config: &GrpcConfig) -> http2::Builder<TokioExecutor> {
 struct Acceptor<Q, A> {
     router: Arc<Router<Q, A>>,
     http2: http2::Builder<TokioExecutor>,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
     /// Stops accepting, and asks every connection to finish.
@@ -164,6 +167,7 @@ impl<Q, A> Clone for Acceptor<Q, A> {
         Acceptor {
             router: Arc::clone(&self.router),
             http2: self.http2.clone(),
+            metrics: Arc::clone(&self.metrics),
             tasks: self.tasks.clone(),
             places: Arc::clone(&self.places),
             stop: self.stop.clone(),
@@ -174,7 +178,7 @@ impl<Q, A> Clone for Acceptor<Q, A> {
 
 impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
     /// Accepts connections until the stop, and then closes the listener.
-    async fn accept(&self, listener: impl Listener) {
+    async fn accept<L: Listener>(&self, listener: L) {
         loop {
             let next = async {
                 // The semaphore is never closed.
@@ -188,12 +192,14 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
             match accepted {
                 Ok(io) => {
                     let connection = self.connection(io);
+                    let counted = self.metrics.connected(L::NAME);
                     self.tasks.spawn(async move {
                         connection.await;
-                        drop(place);
+                        drop((place, counted));
                     });
                 }
                 Err(error) => {
+                    self.metrics.accept_error(L::NAME);
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -231,12 +237,15 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
 
 /// What connections come from.
 trait Listener: Send + Sync + 'static {
+    /// As the metrics call it.
+    const NAME: &'static str;
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
 impl Listener for TcpListener {
+    const NAME: &'static str = "tcp";
     type Io = TcpStream;
 
     async fn next(&self) -> io::Result<TcpStream> {
@@ -248,6 +257,7 @@ impl Listener for TcpListener {
 }
 
 impl Listener for UnixListener {
+    const NAME: &'static str = "unix";
     type Io = UnixStream;
 
     async fn next(&self) -> io::Result<UnixStream> {

@@ -58,7 +58,7 @@ impl Draft {
     /// The same request may be sent again.
     fn retry(mut self, certainty: Certainty) -> Self {
         self.retry = true;
-        self.with("certainty", certainty_name(certainty))
+        self.with("certainty", certainty.name())
     }
 
     fn finish(self) -> Status {
@@ -85,8 +85,8 @@ fn of_step(error: &EnforceError, certainty: Certainty) -> Status {
     let draft = match error {
         EnforceError::BadRequest(violations) => return bad_request(violations),
         EnforceError::AccountNotFound { account_id } => {
-            Draft::new(Code::NotFound, "ACCOUNT_NOT_FOUND", error.to_string())
-                .with("account_id", account_id)
+            let text = format!("account_id: no account {account_id}; CreateAccount makes one");
+            Draft::new(Code::NotFound, "ACCOUNT_NOT_FOUND", text).with("account_id", account_id)
         }
         EnforceError::Refused(refusal) => refused(refusal, certainty),
         EnforceError::ChangeRefused(refusal) => change_refused(refusal),
@@ -196,13 +196,6 @@ fn store_unavailable(store: &str) -> Draft {
     Draft::new(Code::Unavailable, "STORE_UNAVAILABLE", text).with("store", store)
 }
 
-fn certainty_name(certainty: Certainty) -> &'static str {
-    match certainty {
-        Certainty::Determinate => "did_not_happen",
-        Certainty::Indeterminate => "may_have_happened",
-    }
-}
-
 /// Every field that is wrong, as far as a header holds them.
 fn bad_request(violations: &[Violation]) -> Status {
     let mut details = ErrorDetails::new();
@@ -292,7 +285,7 @@ pub fn no_such_service(known: &[&str]) -> Status {
 pub fn panicked() -> Status {
     let text = "the call failed here, which is a mistake of Tollgate: tell the operator";
     Draft::new(Code::Internal, "PANIC", text)
-        .with("certainty", certainty_name(Certainty::Indeterminate))
+        .with("certainty", Certainty::Indeterminate.name())
         .finish()
 }
 
@@ -325,6 +318,29 @@ pub fn of_transport(status: &Status, message_bytes_max: usize) -> Status {
         | Code::Unauthenticated) => Draft::new(other, "TRANSPORT", said),
     };
     draft.finish()
+}
+
+/// Whether a code says that the request itself is wrong.
+pub fn is_of_the_request(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented
+    )
+}
+
+/// Why a request was refused, and the fields that are wrong: what the log may say of it. What was
+/// in them stays out, it is the caller's.
+pub fn refusal(status: &Status) -> (String, String) {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone());
+    let violations = details.bad_request().map(|bad| &bad.field_violations);
+    let fields: Vec<&str> = violations
+        .into_iter()
+        .flatten()
+        // A key in brackets is the caller's too.
+        .map(|violation| violation.field.split('[').next().unwrap_or_default())
+        .collect();
+    (reason.unwrap_or_default(), fields.join(","))
 }
 
 /// The code's name, as metrics have it.

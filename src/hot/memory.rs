@@ -339,6 +339,8 @@ impl HotStore for MemoryHot {
             stats.open += shard.open();
             stats.outbox += shard.waiting();
             stats.violations += shard.violations();
+            let earliest = [stats.earliest_deadline, shard.earliest_deadline()];
+            stats.earliest_deadline = earliest.into_iter().flatten().min();
         }
         Ok(stats)
     }

@@ -154,6 +154,11 @@ impl RedoLedger {
         files.close().map_err(|error| fault("close", error))
     }
 
+    /// How many entries and reservations the log has that the ledger behind has not.
+    pub fn backlog(&self) -> usize {
+        self.backlog.size()
+    }
+
     /// Waits until the ledger behind has everything that was settled before.
     async fn caught_up(&self, operation: &'static str) -> Result<&dyn Ledger, LedgerFault> {
         self.caught_up_to(self.backlog.appended(), operation).await

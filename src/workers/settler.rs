@@ -62,28 +62,36 @@ impl Worker for Settler {
 
     async fn step(&self) -> Result<Progress, StepError> {
         let (batches, more) = self.gather().await?;
+        self.metrics.set_oldest_unsettled(oldest(&batches));
         if batches.is_empty() {
-            self.metrics.set_outbox_entries(0);
             // A ledger that works behind a log may have come upon reversals since the last time.
             let late = self.ledger.settle(&[], self.clock.now()).await?;
             self.reverse(&late.reversals).await?;
             return Ok(Progress::Done);
         }
-        let started = self.clock.monotonic();
         let settled = self.ledger.settle(&batches, self.clock.now()).await;
         let settled = settled?;
         if settled.cursor_conflict {
+            self.metrics.cursor_conflict();
             return self.follow(&batches).await;
         }
-        let took = self.clock.monotonic().saturating_sub(started);
         for batch in &batches {
             self.hot.trim(batch.end()).await?;
             self.acks.publish(batch.mark_at(batch.to));
         }
-        self.metrics.settled_batch(settled.entries as u64, took);
+        self.metrics.settled_batch(settled.entries as u64);
+        if !more {
+            self.metrics.set_oldest_unsettled(None);
+        }
         self.reverse(&settled.reversals).await?;
         Ok(if more { Progress::More } else { Progress::Done })
     }
+}
+
+/// When the oldest entry that waits was settled, in milliseconds since 1970.
+fn oldest(batches: &[OutboxBatch]) -> Option<i64> {
+    let first = batches.iter().filter_map(|batch| batch.entries.first());
+    first.map(|line| line.occurred_at.millis()).min()
 }
 
 impl Settler {

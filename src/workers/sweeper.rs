@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker};
 use crate::{
+    domain::timestamp::Timestamp,
     hot::{HotStore, Recovered},
     telemetry::Metrics,
 };
@@ -38,7 +39,12 @@ impl Worker for Sweeper {
     async fn step(&self) -> Result<Progress, StepError> {
         let swept = self.hot.sweep(self.batch_max).await?;
         self.metrics.reservations_expired(swept.expired as u64);
+        self.metrics.accounts_unloaded(swept.unloaded as u64);
         let stats = self.hot.stats().await?;
+        self.metrics
+            .set_hot_levels(stats.accounts, stats.open, stats.outbox);
+        let earliest = stats.earliest_deadline.map(Timestamp::millis);
+        self.metrics.set_earliest_deadline(earliest);
         let before = self.violations.swap(stats.violations, Ordering::Relaxed);
         (before..stats.violations).for_each(|_| self.metrics.invariant_violation());
         let now = stats.recovered;

@@ -25,4 +25,5 @@ mod reload;
 mod scenario;
 mod served_redis;
 mod support;
+mod telemetry;
 mod tidy;

@@ -44,6 +44,11 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts one on free ports, with its data in a folder.
     pub fn start(data_dir: &Path, args: &[&str]) -> Self {
+        Sidecar::start_logging_to(Stdio::inherit(), data_dir, args)
+    }
+
+    /// The same with its log somewhere else than the test's.
+    pub fn start_logging_to(log: Stdio, data_dir: &Path, args: &[&str]) -> Self {
         let mut child = binary()
             .args([
                 "serve",
@@ -56,6 +61,7 @@ impl Sidecar {
             .arg(data_dir)
             .args(args)
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

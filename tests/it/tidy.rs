@@ -19,13 +19,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("catalogs", &["catalogs", "domain"]),
     ("config", &["config"]),
-    ("telemetry", &["telemetry", "config"]),
+    ("telemetry", &["telemetry", "config", "clock"]),
     ("http", &["http", "telemetry"]),
     ("hot", &["hot", "domain", "clock"]),
     ("ledger", &["ledger", "domain", "hot"]),
     (
         "enforcer",
-        &["enforcer", "hot", "ledger", "catalogs", "domain", "clock"],
+        &[
+            "enforcer",
+            "hot",
+            "ledger",
+            "catalogs",
+            "domain",
+            "clock",
+            "telemetry",
+        ],
     ),
     (
         "workers",
@@ -56,9 +64,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "observed",
+        &["observed", "hot", "ledger", "domain", "clock", "telemetry"],
+    ),
+    (
         "app",
         &[
             "app",
+            "observed",
             "grpc",
             "http",
             "enforcer",

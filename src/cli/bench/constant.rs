@@ -13,7 +13,7 @@ use crate::{
     config::{self, Config, Flags, GrpcConfig},
     grpc::{AdminApi, Server, Sockets},
     pb::{self, quota_service_server::QuotaService},
-    telemetry::{self, Metrics},
+    telemetry::{self, Metrics, Observer},
 };
 
 /// Serve constant answers: what `tollgate bench --limit` compares with
@@ -51,9 +51,9 @@ pub(super) async fn serve_constant(
         .await
         .map_err(|error| Failure::new(Exit::CantCreate, error))?;
     let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
-    let counted = (Arc::new(metrics), Arc::new(SystemClock::new()) as _);
+    let observer = Observer::new(Arc::new(metrics), Arc::new(SystemClock::new()));
     let services = (Some(Constant::new()), None::<AdminApi>);
-    Server::start_with(sockets, services, counted, config, stop)
+    Server::start_with(sockets, services, observer, config, stop)
         .stopped()
         .await;
     Ok(())

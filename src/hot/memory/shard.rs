@@ -264,6 +264,10 @@ impl Shard {
         self.open
     }
 
+    pub(super) fn earliest_deadline(&self) -> Option<Timestamp> {
+        self.due.first().map(|(deadline, _)| *deadline)
+    }
+
     pub(super) fn broken_invariants(&self, max: usize, now: Timestamp) -> Vec<(AccountId, String)> {
         let broken = |(id, book): (&AccountId, &Book)| {
             book.broken_invariant(now)

@@ -27,12 +27,8 @@ impl RedisHot {
         let mut swept = Swept::default();
         let mut fault = None;
         for shard in 0..self.options.shards {
-            match self.sweep_shard(shard, max).await {
-                Ok(of_shard) => {
-                    swept.expired += of_shard.expired;
-                    swept.forgotten += of_shard.forgotten;
-                }
-                Err(found) => fault = Some(found),
+            if let Err(found) = self.sweep_shard(shard, max, &mut swept).await {
+                fault = Some(found);
             }
         }
         // A shard that is being verified keeps nobody waiting for the others.
@@ -42,23 +38,25 @@ impl RedisHot {
         }
     }
 
-    async fn sweep_shard(&self, shard: u32, max: usize) -> Result<Swept, HotFault> {
-        Ok(Swept {
-            expired: self.expire_due(shard, max).await?,
-            forgotten: self.forget(shard, max).await?,
-        })
+    async fn sweep_shard(&self, shard: u32, max: usize, swept: &mut Swept) -> Result<(), HotFault> {
+        self.expire_due(shard, max, swept).await?;
+        swept.forgotten += self.forget(shard, max).await?;
+        Ok(())
     }
 
     /// Visits the accounts that are due, earliest first.
-    async fn expire_due(&self, shard: u32, max: usize) -> Result<usize, HotFault> {
-        let mut expired = 0;
+    async fn expire_due(&self, shard: u32, max: usize, swept: &mut Swept) -> Result<(), HotFault> {
+        let mut left = max;
         for account_id in self.due_accounts(shard, max.min(VISITS_MAX)).await? {
-            if expired >= max {
+            if left == 0 {
                 break;
             }
-            expired += self.visit(&account_id, max - expired).await?;
+            let (expired, is_unloaded) = self.visit(&account_id, left).await?;
+            left = left.saturating_sub(expired);
+            swept.expired += expired;
+            swept.unloaded += usize::from(is_unloaded);
         }
-        Ok(expired)
+        Ok(())
     }
 
     async fn due_accounts(&self, shard: u32, max: usize) -> Result<Vec<AccountId>, HotFault> {
@@ -78,8 +76,9 @@ impl RedisHot {
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }
 
-    /// Expires what is due of one account, unloads it where it is idle; answers how many expired.
-    async fn visit(&self, account_id: &AccountId, max: usize) -> Result<usize, HotFault> {
+    /// Expires what is due of one account, unloads it where it is idle; answers how many expired,
+    /// and whether it is gone.
+    async fn visit(&self, account_id: &AccountId, max: usize) -> Result<(usize, bool), HotFault> {
         const OPERATION: &str = "sweep";
         let step = Step {
             operation: OPERATION,
@@ -93,15 +92,17 @@ impl RedisHot {
         };
         // Whoever unloaded it meanwhile has done what there was to do.
         let Ok(told) = self.step(step).await? else {
-            return Ok(0);
+            return Ok((0, false));
         };
         let read = |mut reader: Reader<'_>| Ok((reader.u32()?, reader.bool()?));
         let (expired, is_idle) =
             read(told.extra()).map_err(|broken| broken_reply(broken, OPERATION))?;
+        let mut is_unloaded = false;
         if is_idle {
-            let _: Result<_, _> = self.unload(account_id, self.options.unload_idle_ms).await?;
+            let unloaded = self.unload(account_id, self.options.unload_idle_ms).await?;
+            is_unloaded = unloaded.is_ok_and(|done| done.value);
         }
-        Ok(expired as usize)
+        Ok((expired as usize, is_unloaded))
     }
 
     /// Forgets settled reservations, where Redis does not do so by itself.
@@ -192,13 +193,16 @@ impl RedisHot {
                 .run(OPERATION, shard, &scripts::STATS, &given, &[])
                 .await?;
             let mut reader = Reader::new(&reply);
-            let mut next = || {
-                let number = reader.uint();
-                number.map_err(|broken| broken_reply(broken, OPERATION))
+            let mut read = || -> Result<_, Broken> {
+                stats.accounts += reader.uint()? as usize;
+                stats.open += reader.uint()? as usize;
+                stats.outbox += reader.uint()? as usize;
+                reader.int()
             };
-            stats.accounts += next()? as usize;
-            stats.open += next()? as usize;
-            stats.outbox += next()? as usize;
+            let next_ms = read().map_err(|broken| broken_reply(broken, OPERATION))?;
+            let next = (next_ms >= 0).then_some(Timestamp::from_millis(next_ms));
+            let earliest = [stats.earliest_deadline, next];
+            stats.earliest_deadline = earliest.into_iter().flatten().min();
         }
         Ok(stats)
     }

@@ -172,6 +172,11 @@ impl Backlog {
         }
     }
 
+    /// How many entries and reservations wait.
+    pub(super) fn size(&self) -> usize {
+        self.queue.lock().size
+    }
+
     /// Why somebody waited in vain.
     pub(super) fn behind(&self) -> RedoError {
         let failure = self.queue.lock().failure.clone();

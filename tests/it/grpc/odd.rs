@@ -15,7 +15,7 @@ use tollgate::{
     config::GrpcConfig,
     grpc::{AdminApi, Server, Sockets},
     pb::{self, quota_service_client::QuotaServiceClient, quota_service_server::QuotaService},
-    telemetry::Metrics,
+    telemetry::{Metrics, Observer},
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -87,12 +87,10 @@ pub async fn serve(odd: Odd, config: GrpcConfig) -> (Server, CancellationToken, 
     let sockets = Sockets::bind(&config).await.unwrap();
     let address = format!("http://{}", sockets.tcp_addr());
     let stop = CancellationToken::new();
-    let parts = (
-        Arc::new(Metrics::new().unwrap()),
-        Arc::new(SystemClock::new()) as _,
-    );
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let observer = Observer::new(metrics, Arc::new(SystemClock::new()));
     let services = (Some(odd), None::<AdminApi>);
-    let server = Server::start_with(sockets, services, parts, &config, stop.clone());
+    let server = Server::start_with(sockets, services, observer, &config, stop.clone());
     (server, stop, address)
 }
 

@@ -20,7 +20,7 @@ use tollgate::{
     pb::{
         self, admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, Observer},
     workers::{self, settler::Settler},
 };
 use tonic::{
@@ -85,8 +85,7 @@ impl World {
         let address = format!("http://{}", sockets.tcp_addr());
         let services = Services {
             enforcer,
-            metrics: Arc::clone(&metrics),
-            clock: clock.clone(),
+            observer: Observer::new(Arc::clone(&metrics), clock.clone()),
             reserve: ReserveConfig {
                 default_ttl_ms: 600_000,
                 ttl_min_ms: 1000,

@@ -33,7 +33,9 @@ async fn acme_on_500(backend: &dyn Backend) -> Fixture {
 }
 
 async fn sweep(store: &dyn HotStore, max: usize) -> (usize, usize) {
-    let Swept { expired, forgotten } = store.sweep(max).await.expect("no fault");
+    let Swept {
+        expired, forgotten, ..
+    } = store.sweep(max).await.expect("no fault");
     (expired, forgotten)
 }
 

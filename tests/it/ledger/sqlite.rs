@@ -129,7 +129,7 @@ async fn a_newer_version_is_left_alone() {
                 error,
                 OpenError::Newer {
                     found: 7,
-                    known: 1,
+                    known: 2,
                     ..
                 }
             ),

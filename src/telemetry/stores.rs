@@ -1,0 +1,113 @@
+//! The metrics of the two stores: how long each operation takes, which fail, and whether the
+//! store answers.
+
+use std::{sync::OnceLock, time::Duration};
+
+use prometheus::{Histogram, IntGauge, Registry};
+
+use super::{
+    instruments::{Counters, Gauges, histogram_each},
+    labels::{Ended, HotOperation, LedgerOperation},
+    names,
+};
+
+/// Whether a store answers: nothing until it was asked for the first time, since a process need
+/// not have both.
+#[derive(Debug)]
+struct Up {
+    store: &'static str,
+    gauges: Gauges<1>,
+    gauge: OnceLock<IntGauge>,
+}
+
+/// What the hot store does.
+#[derive(Debug)]
+pub(super) struct HotMetrics {
+    times: Vec<Histogram>,
+    faults: Counters<2>,
+    up: Up,
+}
+
+/// What the ledger does.
+#[derive(Debug)]
+pub(super) struct LedgerMetrics {
+    times: Vec<Histogram>,
+    faults: Counters<1>,
+    up: Up,
+}
+
+/// Both, which share the gauge that says whether they answer.
+pub(super) fn stores(
+    registry: &Registry,
+) -> Result<(HotMetrics, LedgerMetrics), prometheus::Error> {
+    let gauges = Gauges::<1>::new(registry, &names::STORE_UP)?;
+    let up = |store| Up {
+        store,
+        gauges: gauges.clone(),
+        gauge: OnceLock::new(),
+    };
+    let operations = HotOperation::ALL.iter().map(|operation| operation.name());
+    let hot = HotMetrics {
+        times: histogram_each(registry, &names::HOT_OPERATIONS, operations)?,
+        faults: Counters::new(registry, &names::HOT_FAULTS)?,
+        up: up("hot"),
+    };
+    let operations = LedgerOperation::ALL
+        .iter()
+        .map(|operation| operation.name());
+    let ledger = LedgerMetrics {
+        times: histogram_each(registry, &names::LEDGER_OPERATIONS, operations)?,
+        faults: Counters::new(registry, &names::LEDGER_FAULTS)?,
+        up: up("ledger"),
+    };
+    Ok((hot, ledger))
+}
+
+impl HotMetrics {
+    pub(super) fn step(&self, operation: HotOperation, took: Duration, ended: Ended) {
+        if let Some(times) = self.times.get(operation as usize) {
+            times.observe(took.as_secs_f64());
+        }
+        if let Ended::Failed(certainty) = ended {
+            self.faults.add([operation.name(), certainty], 1);
+        }
+        self.up.note(ended);
+    }
+}
+
+impl LedgerMetrics {
+    pub(super) fn operation(&self, operation: LedgerOperation, took: Duration, ended: Ended) {
+        if let Some(times) = self.times.get(operation as usize) {
+            times.observe(took.as_secs_f64());
+        }
+        if let Ended::Failed(_) = ended {
+            self.faults.add([operation.name()], 1);
+        }
+        self.up.note(ended);
+    }
+}
+
+impl Up {
+    /// Written only where it changes: every thread would wait for the others' writes.
+    fn note(&self, ended: Ended) {
+        let value = match ended {
+            Ended::Well => 1,
+            Ended::Failed(_) => 0,
+            // It says nothing about the store.
+            Ended::GivenUp => return,
+        };
+        if let Some(gauge) = self.gauge()
+            && gauge.get() != value
+        {
+            gauge.set(value);
+        }
+    }
+
+    fn gauge(&self) -> Option<&IntGauge> {
+        if self.gauge.get().is_none() {
+            let gauge = self.gauges.handle([self.store]).ok()?;
+            return Some(self.gauge.get_or_init(|| gauge));
+        }
+        self.gauge.get()
+    }
+}
