@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::{Config, HotUrl, SecretUrl},
     hot::{
-        HotStore,
+        HotFault, HotStore,
         memory::{MemoryHot, MemoryOptions},
         redis::{RedisAddress, RedisHot, RedisOptions},
     },
@@ -28,6 +28,8 @@ use crate::{
     workers::{Progress, StepError, Worker},
 };
 
+/// How long one look waits for a shard to be verified.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether Redis answers.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -81,6 +83,7 @@ impl Opened {
                 store: Arc::clone(store),
                 redis: Arc::clone(redis),
                 readiness: Arc::clone(readiness),
+                is_verified: AtomicBool::new(false),
                 is_examined: AtomicBool::new(false),
             })),
         }
@@ -162,6 +165,8 @@ struct Probe {
     store: Arc<dyn HotStore>,
     redis: Arc<RedisHot>,
     readiness: Arc<Readiness>,
+    /// Whether all of its shards were seen to be verified.
+    is_verified: AtomicBool,
     /// Whether its settings were looked at.
     is_examined: AtomicBool,
 }
@@ -173,8 +178,8 @@ impl Worker for Probe {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        match self.store.now().await {
-            Ok(_) => {
+        match self.look().await {
+            Ok(()) => {
                 self.readiness.set(CHECK_STORES, true, "open");
                 if !self.is_examined.load(Ordering::Relaxed) {
                     self.examine().await;
@@ -189,6 +194,16 @@ impl Worker for Probe {
 }
 
 impl Probe {
+    /// Whether Redis answers, and whether steps may run on it: that is asked until it is so once.
+    async fn look(&self) -> Result<(), HotFault> {
+        self.store.now().await?;
+        if !self.is_verified.load(Ordering::Relaxed) {
+            self.redis.verified(VERIFY_TIMEOUT).await?;
+            self.is_verified.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Logs what of the server's settings may lose something, once.
     async fn examine(&self) {
         // A fault: the next round asks again.

@@ -152,6 +152,16 @@ impl RedisHot {
         })
     }
 
+    /// Returns once every shard is verified for the server that it is on; fails where one of them
+    /// takes longer than `limit`.
+    pub async fn verified(&self, limit: Duration) -> Result<(), HotFault> {
+        for shard in 0..self.options.shards {
+            let verified = self.gate.verified(shard, limit).await;
+            verified.map_err(|failure| failure.of("verify"))?;
+        }
+        Ok(())
+    }
+
     fn shard_of(&self, id: &AccountId) -> u32 {
         keys::shard_of(id, self.options.shards)
     }
