@@ -208,17 +208,15 @@ impl Enforcer {
     async fn price_commit(&self, request: &CommitRequest) -> Result<Commit, EnforceError> {
         let (account_id, reservation_id) = (&request.account_id, &request.reservation_id);
         let known = self
-            .on(account_id, || {
-                self.hot.reservation(account_id, reservation_id)
-            })
+            .on(account_id, || self.hot.terms(account_id, reservation_id))
             .await?
             .value;
         let catalog = match &known {
-            Some(view) => self.catalog_of(&view.rate_card_version)?,
+            Some(terms) => self.catalog_of(&terms.rate_card_version)?,
             None => self.catalogs.current(),
         };
         let action = match (&known, &request.action, &request.amount) {
-            (Some(view), _, _) => Arc::clone(&view.action),
+            (Some(terms), _, _) => Arc::clone(&terms.action),
             (None, Some(action), _) => Arc::new(action.clone()),
             (None, None, Amount::Credits(_)) => Arc::new(Action::default()),
             (None, None, Amount::Usage(_)) => return Err(EnforceError::action_needed()),

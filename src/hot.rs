@@ -27,6 +27,7 @@ use crate::domain::{
     ids::{AccountId, ReservationId},
     packed::Packed,
     timestamp::Timestamp,
+    usage::Action,
 };
 
 pub use cursor::{Commits, Cursor, Fence, Standing};
@@ -64,6 +65,15 @@ pub struct Loading {
     pub now: Timestamp,
     /// The history of the account's shard.
     pub era: u64,
+}
+
+/// By what a reservation is priced; it never changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// What it was made for.
+    pub action: Arc<Action>,
+    /// The rate card's version.
+    pub rate_card_version: Arc<str>,
 }
 
 /// Whether a step that failed may have happened all the same.
@@ -248,6 +258,23 @@ pub trait HotStore: Send + Sync {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>>;
+    /// By what to price a commit; `None`: the reservation is not known. A store may answer what it
+    /// remembers: then it refuses the commit with [`Refusal::Reprice`] where that is not so any
+    /// more, and remembers it no longer.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let answer = self.reservation(account_id, reservation_id).await?;
+        Ok(answer.map(|done| Done {
+            value: done.value.map(|view| Terms {
+                action: view.action,
+                rate_card_version: view.rate_card_version,
+            }),
+            mark: done.mark,
+        }))
+    }
 
     /// Applies an administrative change, if it is the account's next.
     async fn apply(&self, change: &Change) -> Answer<Applied>;

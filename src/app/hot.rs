@@ -124,7 +124,7 @@ pub(super) async fn open(
     }
 }
 
-/// How the configuration wants a Redis to be used, by a process that reaches no ledger.
+/// How a Redis store is reached, by its URL and the bounds in the configuration.
 pub fn redis_options(url: &SecretUrl, config: &Config) -> Result<RedisOptions, StartError> {
     let address: RedisAddress = url
         .expose()

@@ -9,18 +9,22 @@
 //! | `load`, `lane`, `caller`, `wire` | the calls themselves: one thread a core, without locks |
 //! | `record`, `tally` | what was measured, and what was answered |
 //! | `server`, `constant`, `process` | the server as a child process; the limit in its place |
+//! | `stores`, `limits`, `scripts` | Redis and Postgres behind the server, and what bounds it |
+//! | `settler` | the settler beside a bare COPY, in place of all that |
 //! | `setup`, `check`, `reader` | accounts and holds before the run, the audit after it |
-//! | `figures`, `report` | what comes out |
+//! | `figures`, `allowed`, `report` | what comes out |
 //!
 //! It never changes what a server is configured to do, and leaves nothing behind but, with
 //! `--endpoint`, the accounts that it made there.
 
+mod allowed;
 mod args;
 mod caller;
 mod check;
 pub(super) mod constant;
 mod figures;
 mod lane;
+mod limits;
 mod load;
 mod pace;
 mod plan;
@@ -28,8 +32,11 @@ mod process;
 mod reader;
 mod record;
 mod report;
+mod scripts;
 mod server;
+mod settler;
 mod setup;
+mod stores;
 mod tally;
 mod wire;
 
@@ -39,11 +46,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use self::args::BenchArgs;
 use self::{
-    load::{Load, Measured},
+    limits::Runs,
     plan::{Plan, PlanParts},
-    report::{Preparation, Report},
+    report::{Found, Preparation, Report},
     server::{Kind, Server, Stand},
     setup::Helper,
+    stores::Stores,
     tally::Tally,
 };
 use super::{
@@ -85,48 +93,65 @@ struct Subject {
 
 async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
     let clock = Arc::new(SystemClock::new());
-    let plan = Arc::new(plan(args, &clock));
+    let runs = runs(args, output, &clock).await?;
+    if args.settler {
+        return settler::measure(&runs).await;
+    }
     let stand = match &args.endpoint {
         Some(_) => None,
-        None => Some(own_stand(args, &clock)?),
+        None => Some(Stand::new(args, Arc::clone(&clock))?),
     };
-    let limit = match &stand {
-        Some(stand) if args.limit => Some(measure_limit(args, output, stand, &plan, &clock).await?),
+    let limits = match &stand {
+        Some(stand) if args.limit => Some(runs.limits(stand).await?),
         Some(_) | None => None,
     };
     let mut subject = Subject::new(args, stand).await?;
     let tally = Arc::new(Tally::new(args.accounts));
-    let helper = Helper::connect(&subject.endpoint, Arc::clone(&plan), Arc::clone(&tally)).await?;
-    let mut preparation = prepare(args, output, &subject, &helper, &clock).await?;
+    let helper = Helper::connect(
+        &subject.endpoint,
+        Arc::clone(&runs.plan),
+        Arc::clone(&tally),
+    )
+    .await?;
+    let mut preparation = prepare(&runs, &subject, &helper).await?;
     output.progress(format_args!("measuring {}", subject.endpoint))?;
-    let load = Arc::new(load(args, &subject.endpoint, &plan, &tally, &clock));
-    let mut measured = load::run(load, subject.pid).await?;
-    some_time(&measured)?;
+    let (endpoint, pid) = (subject.endpoint.clone(), subject.pid);
+    let mut measured = runs.server(&endpoint, pid, &tally).await?;
+    let waiting = runs.stores.waiting(&runs.run).await?;
+    let is_compared = limits.as_ref().is_some_and(|limits| limits.redis.is_some());
+    let mut alone = match is_compared {
+        true => Some(runs.server_alone(&endpoint, pid, &tally).await?),
+        false => None,
+    };
     preparation.resident_bytes_after = subject.pid.and_then(process::resident_bytes);
 
-    let lost = std::mem::take(&mut measured.unresolved);
-    let lost_answers = lost.len() as u64 + measured.forgotten;
-    let unresolved = check::resolve(&helper, lost).await? + measured.forgotten;
+    let mut lost = std::mem::take(&mut measured.unresolved);
+    let mut forgotten = measured.forgotten;
+    if let Some(alone) = &mut alone {
+        lost.append(&mut alone.unresolved);
+        forgotten += alone.forgotten;
+    }
+    let lost_answers = lost.len() as u64 + forgotten;
+    let unresolved = check::resolve(&helper, lost).await? + forgotten;
     let mut auditor = helper;
     let mut restart = None;
     if args.restart {
         output.progress("killing the server, and starting it again on its data")?;
         restart = subject.restart().await?;
-        auditor = Helper::connect(&subject.endpoint, plan, tally).await?;
+        auditor = Helper::connect(&subject.endpoint, Arc::clone(&runs.plan), tally).await?;
     }
     output.progress("checking the ledger")?;
     let mut checked = check::check(&auditor, args.check_accounts).await?;
     checked.lost_answers = lost_answers;
     checked.unresolved = unresolved;
     checked.ok = checked.problems == 0 && unresolved == 0 && checked.accounts_checked > 0;
-    let report = Report::new(
-        args,
-        preparation,
-        limit.as_ref(),
-        &measured,
+    let found = Found {
+        measured,
+        alone,
+        waiting,
         restart,
-        checked,
-    )?;
+    };
+    let report = Report::new(args, preparation, limits.as_ref(), &found, checked)?;
     output.result(&report, |report| format!("\n{}", report.text()))?;
     Ok(if report.check.ok {
         Exit::Ok
@@ -135,8 +160,35 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
     })
 }
 
-fn plan(args: &BenchArgs, clock: &SystemClock) -> Plan {
-    Plan::new(PlanParts {
+/// Looks at what was asked for, and at the stores that are to be filled.
+async fn runs<'a>(
+    args: &'a BenchArgs,
+    output: Output,
+    clock: &Arc<SystemClock>,
+) -> Result<Runs<'a>, Failure> {
+    let parts = plan_parts(args, clock);
+    let run = parts.run.clone();
+    let stores = match &args.endpoint {
+        Some(_) => Stores::default(),
+        None => Stores::new(args)?,
+    };
+    if !args.fill_anyway {
+        stores.check_empty(&run).await?;
+    }
+    Ok(Runs {
+        args,
+        output,
+        plan: Arc::new(Plan::new(parts.clone())),
+        parts,
+        redis: stores.redis_process(&run).await,
+        stores,
+        run,
+        clock: Arc::clone(clock),
+    })
+}
+
+fn plan_parts(args: &BenchArgs, clock: &SystemClock) -> PlanParts {
+    PlanParts {
         // Runs against the same server must not share accounts.
         run: format!("{:x}", clock.now().millis()),
         accounts: args.accounts,
@@ -146,77 +198,18 @@ fn plan(args: &BenchArgs, clock: &SystemClock) -> Plan {
         mode: args.mode.clone(),
         model: args.model.clone(),
         asked: args.asked(),
-    })
-}
-
-fn own_stand(args: &BenchArgs, clock: &Arc<SystemClock>) -> Result<Stand, Failure> {
-    let parent = args.data_dir.clone().unwrap_or_else(std::env::temp_dir);
-    Stand::new(
-        &parent,
-        args.unix_socket,
-        args.set.clone(),
-        Arc::clone(clock),
-    )
-}
-
-fn load(
-    args: &BenchArgs,
-    endpoint: &Address,
-    plan: &Arc<Plan>,
-    tally: &Arc<Tally>,
-    clock: &Arc<SystemClock>,
-) -> Load {
-    Load {
-        endpoint: endpoint.clone(),
-        plan: Arc::clone(plan),
-        tally: Arc::clone(tally),
-        pace: args.pace(),
-        connections: args.connections(),
-        warm_up: args.warm_up,
-        duration: args.duration,
-        stock: args.stock,
-        clock: Arc::clone(clock),
     }
-}
-
-/// The same load on the server that answers a constant. Its answers mean nothing, so none is
-/// summed up.
-async fn measure_limit(
-    args: &BenchArgs,
-    output: Output,
-    stand: &Stand,
-    plan: &Arc<Plan>,
-    clock: &Arc<SystemClock>,
-) -> Result<Measured, Failure> {
-    let server = stand.start(Kind::Constant).await?;
-    output.progress(format_args!("measuring the limit on {}", server.endpoint))?;
-    let tally = Arc::new(Tally::new(0));
-    let load = Arc::new(load(args, &server.endpoint, plan, &tally, clock));
-    let measured = load::run(load, Some(server.pid())).await?;
-    some_time(&measured)?;
-    Ok(measured)
-}
-
-/// A stock that was used up before the measured time began leaves nothing to report.
-fn some_time(measured: &Measured) -> Result<(), Failure> {
-    if measured.window.is_zero() {
-        let message = "--stock was used up before the measured time began";
-        return Err(
-            Failure::new(Exit::Usage, message).hint("a larger --stock, or a shorter --warm-up")
-        );
-    }
-    Ok(())
 }
 
 /// Accounts and open holds, and what they take.
 async fn prepare(
-    args: &BenchArgs,
-    output: Output,
+    runs: &Runs<'_>,
     subject: &Subject,
     helper: &Helper,
-    clock: &SystemClock,
 ) -> Result<Preparation, Failure> {
+    let (args, output) = (runs.args, runs.output);
     let resident = || subject.pid.and_then(process::resident_bytes);
+    let redis = || runs.stores.redis_memory(&runs.run);
     let mut preparation = Preparation {
         start_up_seconds: subject
             .own
@@ -225,12 +218,15 @@ async fn prepare(
         resident_bytes_at_start: resident(),
         ..Preparation::default()
     };
+    let start = redis().await;
     output.progress(format_args!("creating {} accounts", args.accounts))?;
-    let began = clock.monotonic();
+    let began = runs.clock.monotonic();
     helper.create_accounts(args.pack).await?;
-    let took = clock.monotonic().saturating_sub(began);
+    helper.add_promotions(args.grants).await?;
+    let took = runs.clock.monotonic().saturating_sub(began);
     preparation.accounts_seconds = took.as_secs_f64();
     preparation.resident_bytes_with_accounts = resident();
+    let accounts = redis().await;
     if args.open_holds > 0 {
         output.progress(format_args!(
             "placing {} holds on one account",
@@ -239,6 +235,7 @@ async fn prepare(
         helper.place_holds(args.open_holds).await?;
     }
     preparation.resident_bytes_with_holds = resident();
+    preparation.redis_bytes = [start, accounts, redis().await];
     preparation.derive(args.accounts, args.open_holds);
     Ok(preparation)
 }

@@ -13,7 +13,9 @@
 
 mod address;
 mod answers;
+mod bare;
 mod blobs;
+mod calls;
 mod changes;
 mod durability;
 mod entries;
@@ -24,6 +26,7 @@ mod keys;
 mod layout;
 mod link;
 mod packed;
+mod recent;
 mod records;
 mod recovery;
 mod scripts;
@@ -37,17 +40,20 @@ use async_trait::async_trait;
 
 pub use self::{
     address::{AddressError, RedisAddress},
+    bare::BareScripts,
     recovery::LedgerAccess,
 };
 use self::{
     gate::Gate,
     keys::ShardKeys,
     link::{Link, LinkOptions},
+    recent::Recent,
     recovery::Recovery,
     steps::Violations,
 };
 use super::{
     Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
+    Terms,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -124,6 +130,7 @@ pub struct RedisHot {
     violations: Violations,
     /// Measures how much of a call's time is left.
     clock: SystemClock,
+    recent: Recent,
 }
 
 impl RedisHot {
@@ -149,6 +156,7 @@ impl RedisHot {
             options: RedisOptions { shards, ..options },
             violations: Violations::default(),
             clock: SystemClock::new(),
+            recent: Recent::default(),
         })
     }
 
@@ -211,6 +219,14 @@ impl HotStore for RedisHot {
             value: done.value.map(|known| known.view()),
             mark: done.mark,
         }))
+    }
+
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        self.terms_step(account_id, reservation_id).await
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {

@@ -23,6 +23,7 @@ mod settlements;
 mod setup;
 mod state;
 mod submit;
+mod yardstick;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -48,6 +49,7 @@ use crate::{
 
 pub use open::{Migrated, OpenError};
 pub use options::PostgresOptions;
+pub use yardstick::Yardstick;
 
 /// How often a transaction is tried that Postgres has ended for the sake of another one.
 const TRIES_MAX: u32 = 5;

@@ -16,6 +16,7 @@ use crate::{
     },
     hot::{
         Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
+        Terms,
     },
     telemetry::{
         Ended, HotOperation, Metrics,
@@ -121,6 +122,16 @@ impl HotStore for ObservedHot {
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
         let step = self.store.reservation(account_id, reservation_id);
+        self.step(HotOperation::Reservation, step).await
+    }
+
+    // What a store remembers it answers at once: such a step counts as one, of no length.
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        let step = self.store.terms(account_id, reservation_id);
         self.step(HotOperation::Reservation, step).await
     }
 

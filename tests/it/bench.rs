@@ -5,6 +5,11 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::support::{
+    postgres::shared,
+    servers::{Kind, Server},
+};
+
 /// A run of every operation, closed loop, with a busy account, holds that stay open and a
 /// restart, next to the limit.
 #[test]
@@ -75,6 +80,81 @@ fn a_stock_is_settled_once() {
     adds_up(&report, 3);
 }
 
+/// Hot balances in Redis, the ledger in Postgres: beside the bare scripts, which leave nothing
+/// behind. What somebody has put something into is not filled by mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_and_postgres_are_measured_beside_the_bare_scripts() {
+    let redis = Server::start(Kind::Redis);
+    let database = shared().empty().await;
+    let hot = format!("--hot=redis://{}", redis.address());
+    let ledger = format!("--ledger={}", database.url());
+    let stores = [hot.as_str(), &ledger, "--set=redis.call_timeout_ms=2000"];
+    let report = bench(
+        &[
+            &stores[..],
+            &["--in-flight=8", "--accounts=10", "--limit"],
+            &["--mix=reserve=3,commit=2,release=1,charge=1,balance=1"],
+        ]
+        .concat(),
+    );
+    adds_up(&report, 10);
+    let allowed = &report["allowed"];
+    let scripts: Vec<&str> = list(&allowed["scripts"]["operations"])
+        .map(|row| text(&row["operation"]))
+        .collect();
+    assert_eq!(
+        scripts,
+        ["reserve", "commit", "release", "charge", "balance"]
+    );
+    assert_eq!(allowed["scripts"]["all"]["errors"], serde_json::json!({}));
+    assert!(number(&allowed["alone"]["ratio"]) > 0.0, "{allowed}");
+    assert!(number(&allowed["together"]["ratio"]) > 0.0, "{allowed}");
+    let keys: Vec<String> = redis.ask(redis::cmd("KEYS").arg("{tg-bench*"));
+    assert_eq!(keys, Vec::<String>::new());
+
+    let again = run(&stores);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("keys") && said.contains("--fill-anyway"),
+        "{said}"
+    );
+    let again = run(&[&ledger]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(64), "{said}");
+    assert!(said.contains("has accounts"), "{said}");
+}
+
+/// The settler beside a bare COPY: the ledger adds up, and the tables for the COPY are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_settler_is_measured_beside_a_copy() {
+    let database = shared().empty().await;
+    let ledger = format!("--ledger={}", database.url());
+    let output = run(&[
+        "--settler",
+        &ledger,
+        "--accounts=20",
+        "--duration=200ms",
+        "--set=settle.batch_max=64",
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(number(&report["entries"]) >= 64.0, "{report}");
+    assert!(number(&report["ratio"]) > 0.0, "{report}");
+    let count = "SELECT count(*)::text FROM";
+    let settled = database
+        .texts(&format!("{count} entries WHERE kind = 'usage'"))
+        .await;
+    let warm_up = 2.0 * 64.0;
+    let settled: f64 = settled[0].parse().unwrap();
+    assert_eq!(settled, number(&report["entries"]) + warm_up);
+    let left = database
+        .texts("SELECT relname::text FROM pg_class WHERE relname LIKE 'bench_%'")
+        .await;
+    assert_eq!(left, Vec::<String>::new());
+}
+
 #[test]
 fn a_wrong_argument_is_named_with_what_is_accepted() {
     for (argument, expected) in [
@@ -86,6 +166,8 @@ fn a_wrong_argument_is_named_with_what_is_accepted() {
         ("--duration=10", "a whole number and a unit"),
         ("--usage=output_tokens", "output_tokens"),
         ("--duration=0s", "a whole number and a unit"),
+        ("--hot=localhost", "redis://HOST:PORT"),
+        ("--settler", "--ledger"),
     ] {
         let output = run(&[argument]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

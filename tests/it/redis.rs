@@ -8,6 +8,7 @@ mod memory;
 mod proxy;
 mod recovery;
 mod replies;
+mod terms;
 mod unload;
 
 use std::{sync::Arc, time::Duration};

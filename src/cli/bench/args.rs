@@ -29,12 +29,26 @@ const ESTIMATE: &str = "input_tokens=12400,cached_input_tokens=30000,output_toke
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct BenchArgs {
     /// A running server to load instead: host:port, http://host:port or unix:/path
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart", "hot", "ledger", "fill_anyway", "settler"])]
     pub(super) endpoint: Option<Address>,
 
     /// The process of that server, for its processor time and memory
     #[arg(long, value_name = "PID", requires = "endpoint")]
     pub(super) server_pid: Option<u32>,
+
+    /// Where the own server keeps the hot balances: a Redis that may be filled, redis://HOST:PORT
+    /// and its kin. With --limit its scripts are measured too [default: the server's memory]
+    #[arg(long, value_name = "URL")]
+    pub(super) hot: Option<String>,
+
+    /// Where the own server keeps the ledger: a Postgres database that may be filled,
+    /// postgres://USER@HOST:PORT/DATABASE [default: SQLite in the temporary folder]
+    #[arg(long, value_name = "URL")]
+    pub(super) ledger: Option<String>,
+
+    /// Fill that Redis and that database though there is something in them
+    #[arg(long)]
+    pub(super) fill_anyway: bool,
 
     /// Call the own server over a Unix socket instead of TCP
     #[arg(long)]
@@ -94,6 +108,10 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub(super) open_holds: u32,
 
+    /// Promotions to give the first account besides, so that it has many grants
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=200))]
+    pub(super) grants: u32,
+
     /// What is reserved and charged, as quantities that are priced
     #[arg(long, value_name = "METER=NUMBER,…", default_value = ESTIMATE, value_parser = usage)]
     usage: pb::Usage,
@@ -114,9 +132,15 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
 
-    /// First measure the same server answering a constant, and print every figure as a ratio to it
+    /// First measure the same server answering a constant, and print every figure as a ratio to
+    /// it; with --hot redis:// also the bare scripts, and one call at a time
     #[arg(long)]
     pub(super) limit: bool,
+
+    /// Measure the settler instead, on the --ledger: entries a second beside a bare COPY of the
+    /// same rows into the same database
+    #[arg(long, requires = "ledger", conflicts_with_all = ["limit", "restart"])]
+    pub(super) settler: bool,
 
     /// After the run kill the server, start it again on its data, say how long that took, and
     /// check the ledger there

@@ -7,6 +7,7 @@ use tonic::transport::Channel;
 
 use super::{
     plan::{Call, Operation, Plan},
+    scripts::Scripts,
     tally::Tally,
     wire::{AnyAnswer, Fault, HoldAnswer, SettleAnswer, Wire},
 };
@@ -40,10 +41,17 @@ pub(super) struct Hold {
     pub(super) credits: u64,
 }
 
+/// Where calls go.
+#[derive(Clone, Debug)]
+enum Via {
+    Server(Wire),
+    Scripts(Scripts),
+}
+
 /// Calls over one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    wire: Wire,
+    via: Via,
     plan: Arc<Plan>,
     tally: Arc<Tally>,
 }
@@ -52,7 +60,16 @@ impl Caller {
     /// Calls that follow `plan` and are noted in `tally`.
     pub(super) fn new(channel: Channel, plan: Arc<Plan>, tally: Arc<Tally>) -> Self {
         Caller {
-            wire: Wire::new(channel),
+            via: Via::Server(Wire::new(channel)),
+            plan,
+            tally,
+        }
+    }
+
+    /// Calls that no server gets: their scripts are run. Nothing is noted.
+    pub(super) fn of_scripts(scripts: Scripts, plan: Arc<Plan>, tally: Arc<Tally>) -> Self {
+        Caller {
+            via: Via::Scripts(scripts),
             plan,
             tally,
         }
@@ -60,10 +77,14 @@ impl Caller {
 
     /// Makes a call. `held` is what the reservation that it settles holds.
     pub(super) async fn make(&mut self, call: &Call, held: u64) -> Result<Answer, Fault> {
+        let wire = match &mut self.via {
+            Via::Server(wire) => wire,
+            Via::Scripts(scripts) => return scripts.make(call).await,
+        };
         match call.operation {
             Operation::Reserve => {
                 let message = self.plan.reserve(call);
-                let answer: HoldAnswer = self.wire.call(RESERVE, message).await?;
+                let answer: HoldAnswer = wire.call(RESERVE, message).await?;
                 let Some(reservation) = answer.reservation else {
                     return Ok(Answer::Denied);
                 };
@@ -72,24 +93,24 @@ impl Caller {
             }
             Operation::Commit => {
                 let message = self.plan.commit(call);
-                let answer: SettleAnswer = self.wire.call(COMMIT, message).await?;
+                let answer: SettleAnswer = wire.call(COMMIT, message).await?;
                 self.tally.returned(call.account, held);
                 Ok(self.settled(call, &answer))
             }
             Operation::Charge => {
                 let message = self.plan.charge(call);
-                let answer: SettleAnswer = self.wire.call(CHARGE, message).await?;
+                let answer: SettleAnswer = wire.call(CHARGE, message).await?;
                 Ok(self.settled(call, &answer))
             }
             Operation::Release => {
                 let message = self.plan.release(call);
-                let AnyAnswer {} = self.wire.call(RELEASE, message).await?;
+                let AnyAnswer {} = wire.call(RELEASE, message).await?;
                 self.tally.returned(call.account, held);
                 Ok(Answer::Done)
             }
             Operation::Balance => {
                 let message = self.plan.balance(call);
-                let AnyAnswer {} = self.wire.call(GET_BALANCE, message).await?;
+                let AnyAnswer {} = wire.call(GET_BALANCE, message).await?;
                 Ok(Answer::Done)
             }
         }

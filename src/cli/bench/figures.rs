@@ -25,6 +25,9 @@ pub(super) struct Figures {
     pub(super) client_cores: Option<f64>,
     /// Processor time for each answer.
     pub(super) server_us_per_call: Option<f64>,
+    pub(super) client_us_per_call: Option<f64>,
+    /// Of the Redis behind the server, or under the scripts.
+    pub(super) store_us_per_call: Option<f64>,
     /// The first error, in words.
     pub(super) first_error: Option<String>,
 }
@@ -72,7 +75,7 @@ impl Figures {
         });
         let cores = |cpu: Option<Duration>| quotient(cpu?.as_secs_f64(), seconds);
         let answered = all.per_second * seconds;
-        let server_us = measured.server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6);
+        let us_per_call = |cpu: Option<Duration>| quotient(cpu?.as_secs_f64() * 1e6, answered);
         Ok(Figures {
             seconds,
             operations: called.collect(),
@@ -80,7 +83,9 @@ impl Figures {
             lag: Latency::new(&measured.records.lag),
             server_cores: cores(measured.server_cpu),
             client_cores: cores(measured.client_cpu),
-            server_us_per_call: server_us.and_then(|us| quotient(us, answered)),
+            server_us_per_call: us_per_call(measured.server_cpu),
+            client_us_per_call: us_per_call(measured.client_cpu),
+            store_us_per_call: us_per_call(measured.store_cpu),
             first_error: measured.records.first_error.clone(),
             all,
         })

@@ -17,16 +17,18 @@ use tokio::{
 
 use super::{
     caller::{Answer, Caller, Hold},
-    load::Load,
+    load::{Load, Target},
     pace::{Schedule, Span, Stop},
     plan::{Call, Operation, Plan},
     record::Records,
+    scripts::Scripts,
     tally::mix,
     wire::{self, Fault},
 };
 use crate::{
     cli::{exit::Exit, output::Failure},
     clock::{Clock, SystemClock},
+    hot::redis::BareScripts,
 };
 
 /// A worker whose calls fail so often in a row gives up.
@@ -35,6 +37,8 @@ const FAULTS_IN_A_ROW_MAX: u32 = 100;
 const UNRESOLVED_MAX: usize = 100_000;
 /// The numbers of the calls of one lane: its index comes above so many bits.
 const NUMBER_BITS: u32 = 40;
+/// More lanes than any machine has cores.
+const LANES_MAX: u64 = 1 << 12;
 
 /// What a lane is told.
 pub(super) struct LaneSpec {
@@ -171,6 +175,41 @@ struct Lane {
     forgotten: Cell<u64>,
 }
 
+/// The number of a lane's first call: no lane of any round gets to another's. Those below are the
+/// preparation's.
+fn first_number(round: u32, lane: u32) -> u64 {
+    (u64::from(round) * LANES_MAX + u64::from(lane) + 1) << NUMBER_BITS
+}
+
+/// As many callers as there are workers, over so many connections.
+async fn callers(load: &Load, connections: usize, workers: usize) -> Result<Vec<Caller>, Failure> {
+    let (plan, tally) = (&load.plan, &load.tally);
+    let mut made = Vec::with_capacity(connections);
+    match &load.target {
+        Target::Server(endpoint) => {
+            for _ in 0..connections {
+                let channel = wire::connect(endpoint).await?;
+                made.push(Caller::new(channel, Arc::clone(plan), Arc::clone(tally)));
+            }
+        }
+        Target::Scripts {
+            options,
+            run,
+            commands,
+        } => {
+            let bare = BareScripts::connect((**options).clone(), run);
+            let bare = bare.map_err(|error| Failure::new(Exit::Usage, error))?;
+            let scripts = Scripts::new(Arc::new(bare), Arc::clone(commands), Arc::clone(plan));
+            made.push(Caller::of_scripts(
+                scripts,
+                Arc::clone(plan),
+                Arc::clone(tally),
+            ));
+        }
+    }
+    Ok(made.iter().cycle().take(workers).cloned().collect())
+}
+
 /// Connects, and makes the stock of reservations.
 async fn prepare(
     parts: LaneParts,
@@ -178,25 +217,12 @@ async fn prepare(
     workers: usize,
 ) -> Result<(Rc<Lane>, Vec<Caller>), Failure> {
     let load = Arc::clone(&parts.load);
-    let mut channels = Vec::with_capacity(connections);
-    for _ in 0..connections.max(1) {
-        channels.push(wire::connect(&load.endpoint).await?);
-    }
-    let callers: Vec<Caller> = (0..workers)
-        .zip(channels.iter().cycle())
-        .map(|(_, channel)| {
-            Caller::new(
-                channel.clone(),
-                Arc::clone(&load.plan),
-                Arc::clone(&load.tally),
-            )
-        })
-        .collect();
+    let callers = callers(&load, connections.max(1), workers).await?;
     let seed = mix(load.plan.seed ^ u64::from(parts.index));
     let lane = Rc::new(Lane {
         plan: Arc::clone(&load.plan),
         clock: Arc::clone(&load.clock),
-        next_number: Cell::new(u64::from(parts.index + 1) << NUMBER_BITS),
+        next_number: Cell::new(first_number(load.round, parts.index)),
         next_ticket: Cell::new(0),
         open: RefCell::new(VecDeque::new()),
         random: RefCell::new(SmallRng::seed_from_u64(seed)),

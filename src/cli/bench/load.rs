@@ -10,11 +10,13 @@ use super::{
     plan::{Call, Plan},
     process,
     record::Records,
+    scripts::Commands,
     tally::Tally,
 };
 use crate::{
     cli::{client::Address, exit::Exit, output::Failure},
     clock::{Clock, SystemClock},
+    hot::redis::RedisOptions,
 };
 
 /// The most calls in flight in an open loop. Later ones wait, and the waiting is measured.
@@ -24,11 +26,29 @@ const LEAD: Duration = Duration::from_millis(20);
 /// How long the last answers are waited for.
 const DRAIN: Duration = Duration::from_secs(15);
 
-/// What to run against which server.
+/// Who gets the calls.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// A server.
+    Server(Address),
+    /// Redis itself, by scripts that run on keys of their own.
+    Scripts {
+        /// How it is reached.
+        options: Box<RedisOptions>,
+        /// Sets the keys apart.
+        run: String,
+        /// The calls, as the hot store gets them.
+        commands: Arc<Commands>,
+    },
+}
+
+/// What to run against whom.
 #[derive(Debug)]
 pub(super) struct Load {
-    /// The server.
-    pub(super) endpoint: Address,
+    /// Who gets the calls.
+    pub(super) target: Target,
+    /// Which run of this plan it is, from 0: no two use the same ids.
+    pub(super) round: u32,
     /// The calls.
     pub(super) plan: Arc<Plan>,
     /// Where the answers are summed.
@@ -59,14 +79,25 @@ pub(super) struct Measured {
     pub(super) server_cpu: Option<Duration>,
     /// The load generator's own.
     pub(super) client_cpu: Option<Duration>,
+    /// That of the Redis behind the server, where its process is known.
+    pub(super) store_cpu: Option<Duration>,
     /// Calls whose answer got lost, with what the reservation held.
     pub(super) unresolved: Vec<(Call, u64)>,
     /// Such calls beyond those that are kept.
     pub(super) forgotten: u64,
 }
 
-/// Runs the load once. `server` is the server's process, where it is known.
-pub(super) async fn run(load: Arc<Load>, server: Option<u32>) -> Result<Measured, Failure> {
+/// The processes whose time is looked at, where they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Processes {
+    /// The server.
+    pub(super) server: Option<u32>,
+    /// The Redis behind it.
+    pub(super) store: Option<u32>,
+}
+
+/// Runs the load once.
+pub(super) async fn run(load: Arc<Load>, processes: Processes) -> Result<Measured, Failure> {
     let stop = Arc::new(Stop::new());
     // Whatever ends this future ends the lanes.
     let _guard = StopOnDrop {
@@ -98,14 +129,14 @@ pub(super) async fn run(load: Arc<Load>, server: Option<u32>) -> Result<Measured
         })?;
     }
     let mut finished = tokio::spawn(gather(started.done));
-    let before = sample_at(span.warm, &load.clock, server).await;
+    let before = sample_at(span.warm, &load.clock, processes).await;
     let mut results = None;
     let after = tokio::select! {
         gathered = &mut finished => {
             results = Some(gathered);
-            Sample::take(server)
+            Sample::take(processes)
         }
-        after = sample_at(span.end, &load.clock, server) => after,
+        after = sample_at(span.end, &load.clock, processes) => after,
     };
     let results = match results {
         Some(results) => results,
@@ -144,6 +175,7 @@ fn measured(
         window,
         server_cpu: elapsed(before.server, after.server),
         client_cpu: elapsed(before.client, after.client),
+        store_cpu: elapsed(before.store, after.store),
         unresolved,
         forgotten,
     })
@@ -228,20 +260,22 @@ fn lane_lost() -> Failure {
 struct Sample {
     server: Option<Duration>,
     client: Option<Duration>,
+    store: Option<Duration>,
 }
 
 impl Sample {
-    fn take(server: Option<u32>) -> Self {
+    fn take(processes: Processes) -> Self {
         Sample {
-            server: server.and_then(process::cpu_time),
+            server: processes.server.and_then(process::cpu_time),
             client: process::cpu_time(std::process::id()),
+            store: processes.store.and_then(process::cpu_time),
         }
     }
 }
 
-async fn sample_at(instant: Duration, clock: &SystemClock, server: Option<u32>) -> Sample {
+async fn sample_at(instant: Duration, clock: &SystemClock, processes: Processes) -> Sample {
     tokio::time::sleep(instant.saturating_sub(clock.monotonic())).await;
-    Sample::take(server)
+    Sample::take(processes)
 }
 
 fn elapsed(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {

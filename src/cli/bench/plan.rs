@@ -191,18 +191,35 @@ pub(super) struct PlanParts {
 }
 
 impl Plan {
+    /// How long a hold is asked to stand, in milliseconds.
+    pub(super) const HOLD_TTL_MS: u64 = HOLD_TTL_SECONDS.unsigned_abs() * 1_000;
+
+    /// The conversations that a run's calls are spread over, in turn.
+    pub(super) fn conversations(run: &str) -> impl Iterator<Item = String> {
+        (0..CONVERSATIONS).map(move |number| format!("{run}-conversation-{number}"))
+    }
+
+    /// What the calls use of what they ask for, in turn.
+    pub(super) fn all_used(asked: &Asked) -> Vec<Asked> {
+        let part = |parts: u64| match asked {
+            Asked::Credits(most) => Asked::Credits((most.saturating_mul(parts) / USAGES).max(1)),
+            Asked::Usage(usage) => Asked::Usage(used(usage, parts)),
+        };
+        (1..=USAGES).map(part).collect()
+    }
+
     /// Encodes once whatever is the same in many calls.
     pub(super) fn new(parts: PlanParts) -> Self {
-        let action = |conversation: u64| {
+        let action = |conversation_id: String| {
             let action = pb::Action {
                 mode: parts.mode.clone(),
                 model: parts.model.clone(),
-                conversation_id: format!("{}-conversation-{conversation}", parts.run),
+                conversation_id,
                 ..pb::Action::default()
             };
             Bytes::from(action.encode_to_vec())
         };
-        let actions = (0..CONVERSATIONS).map(action).collect();
+        let actions = Plan::conversations(&parts.run).map(action).collect();
         let amounts = match parts.asked {
             Asked::Credits(credits) => Amounts::Credits(credits),
             Asked::Usage(usage) => Amounts::Usage {

@@ -19,6 +19,12 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     parse_resident(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
+/// Whether there is such a process, and its name begins with one of these.
+pub(super) fn is_called(pid: u32, names: &[&str]) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    names.iter().any(|start| name.starts_with(start))
+}
+
 fn parse_cpu(stat: &str) -> Option<Duration> {
     // The name stands in parentheses and may contain anything, parentheses too.
     let (_, after_name) = stat.rsplit_once(')')?;

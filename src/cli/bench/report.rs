@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
+    allowed::Allowed,
     args::BenchArgs,
     check::Checked,
     figures::{Figures, OperationFigures, Ratio, ratios},
+    limits::Limits,
     load::Measured,
     pace::Pace,
 };
@@ -15,6 +17,18 @@ use crate::cli::output::{Column, Failure, table};
 
 /// Fewer accounts or holds than this say nothing of what one of them takes.
 const EACH_MIN: u32 = 1_000;
+
+/// What the runs on the server came to.
+pub(super) struct Found {
+    /// Under the load.
+    pub(super) measured: Measured,
+    /// With one call in flight, where that is compared.
+    pub(super) alone: Option<Measured>,
+    /// Records that waited for the ledger right after the load.
+    pub(super) waiting: Option<u64>,
+    /// How long the server took to start again.
+    pub(super) restart: Option<Duration>,
+}
 
 /// Everything that is reported.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +40,10 @@ pub(super) struct Report {
     tollgate: Figures,
     /// Tollgate's figures over the limit's, with `--limit`.
     ratios: Option<Vec<Ratio>>,
+    /// What the limits allow, with `--limit` and hot balances in Redis.
+    allowed: Option<Allowed>,
+    /// Records that waited for the ledger at the end of the measured time, with a Redis.
+    waiting: Option<u64>,
     /// From the start to the first answer with all data, with `--restart`.
     restart_seconds: Option<f64>,
     /// Whether the ledger adds up.
@@ -43,6 +61,7 @@ struct Settings {
     accounts: u32,
     hot_share: f64,
     open_holds: u32,
+    grants: u32,
     seed: u64,
 }
 
@@ -65,6 +84,12 @@ pub(super) struct Preparation {
     pub(super) bytes_per_account: Option<u64>,
     /// What an open hold takes.
     pub(super) bytes_per_hold: Option<u64>,
+    /// By Redis's own count: before there was an account, with all accounts, with the open holds.
+    pub(super) redis_bytes: [Option<u64>; 3],
+    /// What an account takes there.
+    pub(super) redis_bytes_per_account: Option<u64>,
+    /// What an open hold takes there.
+    pub(super) redis_bytes_per_hold: Option<u64>,
 }
 
 impl Preparation {
@@ -80,6 +105,9 @@ impl Preparation {
         );
         self.bytes_per_account = each(start, accounted, accounts);
         self.bytes_per_hold = each(accounted, self.resident_bytes_with_holds, holds);
+        let [start, accounted, held] = self.redis_bytes;
+        self.redis_bytes_per_account = each(start, accounted, accounts);
+        self.redis_bytes_per_hold = each(accounted, held, holds);
     }
 }
 
@@ -88,20 +116,29 @@ impl Report {
     pub(super) fn new(
         args: &BenchArgs,
         preparation: Preparation,
-        limit: Option<&Measured>,
-        tollgate: &Measured,
-        restart: Option<Duration>,
+        limits: Option<&Limits>,
+        found: &Found,
         check: Checked,
     ) -> Result<Self, Failure> {
-        let limit = limit.map(Figures::new).transpose()?;
-        let tollgate = Figures::new(tollgate)?;
+        let limit = limits.map(|limits| Figures::new(&limits.constant));
+        let limit = limit.transpose()?;
+        let tollgate = Figures::new(&found.measured)?;
+        let redis = limits.and_then(|limits| limits.redis.as_ref());
+        let allowed = match (redis, &limit, &found.alone) {
+            (Some(redis), Some(constant), Some(alone)) => {
+                Some(Allowed::new(redis, constant, &tollgate, alone)?)
+            }
+            _ => None,
+        };
         Ok(Report {
             load: Settings::new(args),
             preparation,
             ratios: limit.as_ref().map(|limit| ratios(limit, &tollgate)),
+            allowed,
+            waiting: found.waiting,
             limit,
             tollgate,
-            restart_seconds: restart.map(|took| took.as_secs_f64()),
+            restart_seconds: found.restart.map(|took| took.as_secs_f64()),
             check,
         })
     }
@@ -112,6 +149,9 @@ impl Report {
         if let Some(limit) = &self.limit {
             parts.insert(0, limit.text("limit (the same server, constant answers)"));
         }
+        if let Some(allowed) = &self.allowed {
+            parts.insert(1, allowed.scripts.text("limit (the scripts alone)"));
+        }
         parts.push(self.preparation.text());
         if let Some(seconds) = self.restart_seconds {
             parts.push(format!(
@@ -120,6 +160,12 @@ impl Report {
         }
         if let (Some(limit), Some(ratios)) = (&self.limit, &self.ratios) {
             parts.push(comparison(limit, &self.tollgate, ratios));
+        }
+        parts.extend(self.allowed.as_ref().map(Allowed::text));
+        if let Some(records) = self.waiting {
+            parts.push(format!(
+                "records that waited for the ledger right after the load: {records}"
+            ));
         }
         parts.push(check_text(&self.check));
         parts.join("\n\n")
@@ -141,6 +187,7 @@ impl Settings {
             accounts: args.accounts,
             hot_share: args.hot_share,
             open_holds: args.open_holds,
+            grants: args.grants,
             seed: args.seed,
         }
     }
@@ -167,6 +214,20 @@ impl Preparation {
             lines.push(format!("  {bytes} bytes an account"));
         }
         if let Some(bytes) = self.bytes_per_hold {
+            lines.push(format!("  {bytes} bytes an open hold"));
+        }
+        let [start, accounts, holds] = self.redis_bytes.map(mebibytes);
+        if self.redis_bytes.iter().any(Option::is_some) {
+            lines.push(format!(
+                "memory of Redis: {start} at start, {accounts} with accounts, {holds} with open holds"
+            ));
+        }
+        if let Some(bytes) = self.redis_bytes_per_account {
+            lines.push(format!(
+                "  {bytes} bytes an account, its entry for the ledger included"
+            ));
+        }
+        if let Some(bytes) = self.redis_bytes_per_hold {
             lines.push(format!("  {bytes} bytes an open hold"));
         }
         lines.join("\n")

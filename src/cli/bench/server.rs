@@ -14,7 +14,10 @@ use std::{
 
 use tonic::Code;
 
-use super::wire::{self, AnyAnswer, BalanceCall, Wire};
+use super::{
+    args::BenchArgs,
+    wire::{self, AnyAnswer, BalanceCall, Wire},
+};
 use crate::{
     catalogs::BUILTIN_YAML,
     cli::{client::Address, exit::Exit, output::Failure},
@@ -73,31 +76,31 @@ pub(super) struct Stand {
     folder: Folder,
     port: u16,
     unix_socket: Option<PathBuf>,
+    hot: Option<String>,
+    ledger: Option<String>,
     set: Vec<String>,
     clock: Arc<SystemClock>,
 }
 
 impl Stand {
-    /// Finds a free port and makes the folder under `parent`. `set` is passed on to the servers.
-    pub(super) fn new(
-        parent: &Path,
-        unix_socket: bool,
-        set: Vec<String>,
-        clock: Arc<SystemClock>,
-    ) -> Result<Self, Failure> {
-        let folder = Folder::new(parent, &clock)?;
+    /// Finds a free port and makes the folder, where `args` want it.
+    pub(super) fn new(args: &BenchArgs, clock: Arc<SystemClock>) -> Result<Self, Failure> {
+        let parent = args.data_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = Folder::new(&parent, &clock)?;
         let catalog = folder.0.join("catalog.yaml");
         fs::write(&catalog, catalog_yaml())
             .map_err(|error| cannot("writing the catalogue", &catalog, &error))?;
         let port = free_port().map_err(|error| {
             Failure::new(Exit::CantCreate, format!("finding a free port: {error}"))
         })?;
-        let unix_socket = unix_socket.then(|| folder.0.join("socket"));
+        let unix_socket = args.unix_socket.then(|| folder.0.join("socket"));
         Ok(Stand {
             folder,
             port,
             unix_socket,
-            set,
+            hot: args.hot.clone(),
+            ledger: args.ledger.clone(),
+            set: args.set.clone(),
             clock,
         })
     }
@@ -164,6 +167,11 @@ impl Stand {
             .arg(self.folder.0.join("catalog.yaml"));
         if let Some(path) = &self.unix_socket {
             command.arg("--unix-socket").arg(path);
+        }
+        for (flag, url) in [("--hot", &self.hot), ("--ledger", &self.ledger)] {
+            if let Some(url) = url {
+                command.args([flag, url]);
+            }
         }
         for pair in &self.set {
             command.args(["--set", pair]);

@@ -38,6 +38,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// An account with so many credits runs out in no run.
 const ENOUGH: u64 = 1_000_000_000_000;
 
+/// The credits of a promotion.
+const PROMOTION: u64 = 1_000;
+
 /// Connections and what is called over them, for what is not measured.
 #[derive(Clone, Debug)]
 pub(super) struct Helper {
@@ -118,6 +121,16 @@ impl Helper {
             });
         }
         join(tasks).await
+    }
+
+    /// Gives the first account so many promotions.
+    pub(super) async fn add_promotions(&self, promotions: u32) -> Result<(), Failure> {
+        let (admin, account_id) = (self.admin(0)?, self.plan.account_id(0));
+        for number in 0..promotions {
+            let (name, amount) = (format!("promotion-{number}"), Amount::Credits(PROMOTION));
+            grant(&admin, &account_id, &name, GrantKind::Promo, amount).await?;
+        }
+        Ok(())
     }
 
     /// Places so many holds on the first account, and leaves them open.
@@ -244,20 +257,31 @@ async fn create(
         .adjustment
         .map(|n| ("adjustment", GrantKind::Adjustment, Amount::Credits(n)));
     for (name, kind, amount) in pack.into_iter().chain(adjustment) {
-        let request = GrantCreditsRequest {
-            account_id: account_id.clone(),
-            grant_id: format!("bench-{name}"),
-            kind: kind.into(),
-            amount: Some(amount),
-            reason: "bench".to_owned(),
-            ..GrantCreditsRequest::default()
-        };
-        retry("GrantCredits", || {
-            let (mut admin, request) = (admin.clone(), request.clone());
-            async move { admin.grant_credits(request).await }
-        })
-        .await?;
+        grant(admin, &account_id, name, kind, amount).await?;
     }
+    Ok(())
+}
+
+async fn grant(
+    admin: &AdminServiceClient<Channel>,
+    account_id: &str,
+    name: &str,
+    kind: GrantKind,
+    amount: Amount,
+) -> Result<(), Failure> {
+    let request = GrantCreditsRequest {
+        account_id: account_id.to_owned(),
+        grant_id: format!("bench-{name}"),
+        kind: kind.into(),
+        amount: Some(amount),
+        reason: "bench".to_owned(),
+        ..GrantCreditsRequest::default()
+    };
+    retry("GrantCredits", || {
+        let (mut admin, request) = (admin.clone(), request.clone());
+        async move { admin.grant_credits(request).await }
+    })
+    .await?;
     Ok(())
 }
 

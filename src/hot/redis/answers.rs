@@ -1,28 +1,26 @@
-//! The hot path: commands as arguments, replies as answers.
+//! The hot path: commands as calls, replies as answers.
 
 use super::{
-    RedisHot, blobs,
+    RedisHot, calls,
     faults::Failure,
     layout::code,
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told, flag, read_mark, text},
+    steps::{Step, Told, read_mark},
 };
 use crate::{
     domain::{
         account::Account,
-        book::{answer_charged, answer_known, check_same, least_credits, was_extended, would_hold},
+        book::{answer_charged, answer_known, check_same, was_extended, would_hold},
         command::{Charge, Commit, Extend, Release, Reserve},
-        credits::Credits,
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
         ids::{AccountId, ReservationId},
-        reservation::{CommitRequest, EXTENSIONS_MAX, Origin, Reservation},
-        usage::Outcome,
+        reservation::{EXTENSIONS_MAX, Reservation},
     },
-    hot::{Answer, Done, HotFault},
+    hot::{Answer, Done, HotFault, Mark, Terms},
 };
 
 const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");
@@ -68,144 +66,76 @@ impl RedisHot {
     }
 
     pub(super) async fn reserve_step(&self, command: &Reserve) -> Answer<Reserved> {
-        let origin = Origin::Reserve {
-            amount: command.amount.clone(),
-            min_credits: command.min_credits,
-            ttl_ms: command.ttl_ms,
-        };
-        let step = Step {
-            operation: "reserve",
-            script: &scripts::RESERVE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![
-                command.reservation_id.as_str().into(),
-                text(command.credits.get()),
-                text(least_credits(command)),
-                text(command.effective_ttl_ms),
-                flag(command.dry_run),
-                blobs::action(&command.action),
-                blobs::asked(&origin),
-                command.rate_card_version.as_bytes().into(),
-            ],
-        };
-        self.answer(step, |told| read_reserved(command, told)).await
-    }
-
-    pub(super) async fn extend_step(&self, command: &Extend) -> Answer<Extended> {
-        let ttl_ms = command.ttl_ms.map(text).unwrap_or_default();
-        let step = Step {
-            operation: "extend",
-            script: &scripts::EXTEND,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![
-                command.reservation_id.as_str().into(),
-                command.extension_id.as_str().into(),
-                text(command.add.get()),
-                ttl_ms,
-            ],
-        };
-        self.answer(step, |told| read_extended(command, told)).await
-    }
-
-    pub(super) async fn commit_step(&self, command: &Commit) -> Answer<Committed> {
-        let mut arguments = vec![
-            command.reservation_id.as_str().into(),
-            blobs::request(&command.request),
-            text(command.credits.get()),
-            flag(command.known),
-            blobs::price(command.price.as_deref()),
-            flag(command.request.keep_open),
-            text(command.request.next_hold.get()),
-        ];
-        if command.known {
-            arguments.extend([vec![], vec![], vec![], vec![]]);
-        } else {
-            let amount = command.request.amount.clone();
-            arguments.extend([
-                blobs::action(&command.action),
-                blobs::asked(&Origin::Commit { amount }),
-                command.rate_card_version.as_bytes().into(),
-                text(command.effective_ttl_ms),
-            ]);
-        }
-        let step = Step {
-            operation: "commit",
-            script: &scripts::COMMIT,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments,
-        };
-        self.answer(step, |told| read_committed(command, told))
-            .await
-    }
-
-    pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
-        let step = Step {
-            operation: "release",
-            script: &scripts::RELEASE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.reservation_id),
-            arguments: vec![command.reservation_id.as_str().into()],
-        };
-        self.answer(step, |told| {
-            let replayed = match told.code {
-                code::OK => false,
-                code::KNOWN => true,
-                code::NOT_FOUND => return Err(Refusal::ReservationNotFound.into()),
-                _ => return Err(UNKNOWN_CODE.into()),
-            };
-            let known = told.known()?;
-            Ok(Released {
-                reservation: known.view(),
-                returned: known.returned,
-                balance: balance(told),
-                replayed,
-            })
+        self.answer(calls::reserve(command), |told| {
+            let (account_id, id) = (&command.account_id, &command.reservation_id);
+            if told.code == code::OK && !command.dry_run {
+                self.recent.put(account_id, id, Terms::of(command));
+            }
+            read_reserved(command, told)
         })
         .await
     }
 
+    pub(super) async fn extend_step(&self, command: &Extend) -> Answer<Extended> {
+        self.answer(calls::extend(command), |told| read_extended(command, told))
+            .await
+    }
+
+    pub(super) async fn commit_step(&self, command: &Commit) -> Answer<Committed> {
+        let (account_id, id) = (&command.account_id, &command.reservation_id);
+        let remembered = self.recent.get(account_id, id);
+        self.answer(calls::commit(command, remembered.as_ref()), |told| {
+            let stays_as_it_was = command.known && command.request.keep_open;
+            if told.code == code::REPRICE || (told.code == code::OK && !stays_as_it_was) {
+                self.recent.remove(account_id, id);
+            }
+            read_committed(command, told)
+        })
+        .await
+    }
+
+    /// The terms of a reservation: those that are remembered, or what Redis has.
+    pub(super) async fn terms_step(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        if let Some(terms) = self.recent.get(account_id, reservation_id) {
+            let shard = self.shard_of(account_id);
+            // Nothing was read that the ledger would have to have.
+            let mark = Mark {
+                shard,
+                era: 0,
+                position: 0,
+            };
+            let value = Some(terms);
+            return Ok(Ok(Done { value, mark }));
+        }
+        let answer = self.stored_reservation(account_id, reservation_id).await?;
+        Ok(answer.map(|done| Done {
+            value: done.value.map(|known| Terms {
+                action: known.action,
+                rate_card_version: known.rate_card_version,
+            }),
+            mark: done.mark,
+        }))
+    }
+
+    pub(super) async fn release_step(&self, command: &Release) -> Answer<Released> {
+        let answer = self.answer(calls::release(command), read_released).await;
+        let (account_id, id) = (&command.account_id, &command.reservation_id);
+        self.recent.remove(account_id, id);
+        answer
+    }
+
     pub(super) async fn charge_step(&self, command: &Charge) -> Answer<Charged> {
-        let origin = Origin::Charge {
-            amount: command.amount.clone(),
-            force: command.force,
-        };
-        let request = CommitRequest {
-            amount: command.amount.clone(),
-            outcome: Outcome::Succeeded,
-            keep_open: false,
-            next_hold: Credits::ZERO,
-        };
-        let step = Step {
-            operation: "charge",
-            script: &scripts::CHARGE,
-            account_id: &command.account_id,
-            reservation_id: Some(&command.charge_id),
-            arguments: vec![
-                command.charge_id.as_str().into(),
-                blobs::request(&request),
-                text(command.credits.get()),
-                flag(command.force),
-                blobs::price(command.price.as_deref()),
-                blobs::action(&command.action),
-                blobs::asked(&origin),
-                command.rate_card_version.as_bytes().into(),
-            ],
-        };
-        self.answer(step, |told| read_charged(command, told)).await
+        self.recent.remove(&command.account_id, &command.charge_id);
+        self.answer(calls::charge(command), |told| read_charged(command, told))
+            .await
     }
 
     pub(super) async fn account_step(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
-        let step = Step {
-            operation: "balance",
-            script: &scripts::BALANCE,
-            account_id,
-            reservation_id: None,
-            arguments: Vec::new(),
-        };
-        self.answer(step, |told| {
+        self.answer(calls::balance(account_id), |told| {
             let balance = balance(told);
             Ok((told.account.clone(), balance))
         })
@@ -243,6 +173,22 @@ impl RedisHot {
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }
+}
+
+fn read_released(told: &mut Told) -> Result<Released, Stop> {
+    let replayed = match told.code {
+        code::OK => false,
+        code::KNOWN => true,
+        code::NOT_FOUND => return Err(Refusal::ReservationNotFound.into()),
+        _ => return Err(UNKNOWN_CODE.into()),
+    };
+    let known = told.known()?;
+    Ok(Released {
+        reservation: known.view(),
+        returned: known.returned,
+        balance: balance(told),
+        replayed,
+    })
 }
 
 pub(super) fn broken_reply(broken: Broken, operation: &'static str) -> HotFault {

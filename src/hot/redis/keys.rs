@@ -17,6 +17,9 @@
 //! | | | `fenced`: the run id of a server that the ledger takes nothing of any more, since another one has replaced it | a settler that meets the newer epoch | |
 //! | `{tg:S}:ended` | sorted set | settled reservations by when they ended, only where a clock other than the server's decides when they are forgotten | every step that ends one, the sweeper | |
 //!
+//! `tollgate bench --limit` runs the scripts on keys that begin with `{tg-bench-RUN:S}` instead,
+//! which no store looks at, and removes them; a crash leaves them.
+//!
 //! An id has no `/` and no braces, and an account's own keys end with ids only, so that no two
 //! names meet: between the two ids of a reservation's key stands a `/`.
 
@@ -38,7 +41,12 @@ pub(super) struct ShardKeys {
 
 impl ShardKeys {
     pub fn new(shard: u32) -> Self {
-        let tag = format!("{{tg:{shard}}}:");
+        ShardKeys::in_space("tg", shard)
+    }
+
+    /// The keys of a shard that belongs to no store: what a store's begin with is `tg`.
+    pub fn in_space(space: &str, shard: u32) -> Self {
+        let tag = format!("{{{space}:{shard}}}:");
         ShardKeys {
             due: format!("{tag}due").into(),
             out: format!("{tag}out").into(),

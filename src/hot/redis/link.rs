@@ -50,7 +50,7 @@ pub(super) struct LinkOptions {
 
 /// A command, once it is known on which server it will run, by that server's name; `true`: with
 /// a script's text, for a server that does not know it.
-type Request<'a> = dyn Fn(&str, bool) -> Cmd + Sync + 'a;
+pub(super) type Request<'a> = dyn Fn(&str, bool) -> Cmd + Sync + 'a;
 
 /// The connections.
 #[derive(Debug)]
@@ -146,24 +146,18 @@ impl Link {
         arguments: &[Vec<u8>],
         limit: Duration,
     ) -> Result<Vec<u8>, Failure> {
-        let request = |server: &str, whole: bool| {
-            let mut command = if whole {
-                redis::cmd("EVAL")
-            } else {
-                redis::cmd("EVALSHA")
-            };
-            command.arg(if whole { &script.text } else { &script.hash });
-            command.arg(keys.len());
-            keys.iter().for_each(|key| {
-                command.arg(key);
-            });
-            arguments.iter().for_each(|argument| {
-                command.arg(argument.as_slice());
-            });
-            command.arg(server);
-            command
-        };
-        match self.call(shard, &request, limit).await? {
+        let request = |server: &str, is_whole| script.call(keys, arguments, server, is_whole);
+        self.request(shard, &request, limit).await
+    }
+
+    /// Sends a script's call and answers the one text that it replies with, within a limit.
+    pub async fn request(
+        &self,
+        shard: u32,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        match self.call(shard, request, limit).await? {
             Value::BulkString(reply) => Ok(reply),
             _ => Err(Failure::unknown(Broken("a script's reply is no text"))),
         }

@@ -18,6 +18,27 @@ impl Script {
         let hash = redis::Script::new(&text).get_hash().to_owned();
         Script { text, hash }
     }
+
+    /// The script's call, by its name or with its whole text, on a server of some name.
+    pub fn call(
+        &self,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+        server: &str,
+        is_whole: bool,
+    ) -> redis::Cmd {
+        let mut command = redis::cmd(if is_whole { "EVAL" } else { "EVALSHA" });
+        command.arg(if is_whole { &self.text } else { &self.hash });
+        command.arg(keys.len());
+        keys.iter().for_each(|key| {
+            command.arg(key);
+        });
+        arguments.iter().for_each(|argument| {
+            command.arg(argument.as_slice());
+        });
+        command.arg(server);
+        command
+    }
 }
 
 /// What every script begins with.
@@ -101,6 +122,7 @@ scripts! {
     TRIM: "trim" after [];
     STATS: "stats" after [];
     INSPECT: "inspect" after [];
+    BEGIN: "begin" after ["live"];
     LOOK: "look" after ["live"];
     DISTRUST: "distrust" after ["live"];
     RESET: "reset" after ["live", "claim"];

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use redis::Cmd;
+
 use super::{
     RedisHot,
     faults::Failure,
     keys::ShardKeys,
     layout::code,
+    link::Request,
     packed::{Broken, Reader, Writer},
     records,
     scripts::Script,
@@ -25,6 +28,12 @@ use crate::{
 
 /// How often one step is asked again because holds of its account were due.
 const DUE_ATTEMPTS: usize = 4;
+
+/// The keys and arguments that every step has, before its own.
+const STEP_KEYS: usize = 6;
+const STEP_ARGUMENTS: usize = 5;
+/// About how many bytes a step's command has without its own arguments.
+const COMMAND_BYTES: usize = 448;
 
 /// One argument of a script.
 pub(super) type Argument = Vec<u8>;
@@ -93,14 +102,10 @@ impl RedisHot {
         further: Vec<String>,
     ) -> Result<Result<Told, Refusal>, HotFault> {
         let shard = self.shard_of(step.account_id);
-        let keys = &self.shards[shard as usize];
         let mut due: Vec<String> = Vec::new();
         for _ in 0..DUE_ATTEMPTS {
-            let (given, arguments) = self.parameters(&step, keys, &further, &due);
-            let reply = self
-                .eval(shard, step.script, &given, &arguments)
-                .await
-                .map_err(|failure| failure.of(step.operation))?;
+            let reply = self.run_step(&step, shard, (&further, &due)).await;
+            let reply = reply.map_err(|failure| failure.of(step.operation))?;
             let read = self.read_reply(&step, shard, &reply);
             match read.map_err(|broken| Failure::unknown(broken).of(step.operation))? {
                 Read::Told(told) => return Ok(check_cycle(told)),
@@ -116,31 +121,64 @@ impl RedisHot {
         Err(busy.of(step.operation))
     }
 
-    fn parameters(
+    /// The call of a step's script, by its name or with its whole text, on a server of some name.
+    fn command(
         &self,
         step: &Step<'_>,
         keys: &ShardKeys,
-        further: &[String],
-        due: &[String],
-    ) -> (Vec<String>, Vec<Argument>) {
-        let mut given = Vec::with_capacity(7 + due.len());
-        given.push(keys.account(step.account_id));
-        given.push(keys.deadlines(step.account_id));
-        given.extend([&keys.due, &keys.out, &keys.meta, &keys.ended].map(|key| key.to_string()));
-        if let Some(id) = step.reservation_id {
-            given.push(keys.reservation(step.account_id, id.as_str()));
+        (further, due): (&[String], &[String]),
+        (verb, script): (&str, &str),
+        server: &str,
+    ) -> Cmd {
+        let id = step.account_id;
+        let records = step.reservation_id.iter().map(|id| id.as_str());
+        let given = STEP_KEYS + records.len() + further.len() + due.len();
+        let size = COMMAND_BYTES + step.arguments.iter().map(Vec::len).sum::<usize>();
+        let values = 4 + given + STEP_ARGUMENTS + step.arguments.len() + due.len();
+        let mut command = Cmd::with_capacity(values, size);
+        command.arg(verb).arg(script).arg(given);
+        command.arg(keys.account(id)).arg(keys.deadlines(id));
+        for key in [&keys.due, &keys.out, &keys.meta, &keys.ended] {
+            command.arg(&**key);
         }
-        given.extend(further.iter().cloned());
-        given.extend(due.iter().map(|id| keys.reservation(step.account_id, id)));
-        let mut arguments = Vec::with_capacity(5 + step.arguments.len() + due.len());
-        arguments.push(self.given_now());
-        arguments.push(text(self.window_ms()));
-        arguments.push(text(self.options.outbox_max));
-        arguments.push(text(due.len() as u64));
-        arguments.push(step.account_id.as_str().as_bytes().to_vec());
-        arguments.extend(step.arguments.iter().cloned());
-        arguments.extend(due.iter().map(|id| id.as_bytes().to_vec()));
-        (given, arguments)
+        for record in records {
+            command.arg(keys.reservation(id, record));
+        }
+        for key in further {
+            command.arg(key);
+        }
+        for record in due {
+            command.arg(keys.reservation(id, record));
+        }
+        command.arg(self.given_now()).arg(self.window_ms());
+        command.arg(self.options.outbox_max).arg(due.len());
+        command.arg(id.as_str());
+        for argument in &step.arguments {
+            command.arg(argument.as_slice());
+        }
+        for id in due {
+            command.arg(id);
+        }
+        command.arg(server);
+        command
+    }
+
+    /// Runs a step's script, with further keys, which is told of some due holds.
+    pub(super) async fn run_step(
+        &self,
+        step: &Step<'_>,
+        shard: u32,
+        given: (&[String], &[String]),
+    ) -> Result<Vec<u8>, Failure> {
+        let keys = &self.shards[shard as usize];
+        let request = |server: &str, is_whole: bool| {
+            let script = match is_whole {
+                true => ("EVAL", step.script.text.as_str()),
+                false => ("EVALSHA", step.script.hash.as_str()),
+            };
+            self.command(step, keys, given, script, server)
+        };
+        self.guarded(shard, &request).await
     }
 
     /// The time that a script is given: nothing where the server's clock counts.
@@ -160,8 +198,7 @@ impl RedisHot {
         }
     }
 
-    /// Runs a script and answers the one text that it replies with. Where its shard must be
-    /// verified first it waits for that, all within the deadline.
+    /// Runs a script and answers the one text that it replies with.
     pub(super) async fn eval(
         &self,
         shard: u32,
@@ -169,9 +206,16 @@ impl RedisHot {
         keys: &[String],
         arguments: &[Argument],
     ) -> Result<Vec<u8>, Failure> {
+        let request = |server: &str, is_whole| script.call(keys, arguments, server, is_whole);
+        self.guarded(shard, &request).await
+    }
+
+    /// Sends a script's call. Where its shard must be verified first it waits for that, all within
+    /// the deadline.
+    async fn guarded(&self, shard: u32, request: &Request<'_>) -> Result<Vec<u8>, Failure> {
         let started = self.clock.monotonic();
         let deadline = self.link.deadline();
-        let first = self.link.eval(shard, script, keys, arguments, deadline);
+        let first = self.link.request(shard, request, deadline);
         match first.await {
             Err(failure) if failure.is_unverified => {}
             answer => return answer,
@@ -181,8 +225,7 @@ impl RedisHot {
             deadline.saturating_sub(taken)
         };
         self.gate.verified(shard, left()).await?;
-        let again = self.link.eval(shard, script, keys, arguments, left());
-        again.await
+        self.link.request(shard, request, left()).await
     }
 
     fn read_reply(&self, step: &Step<'_>, shard: u32, reply: &[u8]) -> Result<Read, Broken> {

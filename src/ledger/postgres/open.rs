@@ -173,7 +173,7 @@ pub(super) async fn check(
     checked
 }
 
-async fn connect(options: &PostgresOptions) -> Result<PgConnection, OpenError> {
+pub(super) async fn connect(options: &PostgresOptions) -> Result<PgConnection, OpenError> {
     let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Unreachable {
         place: options.place(),
         source,

@@ -37,10 +37,7 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off";
-const COPY_ENTRIES: &str = "COPY entries
-    (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-     occurred_at, recorded_at, body)
-    FROM STDIN (FORMAT binary)";
+const ENTRIES: &str = "entries";
 const ENTRY_COLUMNS: i16 = 11;
 /// About how many bytes an entry has beside its body.
 const ENTRY_BYTES: usize = 256;
@@ -173,6 +170,14 @@ async fn move_cursors(
     Ok(id)
 }
 
+/// The statement that takes [`rows`] into a table.
+pub(super) fn copy_into(table: &'static str) -> String {
+    format!(
+        "COPY {table} (account_id, sequence, kind, credits, reservation_id, slot, ends,
+         conversation_id, occurred_at, recorded_at, body) FROM STDIN (FORMAT binary)"
+    )
+}
+
 async fn add_entries(
     connection: &mut PgConnection,
     prepared: &Prepared<'_>,
@@ -183,6 +188,20 @@ async fn add_entries(
         return Ok(());
     }
     let conversations = refunded_conversations(connection, &prepared.entries).await?;
+    let rows = rows(prepared, marks, &conversations, now);
+    let mut copy = connection.copy_in_raw(&copy_into(ENTRIES)).await?;
+    copy.send(rows).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+/// The entries as COPY takes them.
+pub(super) fn rows(
+    prepared: &Prepared<'_>,
+    marks: &[Mark],
+    conversations: &Conversations<'_>,
+    now: Timestamp,
+) -> Vec<u8> {
     let bytes: usize = prepared
         .bodies
         .iter()
@@ -200,19 +219,16 @@ async fn add_entries(
             .maybe_text(entry.reservation_id.as_ref().map(ReservationId::as_str))
             .maybe_int(mark.slot)
             .maybe_flag(settlement.map(|settlement| settlement.last))
-            .maybe_text(conversation(entry, &conversations))
+            .maybe_text(conversation(entry, conversations))
             .int(entry.occurred_at.millis())
             .int(now.millis())
             .text(body);
     }
-    let mut copy = connection.copy_in_raw(COPY_ENTRIES).await?;
-    copy.send(rows.finish()).await?;
-    copy.finish().await?;
-    Ok(())
+    rows.finish()
 }
 
 /// The conversation of each reservation that is refunded here.
-type Conversations<'a> = HashMap<Key<'a>, String>;
+pub(super) type Conversations<'a> = HashMap<Key<'a>, String>;
 
 fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
     let found = match (&entry.settlement, &entry.reservation_id) {

@@ -1,7 +1,7 @@
 """A collector that Tollgate's authors did not write the protocol of: takes traces and metrics over
 OTLP/gRPC and writes what came, a JSON object a line. The first line is the port.
 
-Usage: otlp_receiver.py [REJECTED_SPANS]
+Usage: otlp_receiver.py REJECTED_SPANS [KEY_FILE CERTIFICATE_FILE]
 """
 
 import json
@@ -86,15 +86,23 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         return said
 
 
-def main(rejected):
+def listen(server, key_file=None, certificate_file=None):
+    if key_file is None:
+        return server.add_insecure_port("127.0.0.1:0")
+    with open(key_file, "rb") as key, open(certificate_file, "rb") as certificate:
+        pair = (key.read(), certificate.read())
+    return server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+
+
+def main(rejected, *files):
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(rejected), server)
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = listen(server, *files)
     server.start()
     say(port)
     server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    main(int(sys.argv[1]), *sys.argv[2:4])

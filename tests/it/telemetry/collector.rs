@@ -21,6 +21,12 @@ pub struct Collector {
 impl Collector {
     /// Starts one on a port of its own.
     pub fn start() -> Self {
+        Collector::start_with(&["0"])
+    }
+
+    /// The same with its arguments: how many spans of a request it says it rejects; then the files
+    /// of a key and its certificate, for TLS.
+    pub fn start_with(args: &[&str]) -> Self {
         let python = std::env::var("TOLLGATE_TEST_PYTHON")
             .unwrap_or_else(|_| panic!("run the tests with tests/run: it installs what they need"));
         let script = concat!(
@@ -29,6 +35,7 @@ impl Collector {
         );
         let mut child = Command::new(python)
             .arg(script)
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -49,6 +56,11 @@ impl Collector {
     /// Where it is.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it is with TLS.
+    pub fn tls_endpoint(&self) -> String {
+        format!("https://localhost:{}", self.port)
     }
 
     /// What came so far and is chosen.

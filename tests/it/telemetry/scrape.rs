@@ -12,7 +12,10 @@ use tollgate::{
 };
 
 use super::{commit, create, get, metrics, reserve, value};
-use crate::{process::Sidecar, support::servers::wait};
+use crate::{
+    process::Sidecar,
+    support::servers::{Kind, Server, wait},
+};
 
 /// Every kind of answer that there is, over both listeners.
 async fn load(sidecar: &Sidecar) {
@@ -199,6 +202,38 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
         value(&text, "tollgate_outbox_entries") == 0.0
             && value(&text, "tollgate_outbox_lag_seconds") == 0.0
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_dies_is_seen() {
+    let mut server = Server::start(Kind::Redis);
+    let hot = format!("redis://{}", server.address());
+    let folder = tempfile::tempdir().unwrap();
+    let patient = "redis.call_timeout_ms=2000";
+    let sidecar = Sidecar::start(folder.path(), &["--hot", &hot, "--set", patient]);
+    let seen = |sample: &str, expected: f64| {
+        let what = format!("{sample} {expected}");
+        wait(&what, || value(&metrics(&sidecar), sample) == expected);
+    };
+    seen("tollgate_ready{check=\"stores\"}", 1.0);
+    create(&sidecar, "acme", "starter").await;
+    let mut quota = sidecar.quota().await;
+    quota.reserve(reserve("acme", "r1")).await.unwrap();
+    seen("tollgate_store_up{store=\"hot\"}", 1.0);
+    seen("tollgate_open_holds", 1.0);
+    seen("tollgate_loaded_accounts", 1.0);
+    server.kill();
+    seen("tollgate_ready{check=\"stores\"}", 0.0);
+    seen("tollgate_store_up{store=\"hot\"}", 0.0);
+    seen("tollgate_store_up{store=\"ledger\"}", 1.0);
+    assert!(quota.reserve(reserve("acme", "r2")).await.is_err());
+    let text = metrics(&sidecar);
+    let faults = text
+        .lines()
+        .filter(|line| line.starts_with("tollgate_hot_faults_total{"));
+    assert!(faults.count() > 0, "{text}");
+    assert!(text.contains("tollgate_worker_errors_total{worker=\"settler\"}"));
+    promtool_accepts(&text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

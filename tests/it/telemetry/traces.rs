@@ -1,6 +1,6 @@
 //! Traces and metrics as a real collector gets them.
 
-use std::{collections::BTreeSet, net::TcpListener};
+use std::{collections::BTreeSet, net::TcpListener, path::Path};
 
 use serde_json::{Value, json};
 use tollgate::{pb, telemetry::names};
@@ -224,6 +224,60 @@ async fn a_dead_collector_costs_no_call_anything() {
     );
     let (status, said) = sidecar.terminate();
     assert!(status.success(), "the end does not wait for it: {said}");
+}
+
+/// A sidecar that traces every call to this collector, and pushes its metrics at the end only.
+fn traces_to(endpoint: &str, folder: &Path, more: &[String]) -> Sidecar {
+    let settings = [
+        format!("telemetry.otlp_endpoint={endpoint}"),
+        "telemetry.metrics_push_interval_ms=3600000".to_owned(),
+        "telemetry.trace_ratio=1".to_owned(),
+    ];
+    let settings = settings.iter().chain(more);
+    let args: Vec<&str> = settings.flat_map(|one| ["--set", one]).collect();
+    Sidecar::start(folder, &args)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_is_known_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    let files = [key.to_str().unwrap(), certificate.to_str().unwrap()];
+    let collector = Collector::start_with(&["0", files[0], files[1]]);
+    let ca = format!("telemetry.otlp_ca={}", certificate.display());
+    let mut known = traces_to(&collector.tls_endpoint(), &folder.path().join("a"), &[ca]);
+    create(&known, "acme", "starter").await;
+    collector.first("a span over TLS", |one| one["span"].is_string());
+    known.terminate();
+    collector.first("the metrics, at the end", |one| one["metric"].is_string());
+
+    // The machine's roots know nothing of it.
+    let unknown = traces_to(&collector.tls_endpoint(), &folder.path().join("b"), &[]);
+    create(&unknown, "acme", "starter").await;
+    let failed = "tollgate_spans_dropped_total{reason=\"export_failed\"}";
+    wait("spans that are given up", || {
+        value(&metrics(&unknown), failed) > 0.0
+    });
+    assert_eq!(
+        value(&metrics(&unknown), "tollgate_spans_exported_total"),
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_that_the_collector_rejects_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start_with(&["1"]);
+    let sidecar = traces_to(&collector.endpoint(), folder.path(), &[]);
+    create(&sidecar, "acme", "starter").await;
+    wait("a rejected span", || {
+        let text = metrics(&sidecar);
+        value(&text, "tollgate_spans_dropped_total{reason=\"rejected\"}") == 1.0
+            && value(&text, "tollgate_spans_exported_total") > 0.0
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 --      9 '1' where it was priced for a reservation that is known  10 price, or ''
 --      11 '1': the request keeps it open  12 what the request holds next
 --      where it is not known: 13 action  14 the amount  15 rate card version  16 ttl in ms
+--      where it is known: 13 and 15 as well, where they are only remembered and must be checked
 -- Reply: OK with the reservation, and why the next hold was denied or false
 --        KNOWN with the reservation: there is nothing to settle, or it takes no commit
 --        REPRICE    OUT_OF_RANGE    CYCLE_ENDED
@@ -14,7 +15,12 @@ if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
 local held = book.read(KEYS[7], ARGV[6])
 book.expire_if_due(held)
-if (held ~= nil) ~= (ARGV[9] == '1') then return book.answer(REPRICE) end
+local is_known = ARGV[9] == '1'
+if (held ~= nil) ~= is_known then return book.answer(REPRICE) end
+if is_known and ARGV[13] ~= ''
+    and (held.record[R_ACTION] ~= ARGV[13] or held.record[R_VERSION] ~= ARGV[15]) then
+  return book.answer(REPRICE)
+end
 local target, keep_open, next_hold = tonumber(ARGV[8]), ARGV[11] == '1', tonumber(ARGV[12])
 local charged = 0
 if held then
