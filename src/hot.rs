@@ -27,11 +27,11 @@ use crate::domain::{
     ids::{AccountId, ReservationId},
     packed::Packed,
     timestamp::Timestamp,
-    usage::Action,
 };
 
-pub use cursor::{Commits, Cursor, Fence, Standing};
-pub use line::Line;
+pub use self::cursor::{Commits, Cursor, Fence, Standing};
+pub use self::line::Line;
+pub use crate::domain::reservation::Terms;
 
 /// What a step answers: its value or an expected refusal; or the store's fault.
 pub type Answer<T> = Result<Result<Done<T>, Refusal>, HotFault>;
@@ -65,15 +65,6 @@ pub struct Loading {
     pub now: Timestamp,
     /// The history of the account's shard.
     pub era: u64,
-}
-
-/// By what a reservation is priced; it never changes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// What it was made for.
-    pub action: Arc<Action>,
-    /// The rate card's version.
-    pub rate_card_version: Arc<str>,
 }
 
 /// Whether a step that failed may have happened all the same.

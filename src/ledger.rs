@@ -6,11 +6,15 @@
 
 pub mod access;
 mod batch;
+mod calls;
 mod eras;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod months;
 mod moves;
 mod names;
 pub mod postgres;
+mod raw;
 pub mod redo;
 pub mod sqlite;
 mod standing;
@@ -19,6 +23,7 @@ use std::{error::Error, fmt};
 
 use async_trait::async_trait;
 
+pub use self::calls::{AdminCall, CallFilter, CallPage};
 use crate::{
     domain::{
         account::{Account, PlanTerm, Status},
@@ -375,6 +380,16 @@ pub trait Ledger: Send + Sync {
     async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault>;
     /// What a new catalogue must still have, each name once.
     async fn in_use(&self) -> Result<InUse, LedgerFault>;
+
+    /// Writes calls to the audit log, all or none, each once for each time that it is given.
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault>;
+    /// Calls, newest first: after the one of a number that [`CallPage`] gave, at most `max`.
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault>;
 
     /// Checks DESIGN.md's invariants on everything that is stored, in one consistent view; at
     /// most `max` findings.

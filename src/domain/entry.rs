@@ -1,9 +1,13 @@
 //! What a settled change leaves in the ledger: one immutable entry each, with the account's next
 //! sequence, and by how much it moved each grant.
 
+mod json;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::json::usage_entry as usage_json;
 
 use super::{
     account::AccountHead,

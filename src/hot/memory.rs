@@ -31,7 +31,7 @@ use crate::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
         ids::{AccountId, ReservationId},
-        reservation::Reservation,
+        reservation::{Reservation, Terms},
         timestamp::Timestamp,
     },
 };
@@ -232,6 +232,14 @@ impl HotStore for MemoryHot {
             let known = book.reservation(reservation_id)?;
             Ok(known.map(Reservation::into_view))
         })
+    }
+
+    async fn terms(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &ReservationId,
+    ) -> Answer<Option<Terms>> {
+        self.step("terms", account_id, |book, _, _| book.terms(reservation_id))
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {

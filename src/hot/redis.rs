@@ -20,6 +20,8 @@ mod changes;
 mod durability;
 mod entries;
 mod faults;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod gate;
 mod inspection;
 mod keys;
@@ -53,7 +55,6 @@ use self::{
 };
 use super::{
     Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
-    Terms,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -63,6 +64,7 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
 };

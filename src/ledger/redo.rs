@@ -5,7 +5,8 @@
 //! that waited. From there it goes to the ledger behind, in large transactions that write each
 //! page once. Only then is its part of the log deleted.
 //!
-//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`].
+//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`]. A busy
+//!   log has its next one ready, as `PATH-redo.spare`.
 //! - A crash leaves files. Opening reads them, gives the ledger what it lacks (each shard's cursor
 //!   says what that is), and deletes them. A record that was cut short was never answered.
 //! - Whoever reads waits until the ledger behind has what was settled before he asked.
@@ -13,7 +14,10 @@
 
 mod backlog;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod record;
+mod spare;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -27,8 +31,8 @@ use self::{
     record::Record,
 };
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
 };
 use crate::{
     domain::{
@@ -445,6 +449,19 @@ impl Ledger for RedoLedger {
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         self.caught_up("in_use").await?.in_use().await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        self.inner.log_calls(calls).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        self.inner.calls(filter, after, max).await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

@@ -12,11 +12,11 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
+        reservation::Terms,
         timestamp::Timestamp,
     },
     hot::{
         Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
-        Terms,
     },
     telemetry::{
         Ended, HotOperation, Metrics,

@@ -16,8 +16,8 @@ use crate::{
     },
     hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
     ledger::{
-        ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-        Recorded, Settled, StoredCatalog, Submitted,
+        AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse,
+        Ledger, LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     },
     telemetry::{
         Ended, LedgerOperation, Metrics,
@@ -208,6 +208,16 @@ impl Ledger for ObservedLedger {
     async fn in_use(&self) -> Answer<InUse> {
         let run = self.ledger.in_use();
         self.run(LedgerOperation::InUse, run).await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Answer<()> {
+        let run = self.ledger.log_calls(calls);
+        self.run(LedgerOperation::LogCalls, run).await
+    }
+
+    async fn calls(&self, filter: &CallFilter, after: Option<u64>, max: usize) -> Answer<CallPage> {
+        let run = self.ledger.calls(filter, after, max);
+        self.run(LedgerOperation::Calls, run).await
     }
 
     async fn audit(&self, max: usize) -> Answer<Vec<Finding>> {

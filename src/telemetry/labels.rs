@@ -190,5 +190,7 @@ operations! {
     Catalogs "catalogs",
     FixShards "fix_shards",
     InUse "in_use",
+    LogCalls "log_calls",
+    Calls "calls",
     Audit "audit",
 }

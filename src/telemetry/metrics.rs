@@ -8,6 +8,7 @@
 //! them absent.
 
 mod calls;
+mod guard;
 mod upkeep;
 
 use std::sync::{
@@ -22,6 +23,7 @@ use super::{
     instruments::{Counters, Gauges, Pulled, counter, gauge},
     labels::CreditsKind,
     log, names, process,
+    security::SecurityMetrics,
     series::{Calls, Decisions},
     stores::{HotMetrics, LedgerMetrics, stores},
     trace::Exemplar,
@@ -70,6 +72,7 @@ pub struct Metrics {
     spans_exported: IntCounter,
     spans_dropped: Counters<1>,
     exports: Counters<2>,
+    security: SecurityMetrics,
 }
 
 /// What is turned into a value only when somebody looks.
@@ -150,6 +153,7 @@ impl Metrics {
             spans_exported: counter(&r, &names::SPANS_EXPORTED)?,
             spans_dropped: started(Counters::new(&r, &names::SPANS_DROPPED)?, DROPS)?,
             exports: Counters::new(&r, &names::OTLP_EXPORTS)?,
+            security: SecurityMetrics::new(&r)?,
             registry: r,
             clock,
             levels,

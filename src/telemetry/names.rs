@@ -14,10 +14,11 @@
 //! `tollgate_breaker_open`, `tollgate_degraded_answers_total`.
 
 mod process;
+mod security;
 mod service;
 mod stores;
 
-pub use self::{process::*, service::*, stores::*};
+pub use self::{process::*, security::*, service::*, stores::*};
 
 /// What a metric does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,10 @@ pub const ALL: [Spec; 49] = [
     CONNECTIONS,
     CONNECTIONS_ACCEPTED,
     ACCEPT_ERRORS,
+    CONNECTIONS_REFUSED,
+    ADMIN_REFUSALS,
+    FILE_RELOADS,
+    CERTIFICATE_NOT_AFTER,
     DECISIONS,
     CREDITS,
     REPLAYS,

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod changes;
 mod duplicates;
 mod entries;
@@ -90,6 +91,10 @@ macro_rules! conformance {
                 several_shards_are_fenced_together_or_not_at_all,
                 a_history_agrees_up_to_the_first_fence_after_it,
                 accounts_and_commits_are_found_by_their_ids;
+            calls:
+                calls_are_paged_newest_first,
+                calls_are_filtered,
+                calls_are_never_changed;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;

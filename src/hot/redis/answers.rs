@@ -18,9 +18,9 @@ use crate::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
         ids::{AccountId, ReservationId},
-        reservation::{EXTENSIONS_MAX, Reservation},
+        reservation::{EXTENSIONS_MAX, Reservation, Terms},
     },
-    hot::{Answer, Done, HotFault, Mark, Terms},
+    hot::{Answer, Done, HotFault, Mark},
 };
 
 const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");

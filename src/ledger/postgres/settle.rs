@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
 
 use super::{
-    Fault, PostgresLedger, TRIES_MAX, outcome, partitions,
+    Fault, TRIES_MAX, outcome, partitions,
     rows::{self, int},
     settlements, state,
 };
@@ -44,7 +44,8 @@ const ENTRY_BYTES: usize = 256;
 
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
-    ledger: &PostgresLedger,
+    pool: &PgPool,
+    known: &partitions::Known,
     prepared: &Prepared<'_>,
     now: Timestamp,
 ) -> Result<Settled, Fault> {
@@ -55,14 +56,14 @@ pub(super) async fn settle(
     let mut tries = 0;
     loop {
         tries += 1;
-        partitions::make(&ledger.pool, &ledger.partitions, &months).await?;
-        match once(&ledger.pool, prepared, now).await {
+        partitions::make(pool, known, &months).await?;
+        match once(pool, prepared, now).await {
             Err(fault) if tries < TRIES_MAX && fault.is_transient() => {
                 tracing::debug!(%fault, tries, "settling again");
             }
             // A month was detached since this process last looked.
             Err(fault) if tries < TRIES_MAX && fault.lacks_partition() => {
-                ledger.partitions.lock().clear();
+                known.lock().clear();
             }
             settled => return settled,
         }

@@ -14,7 +14,7 @@ use sqlx::{Connection, SqliteConnection};
 use super::{
     Fault,
     bulk::{Bulk, bind_all},
-    duplicates,
+    duplicates::{self, Look},
     kept::{Kept, Record},
     rows::int,
     state,
@@ -30,6 +30,7 @@ use crate::{
         Settled,
         batch::{CursorMove, Key, Prepared},
         eras::Mark,
+        raw::Raw,
     },
 };
 
@@ -48,10 +49,11 @@ static MOVE_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
              AND position = moved.column3",
     )
 });
+/// What fails is rolled back whole, so no statement need be able to undo what it did itself.
 static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         11,
-        "INSERT INTO entries
+        "INSERT OR FAIL INTO entries
              (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
               occurred_at, recorded_at, body)
          SELECT * FROM",
@@ -69,6 +71,22 @@ pub(super) async fn settle(
     if prepared.cursors.is_empty() {
         return Ok(Settled::default());
     }
+    match attempt(connection, kept, prepared, now, Look::AtLater).await {
+        Err(fault) if duplicates::is_taken(&fault) => {
+            attempt(connection, kept, prepared, now, Look::AtAll).await
+        }
+        settled => settled,
+    }
+}
+
+/// One transaction, rolled back where it fails.
+async fn attempt(
+    connection: &mut SqliteConnection,
+    kept: &mut Kept,
+    prepared: &Prepared<'_>,
+    now: Timestamp,
+    look: Look,
+) -> Result<Settled, Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !move_cursors(&mut transaction, &prepared.cursors).await? {
         transaction.rollback().await?;
@@ -77,7 +95,7 @@ pub(super) async fn settle(
             ..Settled::default()
         });
     }
-    let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
+    let marks = duplicates::mark(&mut transaction, &prepared.entries, look).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     state::write(&prepared.moves, &mut transaction).await?;
     let mentions: Vec<Record<'_>> = prepared.reservations.iter().map(mention).collect();
@@ -215,6 +233,6 @@ fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Re
     (
         account_id.as_str(),
         id.as_str(),
-        packed.map(Packed::as_bytes),
+        packed.map(|packed| Raw(packed.as_bytes())),
     )
 }

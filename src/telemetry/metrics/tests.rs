@@ -34,6 +34,10 @@ fn touched() -> Metrics {
     std::mem::forget(metrics.connected("tcp"));
     drop(metrics.connected("unix"));
     metrics.accept_error("tcp");
+    metrics.connection_refused("unix_peer");
+    metrics.admin_refusal(true);
+    metrics.file_reload("tls", Reload::Refused);
+    metrics.set_certificate_not_after(4_102_444_800);
     for _ in 0..3 {
         metrics.decision(Decision {
             rpc: "Reserve",

@@ -292,7 +292,8 @@ mod support {
             reservation::Reservation,
         },
         ledger::{
-            ChangeRequest, EntryPage, Finding, InUse, PageToken, Recorded, StoredCatalog, Submitted,
+            AdminCall, CallFilter, CallPage, ChangeRequest, EntryPage, Finding, InUse, PageToken,
+            Recorded, StoredCatalog, Submitted,
         },
     };
 
@@ -388,6 +389,8 @@ mod support {
         catalogs() -> Vec<StoredCatalog>;
         fix_shards(wanted: u32) -> u32;
         in_use() -> InUse;
+        log_calls(calls: &[AdminCall]) -> ();
+        calls(filter: &CallFilter, after: Option<u64>, max: usize) -> CallPage;
         audit(max: usize) -> Vec<Finding>;
     } }
 }

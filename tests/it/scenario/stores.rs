@@ -128,17 +128,35 @@ struct Served {
     user: Weak<RedisHot>,
 }
 
-/// Redis, which outlives the process, and SQLite.
+/// Redis, which outlives the process, and a ledger.
 struct Shared {
     kind: Kind,
+    books: Books,
     name: &'static str,
     servers: Mutex<Vec<Served>>,
 }
 
+/// A ledger, by kind.
+#[derive(Clone, Copy)]
+enum Books {
+    Sqlite,
+    Postgres,
+}
+
+impl Books {
+    async fn open(self, folder: &Path) -> Result<Arc<dyn Ledger>, String> {
+        Ok(match self {
+            Books::Sqlite => Arc::new(open(&folder.join("ledger.db")).await?),
+            Books::Postgres => postgres::of_folder(folder).await.open().await,
+        })
+    }
+}
+
 impl Shared {
-    fn new(kind: Kind, name: &'static str) -> Self {
+    fn new(kind: Kind, books: Books, name: &'static str) -> Self {
         Shared {
             kind,
+            books,
             name,
             servers: Mutex::default(),
         }
@@ -195,8 +213,7 @@ impl Backend for Shared {
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
-        let path = folder.join("ledger.db");
-        let ledger = open(&path).await?;
+        let ledger = self.books.open(folder).await?;
         let fixed = ledger
             .fix_shards(SHARDS)
             .await
@@ -222,10 +239,20 @@ async fn open(path: &Path) -> Result<SqliteLedger, String> {
 
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
+    let shared =
+        |kind, books, name| -> Box<dyn Backend> { Box::new(Shared::new(kind, books, name)) };
     vec![
         Box::new(Embedded),
         Box::new(MemoryPostgres),
-        Box::new(Shared::new(Kind::Redis, "redis, sqlite")),
-        Box::new(Shared::new(Kind::Cluster, "redis cluster of one, sqlite")),
+        shared(Kind::Redis, Books::Sqlite, "redis, sqlite"),
+        shared(Kind::Redis, Books::Postgres, "redis, postgres"),
+        shared(Kind::Valkey, Books::Sqlite, "valkey, sqlite"),
+        shared(Kind::Valkey, Books::Postgres, "valkey, postgres"),
+        shared(Kind::Cluster, Books::Sqlite, "redis cluster of one, sqlite"),
+        shared(
+            Kind::Cluster,
+            Books::Postgres,
+            "redis cluster of one, postgres",
+        ),
     ]
 }

@@ -108,7 +108,12 @@ function book.read(key, id)
   local bytes = call('GET', key)
   if not bytes then return nil end
   local known = decode(bytes)
-  if known[R_FORMAT] == FINAL then known = book.reopen(known) end
+  if known[R_FORMAT] == FINAL then
+    known = book.reopen(known)
+  elseif known[R_FORMAT] ~= FORMAT then
+    error(redis.error_reply('TOLLGATE reservation record of format '
+      .. text('%.0f', known[R_FORMAT])))
+  end
   return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
 end
 

@@ -1,5 +1,5 @@
 -- Which store the ledger takes entries from: a shard is fenced when it may have lost something.
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- Only batches of a shard's `epoch` move its cursor; whoever fences the shard adds one to it and
 -- leaves the name of the store that settles from then on.
