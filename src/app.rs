@@ -23,7 +23,7 @@ pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
-    config::{Config, LedgerUrl, Role, SettleAck},
+    config::{Config, LedgerUrl, RepairWhen, Role, SettleAck},
     enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
     grpc,
     hot::HotStore,
@@ -34,6 +34,7 @@ use crate::{
         self, Worker,
         applier::Applier,
         partitioner::Partitioner,
+        reconciler::Reconciler,
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
@@ -328,8 +329,6 @@ fn settler(parts: &Parts, config: &Config) -> Settler {
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
-        is_shared: parts.opened_hot.is_shared(),
-        tried: Default::default(),
     }
 }
 
@@ -344,6 +343,7 @@ fn roster(
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.sweep.batch_max,
         violations: AtomicU64::new(0),
+        recovered: Default::default(),
     };
     let renewer = Renewer {
         ledger: Arc::clone(&parts.ledger),
@@ -354,6 +354,14 @@ fn roster(
     let applier = Applier {
         ledger: Arc::clone(&parts.ledger),
         enforcer: Arc::clone(&parts.enforcer),
+    };
+    let reconciler = Reconciler {
+        hot: Arc::clone(&parts.hot),
+        ledger: Arc::clone(&parts.ledger),
+        metrics: Arc::clone(&parts.metrics),
+        batch_max: config.reconcile.rounds.batch_max,
+        repair: config.reconcile.repair == RepairWhen::Auto,
+        place: Default::default(),
     };
     let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
         (
@@ -369,6 +377,10 @@ fn roster(
             Duration::from_millis(config.renew.interval_ms),
         ),
         (Arc::new(applier), APPLY_INTERVAL),
+        (
+            Arc::new(reconciler),
+            Duration::from_millis(config.reconcile.rounds.interval_ms),
+        ),
     ];
     if let ledger::Opened::Postgres(ledger) = &parts.opened {
         let partitioner = Partitioner {

@@ -6,6 +6,7 @@
 
 pub mod applier;
 pub mod partitioner;
+pub mod reconciler;
 pub mod refresher;
 pub mod reloader;
 pub mod renewer;

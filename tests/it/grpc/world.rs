@@ -234,8 +234,6 @@ async fn enforcer(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         batch_max: 1000,
-        is_shared: false,
-        tried: Default::default(),
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();
