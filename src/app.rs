@@ -6,6 +6,7 @@ mod error;
 mod hot;
 mod ledger;
 pub mod restore;
+mod security;
 
 use std::{
     net::SocketAddr,
@@ -22,7 +23,7 @@ pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, Catalogs, watch::WatchGuard},
     clock::Clock,
-    config::{Config, LedgerUrl, Role, SettleAck},
+    config::{Config, LedgerUrl, RepairWhen, Role, SettleAck},
     enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
     grpc,
     hot::HotStore,
@@ -33,6 +34,7 @@ use crate::{
         self, Worker,
         applier::Applier,
         partitioner::Partitioner,
+        reconciler::Reconciler,
         reloader::{self, Reloader},
         renewer::Renewer,
         settler::Settler,
@@ -49,6 +51,8 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often what is left in the outbox is tried again while shutting down.
 const FLUSH_RETRY: Duration = Duration::from_millis(50);
 
+/// How often a settlement asks the hot store before it waits for the ledger.
+const STEPS_BEFORE_ACK: u64 = 2;
 /// How long the last spans and metrics may take to reach the collector while shutting down.
 const EXPORT_DRAIN: Duration = Duration::from_secs(3);
 
@@ -61,6 +65,8 @@ const CHECK_SERVING: &str = "serving";
 pub struct Running {
     /// Where gRPC listens.
     pub grpc_addr: SocketAddr,
+    /// Where AdminService listens, where it has an address of its own.
+    pub admin_addr: Option<SocketAddr>,
     /// Where HTTP listens.
     pub http_addr: SocketAddr,
     /// Where the Unix socket is.
@@ -104,9 +110,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         LedgerUrl::Sqlite(_) => Some(DataDir::lock(&config.data_dir)?),
         LedgerUrl::Postgres(_) => None,
     };
-    let sockets = grpc::Sockets::bind(&config.grpc)
-        .await
-        .map_err(StartError::Bind)?;
+    let security = security::open(&config)?;
+    let sockets = bind_grpc(&config).await?;
     let http_listener = bind_http(&config).await?;
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
@@ -125,25 +130,24 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     }
     let readiness = Arc::new(Readiness::new([CHECK_STORES, CHECK_SERVING]));
     let serving = CancellationToken::new();
-    let grpc_addr = sockets.tcp_addr();
+    let (grpc_addr, admin_addr) = (sockets.tcp_addr(), sockets.admin_addr());
     let http_addr = http_listener
         .local_addr()
         .map_err(|error| StartError::Internal(error.into()))?;
     let unix_socket = config.grpc.unix_socket.clone();
-    let server = grpc::Server::start(
-        sockets,
-        grpc::Services {
-            enforcer: Arc::clone(&parts.enforcer),
-            observer: observer(&parts, &config, exporter.as_ref()),
-            reserve: config.reserve.clone(),
-            gateway: config.roles.has(Role::Gateway),
-            admin: config.roles.has(Role::Admin),
-        },
-        &config.grpc,
-        serving.clone(),
-    );
+    let observer = observer(&parts, &config, exporter.as_ref());
+    let guard = security.of_server(&config);
+    let server = serve_grpc(sockets, &parts, (observer, guard), &config, &serving);
     let metrics = &parts.metrics;
     spawn_http(&tasks, http_listener, &readiness, metrics, &working);
+    for (worker, interval) in security.workers(&config, metrics) {
+        tasks.spawn(workers::run(
+            worker,
+            interval,
+            Arc::clone(metrics),
+            working.clone(),
+        ));
+    }
     if let Some(probe) = parts.opened_hot.probe(&parts.hot, &readiness) {
         let metrics = Arc::clone(&parts.metrics);
         let (interval, stop) = (hot::PROBE_INTERVAL, working.clone());
@@ -152,6 +156,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     readiness.set(CHECK_SERVING, true, "yes");
     Ok(Running {
         grpc_addr,
+        admin_addr,
         http_addr,
         unix_socket,
         restored,
@@ -205,6 +210,31 @@ fn watch_catalog(
     watched.map_err(|error| StartError::Internal(error.into()))
 }
 
+fn serve_grpc(
+    sockets: grpc::Sockets,
+    parts: &Parts,
+    (observer, security): (Observer, grpc::Security),
+    config: &Config,
+    serving: &CancellationToken,
+) -> grpc::Server {
+    let services = grpc::Services {
+        enforcer: Arc::clone(&parts.enforcer),
+        observer,
+        reserve: config.reserve.clone(),
+        security,
+        gateway: config.roles.has(Role::Gateway),
+        admin: config.roles.has(Role::Admin),
+    };
+    grpc::Server::start(sockets, services, &config.grpc, serving.clone())
+}
+
+async fn bind_grpc(config: &Config) -> Result<grpc::Sockets, StartError> {
+    let sockets = grpc::Sockets::bind(&config.grpc).await;
+    let sockets = sockets.map_err(StartError::Bind)?;
+    let sockets = sockets.and_admin(&config.grpc, &config.admin).await;
+    sockets.map_err(StartError::Bind)
+}
+
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
     let address = config.http.listen;
     TcpListener::bind(address)
@@ -236,7 +266,7 @@ async fn open(
             SettleAck::Hot => Ack::Hot,
             SettleAck::Ledger => Ack::Ledger,
         },
-        ack_timeout: Duration::from_millis(config.grpc.request_timeout_ms),
+        ack_timeout: ack_timeout(config),
         default_ttl_ms: config.reserve.default_ttl_ms,
     };
     let enforcer = Arc::new(Enforcer::new(
@@ -258,6 +288,14 @@ async fn open(
         opened_hot,
     };
     Ok((parts, restored))
+}
+
+/// How long a settlement waits for the ledger: not as long as its call may take, so that it still
+/// says what it has waited for, and half of that at least.
+fn ack_timeout(config: &Config) -> Duration {
+    let whole = config.grpc.request_timeout_ms;
+    let before = STEPS_BEFORE_ACK * config.redis.call_timeout_ms;
+    Duration::from_millis(whole.saturating_sub(before).max(whole / 2))
 }
 
 /// The configured catalogue, and every version that ever priced anything.
@@ -291,8 +329,6 @@ fn settler(parts: &Parts, config: &Config) -> Settler {
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
-        is_shared: parts.opened_hot.is_shared(),
-        tried: Default::default(),
     }
 }
 
@@ -307,6 +343,7 @@ fn roster(
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.sweep.batch_max,
         violations: AtomicU64::new(0),
+        recovered: Default::default(),
     };
     let renewer = Renewer {
         ledger: Arc::clone(&parts.ledger),
@@ -317,6 +354,14 @@ fn roster(
     let applier = Applier {
         ledger: Arc::clone(&parts.ledger),
         enforcer: Arc::clone(&parts.enforcer),
+    };
+    let reconciler = Reconciler {
+        hot: Arc::clone(&parts.hot),
+        ledger: Arc::clone(&parts.ledger),
+        metrics: Arc::clone(&parts.metrics),
+        batch_max: config.reconcile.rounds.batch_max,
+        repair: config.reconcile.repair == RepairWhen::Auto,
+        place: Default::default(),
     };
     let mut roster: Vec<(Arc<dyn Worker>, Duration)> = vec![
         (
@@ -332,6 +377,10 @@ fn roster(
             Duration::from_millis(config.renew.interval_ms),
         ),
         (Arc::new(applier), APPLY_INTERVAL),
+        (
+            Arc::new(reconciler),
+            Duration::from_millis(config.reconcile.rounds.interval_ms),
+        ),
     ];
     if let ledger::Opened::Postgres(ledger) = &parts.opened {
         let partitioner = Partitioner {

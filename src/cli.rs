@@ -20,6 +20,7 @@ mod quota;
 mod reconcile;
 mod serve;
 mod show;
+mod token;
 mod values;
 
 use std::ffi::OsString;
@@ -43,7 +44,8 @@ Exit codes:
   65  the server refused the input
   69  the server is out of reach or not ready
   70  a fault of Tollgate's own
-  73  a port in use, or a folder that is not usable or in use";
+  73  a port in use, or a folder that is not usable or in use
+  77  the server does not know the caller, or does not let it do that";
 
 /// The quota sidecar: reserve, commit and release credits around every AI action
 #[derive(Clone, Debug, Parser)]
@@ -72,6 +74,7 @@ enum Command {
     BenchConstant(bench::constant::ConstantArgs),
     Demo(demo::DemoArgs),
     Reconcile(reconcile::ReconcileArgs),
+    Token(token::TokenArgs),
 }
 
 /// Runs the command that the arguments name and says how it ended. `arguments` starts with the
@@ -114,6 +117,7 @@ async fn run(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::BenchConstant(args) => bench::constant::run(args).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::Reconcile(args) => reconcile::run(args, output).await,
+        Command::Token(args) => token::run(args, output),
     }
 }
 

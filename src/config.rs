@@ -8,12 +8,17 @@
 mod defaults;
 mod error;
 mod flags;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
+mod grpc;
 mod layers;
 mod nearest;
 mod postgres;
 mod reader;
+mod reconcile;
 mod redis;
 mod sections;
+mod security;
 mod stores;
 mod telemetry;
 #[cfg(test)]
@@ -25,13 +30,16 @@ use std::path::PathBuf;
 pub use self::{
     error::{ConfigError, Problem},
     flags::Flags,
+    grpc::{AdminConfig, GrpcConfig, UnixPeers},
     layers::Source,
     postgres::{Migrate, PostgresConfig},
+    reconcile::{ReconcileConfig, RepairWhen},
     redis::RedisConfig,
     sections::{
-        GrpcConfig, HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck,
-        SettleConfig, WorkerConfig,
+        HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck, SettleConfig,
+        WorkerConfig,
     },
+    security::{AccessConfig, ClientCert, TlsConfig, TlsFiles},
     stores::{HotUrl, LedgerUrl, SecretUrl},
     telemetry::TelemetryConfig,
 };
@@ -49,6 +57,12 @@ const DRAIN_MS_MAX: u64 = 600_000;
 pub struct Config {
     /// The gRPC services.
     pub grpc: GrpcConfig,
+    /// Where AdminService is served.
+    pub admin: AdminConfig,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
     /// Health, readiness and metrics.
     pub http: HttpConfig,
     /// Where the ledger, the open holds and the lock on them are kept.
@@ -73,6 +87,8 @@ pub struct Config {
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
     pub renew: WorkerConfig,
+    /// The worker that compares what is loaded with the ledger.
+    pub reconcile: ReconcileConfig,
     /// Where traces and metrics are pushed to.
     pub telemetry: TelemetryConfig,
     /// The log.
@@ -151,6 +167,9 @@ impl Config {
         let shards = reader.small_int("shards", 1..=SHARDS_MAX);
         let drain_timeout_ms = reader.int("drain_timeout_ms", 0..=DRAIN_MS_MAX);
         let grpc = GrpcConfig::read(reader);
+        let admin = AdminConfig::read(reader);
+        let tls = TlsConfig::read(reader);
+        let access = AccessConfig::read(reader);
         let http = HttpConfig::read(reader);
         let reserve = ReserveConfig::read(reader);
         let settle = SettleConfig::read(reader);
@@ -158,6 +177,7 @@ impl Config {
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let reconcile = ReconcileConfig::read(reader);
         let telemetry = TelemetryConfig::read(reader);
         let log = LogConfig::read(reader);
 
@@ -165,6 +185,9 @@ impl Config {
         let own_ledger = || LedgerUrl::Sqlite(data_dir.join(LEDGER_FILE));
         let config = Config {
             grpc: grpc?,
+            admin: admin?,
+            tls: tls?,
+            access: access?,
             http: http?,
             catalog: catalog?,
             hot: hot?,
@@ -177,6 +200,7 @@ impl Config {
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
+            reconcile: reconcile?,
             telemetry: telemetry?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,
@@ -188,12 +212,7 @@ impl Config {
 
     /// What no section can check alone.
     fn check(&self, reader: &mut Reader<'_>) {
-        if self.grpc.listen == self.http.listen && self.grpc.listen.port() != 0 {
-            reader.conflict(
-                format!("grpc.listen and http.listen = {}", self.grpc.listen),
-                "must be two addresses",
-            );
-        }
+        security::check_listeners(self, reader);
         match &self.hot {
             HotUrl::Memory if !self.roles.has(Role::Settler) => reader.conflict(
                 "hot = \"memory:\" and roles".to_owned(),

@@ -12,7 +12,10 @@ pub mod command;
 pub mod credits;
 pub mod cycle;
 pub mod decision;
+pub mod drift;
 pub mod entry;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 pub mod grant;
 pub mod ids;
 pub mod packed;

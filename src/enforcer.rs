@@ -368,13 +368,13 @@ impl Enforcer {
     }
 
     async fn load(&self, account_id: &AccountId) -> Result<(), EnforceError> {
-        let now = self.hot.now().await?;
-        let stored = self.ledger.account(account_id, now).await?;
+        let loading = self.hot.loading(account_id).await?;
+        let stored = self.ledger.account(account_id, loading.now).await?;
         let account = stored.ok_or_else(|| EnforceError::AccountNotFound {
             account_id: account_id.clone(),
         })?;
         let next = account.head.applied_change + 1;
-        self.hot.load(account).await?;
+        self.hot.load(account, loading).await?;
         self.apply_from(account_id, next).await?;
         Ok(())
     }

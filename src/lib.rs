@@ -19,6 +19,7 @@
 //! | [`ledger`] | the seam to the durable ledger; SQLite and the redo log in front of it; Postgres |
 //! | [`observed`] | both stores, timed and counted |
 //! | [`grpc`] | the contract: conversion, services, statuses |
+//! | [`access`], [`tls`] | who may do what, and what a connection must show |
 //! | [`catalogs`] | the catalogue's file: parsed, checked, watched, kept by version |
 //! | [`workers`] | settler, sweeper, renewer, applier, reloader: a `step` each, and one loop |
 //! | [`app`] | the composition root: opens, restores, serves, drains |
@@ -30,6 +31,7 @@
 //! built in `grpc::status` only, SQL stands under `ledger` only, and only `clock` reads the time.
 //! `tests/it/tidy.rs` holds the imports to that.
 
+pub mod access;
 pub mod app;
 pub mod catalogs;
 pub mod cli;
@@ -37,12 +39,15 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod enforcer;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod grpc;
 pub mod hot;
 pub mod http;
 pub mod ledger;
 pub mod observed;
 pub mod telemetry;
+pub mod tls;
 pub mod workers;
 
 /// The contract, as it is generated from `proto/`.

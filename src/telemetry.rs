@@ -17,6 +17,9 @@
 //! | `result` (decisions) | `granted`, `reduced`, `denied` |
 //! | `reason` (decisions) | `none`, `insufficient_credits`, `balance_exhausted`, `debt_outstanding`, `account_suspended`, `account_closed` |
 //! | `reason` (refused calls) | `too_many_calls` |
+//! | `reason` (refused connections) | `handshake_timeout`, `handshake_failed`, `unix_peer` |
+//! | `audited` | `yes`, `no` |
+//! | `file` | `tls`, `access` |
 //! | `reason` (dropped spans) | `queue_full`, `export_failed`, `rejected` |
 //! | `kind` | `held`, `settled`, `returned`, `refunded`, `written_off`, `debt` |
 //! | `listener` | `tcp`, `unix` |
@@ -24,7 +27,7 @@
 //! | `certainty` | `did_not_happen`, `may_have_happened` |
 //! | `store` | `hot`, `ledger` |
 //! | `check` | a line of `/readyz`: `stores`, `serving` |
-//! | `worker` | `settler`, `sweeper`, `renewer`, `applier`, `reloader`, `partitioner`, `probe` |
+//! | `worker` | `settler`, `sweeper`, `renewer`, `applier`, `reloader`, `partitioner`, `probe`, `refresher` |
 //! | `result` (reloads) | `loaded`, `refused` |
 //! | `signal`, `result` (exports) | `traces`, `metrics`; `ok`, `failed` |
 //!
@@ -65,6 +68,7 @@ mod observer;
 mod otlp;
 pub mod present;
 mod process;
+mod security;
 mod series;
 mod stores;
 mod trace;

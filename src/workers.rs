@@ -6,6 +6,8 @@
 
 pub mod applier;
 pub mod partitioner;
+pub mod reconciler;
+pub mod refresher;
 pub mod reloader;
 pub mod renewer;
 pub mod settler;

@@ -3,11 +3,13 @@
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    access::AccessError,
     catalogs::CatalogProblems,
     grpc,
     hot::redis::AddressError,
     ledger::{LedgerFault, postgres, redo::RedoError, sqlite::OpenError},
     telemetry::ExportError,
+    tls::TlsError,
     workers::reloader::ReloadError,
 };
 
@@ -44,6 +46,12 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The access file can't be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The ledger can't be opened.
     #[error(transparent)]
     OpenLedger(#[from] OpenError),

@@ -2,11 +2,13 @@
 //! reads. A change is one call; a list is as many as its pages.
 
 mod accounts;
+mod audit;
 mod grants;
 mod records;
 
 pub(crate) use self::{
     accounts::AccountCommand,
+    audit::AuditArgs,
     grants::{GrantArgs, RefundArgs, VoidArgs},
     records::{ConversationArgs, LedgerArgs},
 };
@@ -49,6 +51,8 @@ pub(crate) enum AdminCommand {
     Refund(Call<RefundArgs>),
     /// The ledger's entries, newest first
     Ledger(Box<Call<LedgerArgs>>),
+    /// The audit log: who called the control plane, newest first
+    Audit(Box<Call<AuditArgs>>),
     /// The receipt of a conversation: every action, its price, hold, grants and refunds
     Conversation(Call<ConversationArgs>),
 }
@@ -61,6 +65,7 @@ pub(crate) async fn run(command: AdminCommand, output: Output) -> Result<Exit, F
         AdminCommand::Void(call) => grants::void(call, output).await,
         AdminCommand::Refund(call) => grants::refund(call, output).await,
         AdminCommand::Ledger(call) => records::ledger(*call, output).await,
+        AdminCommand::Audit(call) => audit::audit(*call, output).await,
         AdminCommand::Conversation(call) => records::conversation(call, output).await,
     }
 }

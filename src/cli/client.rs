@@ -4,6 +4,7 @@
 //! It never retries: whoever has an idempotency key does that. It knows nothing of credits.
 
 mod address;
+mod credentials;
 mod key;
 mod refusal;
 
@@ -13,10 +14,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::{
     Request,
-    transport::{Channel, Endpoint},
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tower::service_fn;
 
+use self::credentials::CredentialArgs;
 pub(crate) use self::{address::Address, key::Key, refusal::failure};
 use super::{exit::Exit, output::Failure, values};
 use crate::pb::{
@@ -33,7 +36,7 @@ const CAUSES_MAX: usize = 16;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// The server: host:port, http://host:port or unix:/path
+    /// The server: host:port, https://host:port or unix:/path
     #[arg(
         long,
         global = true,
@@ -52,6 +55,9 @@ pub(crate) struct ServerArgs {
         value_name = "DURATION"
     )]
     timeout: Duration,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
 }
 
 /// A command that calls a server: its own arguments, and which server.
@@ -70,15 +76,18 @@ pub(crate) struct Call<A: clap::Args> {
 pub(crate) struct Client {
     channel: Channel,
     timeout: Duration,
+    token: Option<MetadataValue<Ascii>>,
 }
 
 impl ServerArgs {
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let channel = connect(&self.endpoint, self.timeout).await?;
+        let tls = self.credentials.tls(&self.endpoint)?;
+        let token = self.credentials.token(&self.endpoint)?;
         Ok(Client {
-            channel,
+            channel: connect_with(&self.endpoint, self.timeout, tls).await?,
             timeout: self.timeout,
+            token,
         })
     }
 }
@@ -94,24 +103,42 @@ impl Client {
         AdminServiceClient::new(self.channel.clone())
     }
 
-    /// The message with its deadline, which the server is told too.
+    /// The message with its deadline, which the server is told too, and the caller's token.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
+        if let Some(token) = &self.token {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", token.clone());
+        }
         request
     }
 }
 
-/// Connects over TCP or a Unix socket. `timeout` bounds the connecting, and each call on the
-/// channel that does not bring a shorter deadline of its own.
+/// Connects without TLS, over TCP or a Unix socket. `timeout` bounds the connecting, and each call on
+/// the channel that does not bring a shorter deadline of its own.
 pub(crate) async fn connect(address: &Address, timeout: Duration) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::try_from(address.origin())
-        .map_err(|error| unreachable(address, &deepest(&error)))?
+    connect_with(address, timeout, None).await
+}
+
+async fn connect_with(
+    address: &Address,
+    timeout: Duration,
+    tls: Option<ClientTlsConfig>,
+) -> Result<Channel, Failure> {
+    let failed = |error: tonic::transport::Error| unreachable(address, &deepest(&error));
+    let mut endpoint = Endpoint::try_from(address.origin())
+        .map_err(failed)?
         .connect_timeout(timeout)
         .timeout(timeout)
         .tcp_nodelay(true);
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(failed)?;
+    }
     let connected = match address {
-        Address::Tcp(_) => tokio::time::timeout(timeout, endpoint.connect()).await,
+        Address::Tcp(_) | Address::Tls(_) => {
+            tokio::time::timeout(timeout, endpoint.connect()).await
+        }
         Address::Unix(path) => {
             let path = path.clone();
             let connector = service_fn(move |_| {

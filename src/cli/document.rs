@@ -54,6 +54,7 @@ answers!(
     RefundResponse,
     ListEntriesResponse,
     GetConversationResponse,
+    ListAuditResponse,
 );
 
 /// Writes an answer: as a document where JSON was asked for, else as what `text` makes of it.

@@ -25,11 +25,13 @@ pub enum Exit {
     Internal,
     /// A port in use, or a folder that is not usable or in use.
     CantCreate,
+    /// The server does not know the caller, or does not let it do that.
+    NotAllowed,
 }
 
 impl Exit {
     /// All, for the help text and for tests.
-    pub const ALL: [Exit; 10] = [
+    pub const ALL: [Exit; 11] = [
         Exit::Ok,
         Exit::Failed,
         Exit::Denied,
@@ -40,6 +42,7 @@ impl Exit {
         Exit::Unavailable,
         Exit::Internal,
         Exit::CantCreate,
+        Exit::NotAllowed,
     ];
 
     /// The number that the process exits with.
@@ -55,6 +58,7 @@ impl Exit {
             Exit::Unavailable => 69,
             Exit::Internal => 70,
             Exit::CantCreate => 73,
+            Exit::NotAllowed => 77,
         }
     }
 
@@ -71,6 +75,7 @@ impl Exit {
             Exit::Unavailable => "unavailable",
             Exit::Internal => "internal",
             Exit::CantCreate => "cant_create",
+            Exit::NotAllowed => "not_allowed",
         }
     }
 }

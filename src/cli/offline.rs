@@ -3,7 +3,7 @@
 use super::{exit::Exit, output::Failure};
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Flags, LedgerUrl},
+    config::{self, Config, Flags, LedgerUrl},
     ledger::{
         Ledger,
         postgres::{PostgresLedger, PostgresOptions},
@@ -29,14 +29,15 @@ impl LedgerArgs {
         self.data_dir.is_some() || self.ledger.is_some()
     }
 
-    /// Where the ledger is, by the same rules as those of `serve`.
+    /// Where the ledger is, by the same rules as those of `serve`: what no flag says a variable or
+    /// the file that TOLLGATE_CONFIG names does, so that beside a server nothing need be said.
     pub(crate) fn url(&self) -> Result<LedgerUrl, Failure> {
         let flags = Flags {
             data_dir: self.data_dir.clone(),
             ledger: self.ledger.clone(),
             ..Flags::default()
         };
-        Ok(Config::load(&flags, std::iter::empty())?.ledger)
+        Ok(Config::load(&flags, config::environment())?.ledger)
     }
 
     /// Opens it for reading.

@@ -76,6 +76,8 @@ struct Greeting {
     version: &'static str,
     grpc: String,
     unix_socket: Option<String>,
+    admin: Option<String>,
+    tls: bool,
     http: String,
     ledger: String,
     hot: String,
@@ -98,6 +100,8 @@ impl Greeting {
             version: env!("CARGO_PKG_VERSION"),
             grpc: running.grpc_addr.to_string(),
             unix_socket: socket.map(|path| path.display().to_string()),
+            admin: running.admin_addr.map(|address| address.to_string()),
+            tls: config.tls.files.is_some(),
             http: running.http_addr.to_string(),
             ledger: config.ledger.to_string(),
             hot: config.hot.to_string(),
@@ -114,6 +118,10 @@ impl Greeting {
             Some(path) => format!(" and unix:{path}"),
             None => String::new(),
         };
+        let admin = match &self.admin {
+            Some(address) => format!(", AdminService on {address}"),
+            None => String::new(),
+        };
         let hot = match &self.restored {
             Some(restored) => format!(
                 "{} accounts, {} open holds, restored in {} ms",
@@ -121,11 +129,14 @@ impl Greeting {
             ),
             None => format!("hot balances in {}", self.hot),
         };
-        let endpoint = format!("--endpoint {}", self.grpc);
+        let scheme = if self.tls { "https://" } else { "" };
+        let endpoint = format!("--endpoint {scheme}{}", self.grpc);
+        let admin_at = self.admin.as_ref().unwrap_or(&self.grpc);
+        let admin_endpoint = format!("--endpoint {scheme}{admin_at}");
         format!(
-            "tollgate {}: gRPC on {}{socket}, health and metrics on http://{}\n\
+            "tollgate {}: gRPC on {}{socket}{admin}, health and metrics on http://{}\n\
              ledger {}: {hot}\n\
-             try:  tollgate account create acme --plan starter {endpoint}\n      \
+             try:  tollgate account create acme --plan starter {admin_endpoint}\n      \
              tollgate reserve acme --mode agent --credits 60 {endpoint}",
             self.version, self.grpc, self.http, self.ledger,
         )
@@ -137,6 +148,8 @@ impl From<StartError> for Failure {
         let exit = match error {
             StartError::OpenPostgres(error) => return error.into(),
             StartError::Catalog(_)
+            | StartError::Tls(_)
+            | StartError::Access(_)
             | StartError::Shards { .. }
             | StartError::Export(_)
             | StartError::RedisUrl { .. }

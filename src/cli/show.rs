@@ -2,6 +2,7 @@
 //! be read by programs, and nothing here decides anything.
 
 mod account;
+mod audit;
 mod conversation;
 mod denial;
 mod entries;
@@ -14,6 +15,7 @@ use prost_types::Timestamp;
 
 pub(crate) use self::{
     account::{account, accounts, balance, balance_line, grant_line},
+    audit::audit,
     conversation::conversation,
     denial::denial,
     entries::{entries, entry_line},

@@ -118,7 +118,7 @@ impl Layers {
         self.put(key, value, source);
     }
 
-    fn put_toml(&mut self, text: &str, source: &Source) -> Result<(), ConfigError> {
+    pub(super) fn put_toml(&mut self, text: &str, source: &Source) -> Result<(), ConfigError> {
         let table = text.parse::<Table>().map_err(|error| ConfigError::Syntax {
             origin: source.clone(),
             message: redact_lines(&error.to_string()),

@@ -83,6 +83,62 @@ impl<'a> Reader<'a> {
         self.text(key, accepted, |text| text.parse().ok())
     }
 
+    /// A socket address, or `Some(None)` where the value is empty.
+    pub(super) fn optional_address(&mut self, key: &'static str) -> Option<Option<SocketAddr>> {
+        let accepted = "an IP address and a port, e.g. 127.0.0.1:50052, or empty";
+        self.text(key, accepted, |text| match text {
+            "" => Some(None),
+            text => text.parse().ok().map(Some),
+        })
+    }
+
+    /// A few socket addresses, or none.
+    pub(super) fn addresses(&mut self, key: &'static str, max: usize) -> Option<Vec<SocketAddr>> {
+        let accepted = format!("at most {max} addresses, e.g. [\"0.0.0.0:50051\"]");
+        self.list(key, &accepted, max, |item| item.as_str()?.parse().ok())
+    }
+
+    /// A few whole numbers that fit a `u32`, or none. In a text they stand as text.
+    pub(super) fn small_ints(&mut self, key: &'static str, max: usize) -> Option<Vec<u32>> {
+        let accepted = format!("at most {max} whole numbers, e.g. [1000, 1001]");
+        self.list(key, &accepted, max, |item| match item.as_integer() {
+            Some(number) => u32::try_from(number).ok(),
+            None => item.as_str()?.parse().ok(),
+        })
+    }
+
+    /// The permissions of a file, in octal digits.
+    pub(super) fn mode(&mut self, key: &'static str) -> Option<u32> {
+        let accepted = "three or four octal digits that let the owner in, e.g. \"0660\"";
+        self.text(key, accepted, |text| {
+            let digits = text.len() == 3 || (text.len() == 4 && text.starts_with('0'));
+            let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+            let mode = u32::from_str_radix(text, 8).ok()?;
+            // Connecting to a socket is writing to it.
+            (digits && is_octal && mode & 0o200 != 0).then_some(mode)
+        })
+    }
+
+    /// A list of few items, or none. A text without anything in it is an empty list.
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        accepted: &str,
+        max: usize,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.take(key, accepted, |value| {
+            let items = value.as_array()?;
+            if let [item] = items.as_slice()
+                && item.as_str() == Some("")
+            {
+                return Some(Vec::new());
+            }
+            let parsed = items.iter().map(parse).collect::<Option<Vec<T>>>()?;
+            (parsed.len() <= max).then_some(parsed)
+        })
+    }
+
     /// A path, or `Some(None)` where the value is empty.
     pub(super) fn optional_path(&mut self, key: &'static str) -> Option<Option<PathBuf>> {
         self.text(key, "a path, or empty", |text| {

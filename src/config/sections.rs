@@ -1,6 +1,6 @@
 //! The sections: what each part of Tollgate can be told. Fields are named as their keys.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
 
@@ -12,43 +12,6 @@ const TIME_MS_MAX: u64 = 30 * 24 * 3_600_000;
 const PAUSE_MS_MAX: u64 = 3_600_000;
 /// The largest batch that any worker may take.
 const BATCH_MAX: u64 = 100_000;
-
-/// `[grpc]`: the gRPC services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrpcConfig {
-    /// The TCP address. Port 0: any free one.
-    pub listen: SocketAddr,
-    /// A Unix socket besides TCP.
-    pub unix_socket: Option<PathBuf>,
-    /// The longest that one call may take, in milliseconds.
-    pub request_timeout_ms: u64,
-    /// The largest request that is read, in bytes.
-    pub max_message_bytes: u32,
-    /// Calls in progress at once.
-    pub calls_max: u32,
-    /// Calls in progress at once on one connection.
-    pub calls_per_connection_max: u32,
-}
-
-impl GrpcConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = reader.address("grpc.listen");
-        let unix_socket = reader.socket_path("grpc.unix_socket");
-        let request_timeout_ms = reader.int("grpc.request_timeout_ms", 1..=60_000);
-        let max_message_bytes = reader.small_int("grpc.max_message_bytes", 1024..=16 * 1024 * 1024);
-        let calls_max = reader.small_int("grpc.calls_max", 1..=1_000_000);
-        let calls_per_connection_max =
-            reader.small_int("grpc.calls_per_connection_max", 1..=1_000_000);
-        Some(GrpcConfig {
-            listen: listen?,
-            unix_socket: unix_socket?,
-            request_timeout_ms: request_timeout_ms?,
-            max_message_bytes: max_message_bytes?,
-            calls_max: calls_max?,
-            calls_per_connection_max: calls_per_connection_max?,
-        })
-    }
-}
 
 /// `[http]`: health, readiness and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -153,7 +153,10 @@ fn unknown_names_are_refused_with_the_nearest() {
     for (text, expected) in [
         ("shard = 1", "shard: no such key"),
         ("shard = 1", "did you mean shards?"),
-        ("listen = \"\"", "did you mean grpc.listen or http.listen?"),
+        (
+            "listen = \"\"",
+            "did you mean grpc.listen or http.listen or admin.listen?",
+        ),
         ("[grpc]\nlisten_on = \"\"", "grpc.listen_on: no such key"),
         ("[grpc]\ndata_dir = \"\"", "did you mean data_dir?"),
         ("[grcp]\nlisten = \"\"", "did you mean grpc?"),
@@ -252,6 +255,22 @@ fn wrong_values_name_key_value_and_what_is_accepted() {
         ("ledger=mysql://h/db", "must be \"sqlite://PATH\""),
         ("postgres.migrate=yes", "must be \"auto\" or \"never\""),
         ("postgres.connections_max=0", "from 1 to 1000"),
+        ("admin.listen=x", "e.g. 127.0.0.1:50052, or empty"),
+        ("grpc.insecure_listen=x", "must be at most 8 addresses"),
+        (
+            "grpc.unix_socket_uids=me",
+            "must be at most 64 whole numbers",
+        ),
+        (
+            "grpc.unix_socket_mode=660x",
+            "must be three or four octal digits",
+        ),
+        ("grpc.unix_socket_mode=0446", "that let the owner in"),
+        (
+            "grpc.unix_socket_mode=1660",
+            "must be three or four octal digits",
+        ),
+        ("tls.client_cert=no", "must be \"required\" or \"optional\""),
         ("ledger=sqlite://", "must be \"sqlite://PATH\""),
         ("ledger=sqlite:x", "must be \"sqlite://PATH\""),
     ] {
@@ -292,12 +311,73 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         (&["grpc.listen=127.0.0.1:9464"], "must be two addresses"),
         (&["roles=gateway,admin"], "must include \"settler\""),
+        (&["tls.cert=a"], "tls.cert and tls.key: must both be given"),
+        (&["tls.client_ca=a"], "needs tls.cert and tls.key"),
+        (
+            &["admin.listen=127.0.0.1:50051"],
+            "grpc.listen and admin.listen = 127.0.0.1:50051",
+        ),
+        (
+            &["admin.unix_socket=/a", "grpc.unix_socket=/a"],
+            "must be two paths",
+        ),
+        (
+            &["admin.listen=127.0.0.1:0", "roles=gateway,settler"],
+            "must include \"admin\"",
+        ),
+        (
+            &["grpc.listen=0.0.0.0:50051"],
+            "say it twice, by grpc.insecure_listen = [\"0.0.0.0:50051\"]",
+        ),
+        (&["grpc.listen=[::]:1"], "there is no TLS"),
+        (
+            &["admin.listen=10.0.0.1:1"],
+            "admin.listen = 10.0.0.1:1: others can reach it",
+        ),
+        (
+            &["grpc.insecure_listen=0.0.0.0:50051"],
+            "must repeat grpc.listen or admin.listen",
+        ),
     ] {
         let error = refused(&set(pairs), &[]);
         assert!(error.contains(expected), "{pairs:?}\n{error}");
     }
     let same_port = set(&["grpc.listen=127.0.0.1:0", "http.listen=127.0.0.1:0"]);
     Config::load(&same_port, variables(&[])).unwrap();
+}
+
+#[test]
+fn what_others_can_reach_is_open_where_it_is_meant_or_has_tls() {
+    for pairs in [
+        &["grpc.listen=127.0.0.2:1"][..],
+        &["grpc.listen=[::1]:1"],
+        &["grpc.listen=[::ffff:127.0.0.1]:1"],
+        &["http.listen=0.0.0.0:9464"],
+        &["grpc.listen=0.0.0.0:1", "tls.cert=a", "tls.key=b"],
+        &[
+            "grpc.listen=0.0.0.0:1",
+            "admin.listen=0.0.0.0:2",
+            "grpc.insecure_listen=0.0.0.0:1, 0.0.0.0:2",
+        ],
+    ] {
+        let loaded = Config::load(&set(pairs), variables(&[]));
+        assert!(loaded.is_ok(), "{pairs:?}: {loaded:?}");
+    }
+    let (_file, flags) = file("[grpc]\nunix_socket_uids = [1, 2]\nunix_socket_mode = \"600\"");
+    let grpc = Config::load(&flags, variables(&[])).unwrap().grpc;
+    assert_eq!(
+        (grpc.unix_peers.uids, grpc.unix_socket_mode),
+        (vec![1, 2], 0o600)
+    );
+    let environment = [
+        ("TOLLGATE_GRPC_UNIX_SOCKET_GIDS", "3, 4"),
+        ("TOLLGATE_GRPC_INSECURE_LISTEN", ""),
+    ];
+    let grpc = Config::load(&Flags::default(), variables(&environment))
+        .unwrap()
+        .grpc;
+    assert_eq!(grpc.unix_peers.gids, [3, 4]);
+    assert!(!grpc.unix_peers.admit(0, 0) && grpc.unix_peers.admit(0, 4));
 }
 
 #[test]

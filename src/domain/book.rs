@@ -10,6 +10,7 @@ mod commit;
 mod extend;
 mod record;
 mod release;
+mod repair;
 mod reserve;
 mod settle;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use super::{
     grant::sum_draws,
     ids::{GrantId, ReservationId},
     packed::{Packed, Unreadable},
-    reservation::{Reservation, State},
+    reservation::{Reservation, State, Terms},
     timestamp::Timestamp,
 };
 
@@ -99,6 +100,12 @@ impl Book {
             Ok(reservation) => Ok(Some(reservation)),
             Err(Unreadable(_)) => Err(Refusal::Unreadable),
         }
+    }
+
+    /// What a reservation's prices depend on, whatever its state.
+    pub fn terms(&self, id: &ReservationId) -> Result<Option<Terms>, Refusal> {
+        let terms = self.reservations.get(id).map(Packed::terms).transpose();
+        terms.map_err(|Unreadable(_)| Refusal::Unreadable)
     }
 
     /// Every reservation that is remembered, as it is stored.

@@ -1,9 +1,13 @@
 //! What a settled change leaves in the ledger: one immutable entry each, with the account's next
 //! sequence, and by how much it moved each grant.
 
+mod json;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::json::usage_entry as usage_json;
 
 use super::{
     account::AccountHead,
@@ -36,11 +40,14 @@ pub enum EntryKind {
     DebtRepaid,
     /// The account's status changed.
     Status,
+    /// The hot store had another account than the ledger, and was put right: the ledger's own
+    /// account does not move.
+    Repair,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [EntryKind; 9] = [
+    pub const ALL: [EntryKind; 10] = [
         EntryKind::Grant,
         EntryKind::Usage,
         EntryKind::Refund,
@@ -50,6 +57,7 @@ impl EntryKind {
         EntryKind::PlanChange,
         EntryKind::DebtRepaid,
         EntryKind::Status,
+        EntryKind::Repair,
     ];
 
     /// The name that stored records, the command line and the metrics use.
@@ -64,6 +72,7 @@ impl EntryKind {
             EntryKind::PlanChange => "plan_change",
             EntryKind::DebtRepaid => "debt_repaid",
             EntryKind::Status => "status",
+            EntryKind::Repair => "repair",
         }
     }
 }

@@ -17,7 +17,7 @@ use self::codec::{Bytes, Reader};
 use super::{
     grant::Draw,
     ids::{AccountId, ReservationId},
-    reservation::{Reservation, State},
+    reservation::{Reservation, State, Terms},
     timestamp::Timestamp,
 };
 
@@ -32,8 +32,10 @@ const USUAL_BYTES: usize = 256;
 pub struct Unreadable(pub(super) &'static str);
 
 /// A reservation as bytes, without its ids.
+///
+/// Cheap to clone: on its way to the ledger it passes through several hands.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Packed(Box<[u8]>);
+pub struct Packed(Arc<[u8]>);
 
 /// What a store looks reservations up by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,13 +95,12 @@ impl Packed {
         extensions.put(&mut out);
         returned.put(&mut out);
         ttl_ms.put(&mut out);
-        // Copied, since an allocator may leave a shrunk vector as large as it was.
-        Packed(Box::from(out.as_slice()))
+        Packed(Arc::from(out.as_slice()))
     }
 
     /// The bytes as they were stored. What they say is checked when they are unpacked.
-    pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Packed(bytes.into_boxed_slice())
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Packed(Arc::from(bytes))
     }
 
     /// The bytes, to be stored.
@@ -151,6 +152,20 @@ impl Packed {
             Option::read(&mut from)?,
             Timestamp::read(&mut from)?,
         ))
+    }
+
+    /// What its prices depend on, without the rest.
+    pub fn terms(&self) -> Result<Terms, Unreadable> {
+        let mut from = self.reader()?;
+        State::read(&mut from)?;
+        Option::<Timestamp>::read(&mut from)?;
+        Timestamp::read(&mut from)?;
+        u64::read(&mut from)?;
+        Vec::<Draw>::read(&mut from)?;
+        Ok(Terms {
+            action: Arc::read(&mut from)?,
+            rate_card_version: Arc::read(&mut from)?,
+        })
     }
 
     /// What a store looks it up by.

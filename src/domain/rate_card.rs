@@ -21,11 +21,13 @@ mod rate;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use error::PriceError;
 pub use models::{PATTERN_BYTES_MAX, PATTERNS_MAX, Pattern, PatternError, Tie};
 pub use parts::{CardParts, ModeParts, OutcomeRule, Outcomes, TierParts};
 pub use rate::{DECIMALS_MAX, MULTIPLIER_MAX, Multiplier, NumberError, Rate};
+pub use text::DecimalText;
 
 use models::Models;
 use rate::{UNITS_MAX, decimal, power, units_at};
@@ -42,10 +44,10 @@ pub struct LineItem {
     /// How much of it, above zero.
     pub quantity: u64,
     /// Credits per one unit.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(with = "text")]
     pub rate: Decimal,
     /// Quantity times rate, before the mode's multiplier.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(with = "text")]
     pub amount: Decimal,
 }
 
@@ -62,13 +64,13 @@ pub struct Price {
     /// by name.
     pub items: Vec<LineItem>,
     /// The sum of the items.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(with = "text")]
     pub subtotal: Decimal,
     /// The mode's multiplier.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(with = "text")]
     pub multiplier: Decimal,
     /// Subtotal times multiplier, before rounding, minimum and outcome.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(with = "text")]
     pub exact: Decimal,
 }
 

@@ -125,6 +125,15 @@ pub struct Extension {
     pub ttl_ms: Option<u64>,
 }
 
+/// What every price of a reservation depends on, and never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What it is for.
+    pub action: Arc<Action>,
+    /// The version that every price of it uses.
+    pub rate_card_version: Arc<str>,
+}
+
 /// A reservation, whatever its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reservation {

@@ -127,9 +127,12 @@ impl Usage {
     /// Meter by meter, the greater of the two.
     pub fn max(&self, other: &Usage) -> Usage {
         let mut most = self.clone();
-        for (meter, quantity) in other.iter() {
-            if quantity > most.get(meter) {
-                most.set(meter, quantity);
+        for (quantity, other) in most.contract.iter_mut().zip(other.contract) {
+            *quantity = other.max(*quantity);
+        }
+        for (meter, quantity) in &other.custom {
+            if *quantity > most.get(meter) {
+                most.set(meter, *quantity);
             }
         }
         most

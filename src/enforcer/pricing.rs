@@ -1,6 +1,6 @@
 //! Prices that depend on a reservation: its own rate card version, and how far its hold reaches.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Enforcer, error::EnforceError};
 use crate::domain::{
@@ -34,10 +34,15 @@ impl Enforcer {
             return Ok(None);
         }
         let catalog = self.catalog_of(&view.rate_card_version)?;
-        let reported = quantities(view.reported.as_ref());
-        let spent = reported.get(OUTPUT_TOKENS);
-        let mut base = quantities(Some(&view.asked)).max(&reported);
-        base.set(OUTPUT_TOKENS, 0);
+        let asked = quantities(&view.asked);
+        let reported = view.reported.as_ref().and_then(quantities);
+        let spent = reported.map_or(0, |reported| reported.get(OUTPUT_TOKENS));
+        // Whatever output tokens it has do not count.
+        let base = match (asked, reported) {
+            (Some(asked), Some(reported)) => Cow::Owned(asked.max(reported)),
+            (Some(only), None) | (None, Some(only)) => Cow::Borrowed(only),
+            (None, None) => Cow::Owned(Usage::default()),
+        };
         let credits = view.held + view.charged;
         let card = &catalog.rate_card;
         match card.max_output_tokens(&view.action, &base, credits) {
@@ -51,10 +56,10 @@ impl Enforcer {
     }
 }
 
-fn quantities(amount: Option<&Amount>) -> Usage {
+fn quantities(amount: &Amount) -> Option<&Usage> {
     match amount {
-        Some(Amount::Usage(usage)) => usage.clone(),
-        Some(Amount::Credits(_)) | None => Usage::default(),
+        Amount::Usage(usage) => Some(usage),
+        Amount::Credits(_) => None,
     }
 }
 

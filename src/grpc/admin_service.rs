@@ -6,8 +6,9 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{account, admin, answer, entry, list, quota},
+    convert::{account, admin, answer, audit, entry, list, quota},
     core::Core,
+    gate::Caller,
     status,
 };
 use crate::{
@@ -301,14 +302,19 @@ impl AdminService for AdminApi {
         request: Request<pb::GetConversationRequest>,
     ) -> Result<Response<pb::GetConversationResponse>, Status> {
         let failed = |error| self.core.failed("GetConversation", &error);
-        let conversation_id = list::conversation(request.into_inner()).map_err(failed)?;
+        let (_, extensions, message) = request.into_parts();
+        let conversation_id = list::conversation(message).map_err(failed)?;
         let entries = self
             .core
             .enforcer
             .ledger()
             .conversation(&conversation_id)
             .await;
-        let entries = entries.map_err(|fault| failed(fault.into()))?;
+        let mut entries = entries.map_err(|fault| failed(fault.into()))?;
+        // What a caller may not see is not there for it.
+        let is_its =
+            |one: &Recorded| Caller::has_account(&extensions, one.entry.account_id.as_str());
+        entries.retain(is_its);
         if entries.is_empty() {
             return Err(status::conversation_not_found(&conversation_id));
         }
@@ -321,5 +327,19 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::GetCatalogResponse>, Status> {
         let catalog = self.core.enforcer.catalogs().current();
         Ok(Response::new(account::catalog(&catalog)))
+    }
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<pb::ListAuditResponse>, Status> {
+        let failed = |error| self.core.failed("ListAudit", &error);
+        let query = audit::query(request.get_ref()).map_err(failed)?;
+        let ledger = self.core.enforcer.ledger();
+        let page = ledger.calls(&query.filter, query.after, query.size).await;
+        let page = page.map_err(|fault| failed(fault.into()))?;
+        Ok(Response::new(pb::ListAuditResponse {
+            entries: page.calls.iter().map(audit::entry).collect(),
+            next_page_token: page.next.map(|next| query.token(next)).unwrap_or_default(),
+        }))
     }
 }

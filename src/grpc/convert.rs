@@ -8,10 +8,12 @@ pub(super) mod account;
 pub(super) mod action;
 pub(super) mod admin;
 pub(super) mod answer;
+pub(super) mod audit;
 pub(super) mod entry;
 pub(super) mod fields;
 pub(super) mod list;
 pub(super) mod quota;
+pub(super) mod subject;
 #[cfg(test)]
 mod tests;
 

@@ -10,28 +10,30 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use crate::config::GrpcConfig;
-
-/// Who may connect to the Unix socket: its owner and its group.
-const SOCKET_MODE: u32 = 0o660;
+use crate::config::{AdminConfig, GrpcConfig};
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The TCP address.
-    #[error("grpc.listen {address}: {source}; another address goes with --grpc-listen")]
+    #[error("{key} {address}: {source}; another address goes with {flag}")]
     Tcp {
+        /// Its key in the configuration.
+        key: &'static str,
+        /// The flag that names another.
+        flag: &'static str,
         /// Which.
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
     /// The Unix socket.
-    #[error(
-        "grpc.unix_socket {}: {source}; another path goes with --unix-socket",
-        path.display()
-    )]
+    #[error("{key} {}: {source}; another path goes with {flag}", path.display())]
     Unix {
+        /// Its key in the configuration.
+        key: &'static str,
+        /// The flag that names another.
+        flag: &'static str,
         /// Which.
         path: PathBuf,
         /// What the operating system said.
@@ -45,30 +47,50 @@ pub struct Sockets {
     pub(super) tcp: TcpListener,
     address: SocketAddr,
     pub(super) unix: Option<UnixSocket>,
+    /// Those of AdminService alone; absent: it is served by the others.
+    pub(super) admin: Option<AdminSockets>,
+}
+
+/// The sockets that serve AdminService alone, at least one.
+#[derive(Debug)]
+pub(super) struct AdminSockets {
+    pub(super) tcp: Option<(TcpListener, SocketAddr)>,
+    pub(super) unix: Option<UnixSocket>,
 }
 
 impl Sockets {
     /// Binds the TCP address and, where there is one, the Unix socket. The file of a socket that
     /// nobody listens on any more is replaced; any other file is left alone.
     pub async fn bind(config: &GrpcConfig) -> Result<Sockets, BindError> {
-        let failed = |source| BindError::Tcp {
-            address: config.listen,
-            source,
-        };
-        let tcp = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = tcp.local_addr().map_err(failed)?;
-        let unix = match &config.unix_socket {
-            Some(path) => {
-                let bound = UnixSocket::bind(path).await;
-                let failed = |source| BindError::Unix {
-                    path: path.clone(),
-                    source,
-                };
-                Some(bound.map_err(failed)?)
-            }
+        let (tcp, address) = tcp("grpc.listen", "--grpc-listen", config.listen).await?;
+        let (path, mode) = (config.unix_socket.as_deref(), config.unix_socket_mode);
+        Ok(Sockets {
+            tcp,
+            address,
+            unix: unix("grpc.unix_socket", "--unix-socket", path, mode).await?,
+            admin: None,
+        })
+    }
+
+    /// Binds those of AdminService besides, where it has its own.
+    pub async fn and_admin(
+        mut self,
+        grpc: &GrpcConfig,
+        admin: &AdminConfig,
+    ) -> Result<Sockets, BindError> {
+        if !admin.is_apart() {
+            return Ok(self);
+        }
+        let flag = "--set admin.listen=…";
+        let tcp = match admin.listen {
+            Some(address) => Some(tcp("admin.listen", flag, address).await?),
             None => None,
         };
-        Ok(Sockets { tcp, address, unix })
+        let (path, mode) = (admin.unix_socket.as_deref(), grpc.unix_socket_mode);
+        let flag = "--set admin.unix_socket=…";
+        let unix = unix("admin.unix_socket", flag, path, mode).await?;
+        self.admin = Some(AdminSockets { tcp, unix });
+        Ok(self)
     }
 
     /// The TCP address, with the port that was chosen.
@@ -76,10 +98,50 @@ impl Sockets {
         self.address
     }
 
+    /// The TCP address of AdminService, where it has one of its own.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        let (_, address) = self.admin.as_ref()?.tcp.as_ref()?;
+        Some(*address)
+    }
+
     /// The Unix socket.
     pub fn unix_path(&self) -> Option<&Path> {
         self.unix.as_ref().map(|socket| socket.file.path.as_path())
     }
+}
+
+async fn tcp(
+    key: &'static str,
+    flag: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError::Tcp {
+        key,
+        flag,
+        address,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let chosen = listener.local_addr().map_err(failed)?;
+    Ok((listener, chosen))
+}
+
+async fn unix(
+    key: &'static str,
+    flag: &'static str,
+    path: Option<&Path>,
+    mode: u32,
+) -> Result<Option<UnixSocket>, BindError> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let failed = |source| BindError::Unix {
+        key,
+        flag,
+        path: path.to_owned(),
+        source,
+    };
+    UnixSocket::bind(path, mode).await.map(Some).map_err(failed)
 }
 
 /// A Unix socket and its file.
@@ -90,11 +152,11 @@ pub(super) struct UnixSocket {
 }
 
 impl UnixSocket {
-    async fn bind(path: &Path) -> io::Result<Self> {
+    async fn bind(path: &Path, mode: u32) -> io::Result<Self> {
         remove_stale(path).await?;
         let listener = UnixListener::bind(path)?;
         let file = SocketFile::of(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         Ok(UnixSocket { listener, file })
     }
 }

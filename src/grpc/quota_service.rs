@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert::{action::Labels, answer, quota},
     core::{Core, describe_action, describe_amount},
+    gate::Caller,
 };
 use crate::{
     domain::usage::{Action, Amount},
@@ -115,6 +116,7 @@ impl QuotaService for QuotaApi {
         request: Request<pb::ReserveRequest>,
     ) -> Result<Response<pb::ReserveResponse>, Status> {
         use pb::reserve_response::Result as Outcome;
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Reserve", &quota::of_estimate(error));
         let catalog = self.core.enforcer.catalogs().current();
         let (request, labels) =
@@ -144,6 +146,7 @@ impl QuotaService for QuotaApi {
         request: Request<pb::ExtendRequest>,
     ) -> Result<Response<pb::ExtendResponse>, Status> {
         use pb::extend_response::Result as Outcome;
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Extend", &error);
         let request = quota::extend(request.get_ref(), &self.core.limits).map_err(failed)?;
         self.core.describe_account(&request.account_id);
@@ -166,6 +169,7 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<pb::CommitRequest>,
     ) -> Result<Response<pb::CommitResponse>, Status> {
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Commit", &error);
         let request = quota::commit(request.into_inner()).map_err(failed)?;
         self.core.describe_account(&request.account_id);
@@ -196,6 +200,7 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<pb::ReleaseRequest>,
     ) -> Result<Response<pb::ReleaseResponse>, Status> {
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Release", &error);
         let (account_id, reservation_id, reason) =
             quota::release(request.into_inner()).map_err(failed)?;
@@ -229,6 +234,7 @@ impl QuotaService for QuotaApi {
         request: Request<pb::ChargeRequest>,
     ) -> Result<Response<pb::ChargeResponse>, Status> {
         use pb::charge_response::Result as Outcome;
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Charge", &error);
         let catalog = self.core.enforcer.catalogs().current();
         let (request, labels) =
@@ -265,6 +271,7 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<pb::GetBalanceRequest>,
     ) -> Result<Response<pb::GetBalanceResponse>, Status> {
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("GetBalance", &error);
         let account_id = quota::account(&request.get_ref().account_id).map_err(failed)?;
         let balance = self
@@ -282,6 +289,7 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<pb::GetReservationRequest>,
     ) -> Result<Response<pb::GetReservationResponse>, Status> {
+        Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("GetReservation", &error);
         let (account_id, reservation_id) = quota::reservation(request.get_ref()).map_err(failed)?;
         let (view, max_output_tokens) = self

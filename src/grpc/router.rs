@@ -1,8 +1,8 @@
-//! Which service a call goes to. It is hyper's own service trait, with no layer in between.
+//! Which service a call goes to, if its caller may make it. It is hyper's own service trait, with no layer in between.
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tonic::{body::Body, codegen::Service, server::NamedService};
 use tonic_health::pb::health_server::HealthServer;
@@ -10,9 +10,12 @@ use tonic_reflection::server::Builder as ReflectionBuilder;
 use tower::util::BoxCloneSyncService;
 
 use super::{
+    audit::AuditLog,
     call::{Answer, Call, Traffic},
+    gate::{Gate, KeptOut},
     health::{Health, HealthApi},
     methods::{self, Method, OTHER, Route},
+    peer::Peer,
     status,
 };
 use crate::pb::{
@@ -32,6 +35,9 @@ pub(super) struct Router<Q, A> {
     reflection_v1alpha: Option<Reflection>,
     names: Vec<&'static str>,
     traffic: Arc<Traffic>,
+    gate: Arc<Gate>,
+    /// Where calls to AdminService that are refused here are written.
+    log: Option<Arc<AuditLog>>,
 }
 
 impl<Q: QuotaService, A: AdminService> Router<Q, A> {
@@ -39,7 +45,7 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         quota: Option<Q>,
         admin: Option<A>,
         health: Health,
-        traffic: Arc<Traffic>,
+        (traffic, gate, log): (Arc<Traffic>, Arc<Gate>, Option<Arc<AuditLog>>),
     ) -> Self {
         let bytes_max = traffic.message_bytes_max;
         let quota = quota.map(QuotaServiceServer::new);
@@ -61,6 +67,8 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
             reflection_v1alpha: built(reflection(&names).build_v1alpha().map(Reflection::new)),
             names,
             traffic,
+            gate,
+            log,
         }
     }
 
@@ -70,10 +78,15 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         self.traffic.refused(OTHER, present, status)
     }
 
-    fn call(&self, request: Request<Incoming>) -> Call {
+    fn call(&self, mut request: Request<Incoming>, peer: &Arc<Peer>) -> Call {
         let Some(method) = methods::find(request.uri().path()) else {
             return self.not_served(&request);
         };
+        match self.gate.admit(method, request.headers(), peer) {
+            Ok(None) => {}
+            Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
+            Err(kept_out) => return self.kept_out(method, *kept_out, request.headers()),
+        }
         match method.route {
             Route::Quota => self.bounded(method, self.quota.as_ref(), request),
             Route::Admin => self.bounded(method, self.admin.as_ref(), request),
@@ -83,6 +96,17 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
                 self.unbounded(method, self.reflection_v1alpha.as_ref(), request)
             }
         }
+    }
+
+    /// A call that its caller may not make. One to AdminService leaves a line in the audit log,
+    /// which nobody waits for.
+    fn kept_out(&self, method: Method, kept_out: KeptOut, headers: &HeaderMap) -> Call {
+        let KeptOut { status, caller } = kept_out;
+        let mut present = self.traffic.begin(headers);
+        if let (Some(log), Route::Admin) = (&self.log, method.route) {
+            log.kept_out(method.name(), &caller, present.request_id(), &status);
+        }
+        self.traffic.refused(method.name(), present, status)
     }
 
     /// A call to a service of the contract, where this process has it.
@@ -136,7 +160,7 @@ fn reflection(names: &[&'static str]) -> ReflectionBuilder<'static> {
 }
 
 /// The router as a connection has it.
-pub(super) struct Endpoint<Q, A>(pub(super) Arc<Router<Q, A>>);
+pub(super) struct Endpoint<Q, A>(pub(super) Arc<Router<Q, A>>, pub(super) Arc<Peer>);
 
 impl<Q: QuotaService, A: AdminService> hyper::service::Service<Request<Incoming>>
     for Endpoint<Q, A>
@@ -146,6 +170,6 @@ impl<Q: QuotaService, A: AdminService> hyper::service::Service<Request<Incoming>
     type Future = Call;
 
     fn call(&self, request: Request<Incoming>) -> Call {
-        self.0.call(request)
+        self.0.call(request, &self.1)
     }
 }

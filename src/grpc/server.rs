@@ -1,13 +1,15 @@
 //! Serves what is bound: accepts connections, and at the end lets them finish.
 //!
 //! Every connection is a task of its own and every call on it another, so that none that fails
-//! takes others along. Connections are HTTP/2 from their first byte; whatever else arrives is
-//! closed.
+//! takes others along. Connections are HTTP/2 from their first byte, within TLS where there is
+//! any; whatever else arrives is closed. How long one lives is bounded, so that callers spread
+//! over the processes that there are and old certificates do not stay for ever.
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rand::Rng;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -21,28 +23,31 @@ use tokio_util::{
 use super::{
     Services,
     admin_service::AdminApi,
+    audit::{AuditLog, Audited},
     call::Traffic,
     convert::Limits,
     core::Core,
+    gate::Gate,
     health::Health,
-    listen::Sockets,
+    listen::{AdminSockets, Sockets, UnixSocket},
+    peer::Peer,
     quota_service::QuotaApi,
     router::{Endpoint, Router},
+    security::{Handshakes, Security, Turned},
 };
 use crate::{
-    config::GrpcConfig,
+    config::{GrpcConfig, UnixPeers},
     pb::{admin_service_server::AdminService, quota_service_server::QuotaService},
     telemetry::{Metrics, Observer},
 };
 
-/// The most connections at once; those beyond wait until one is closed.
-const CONNECTIONS_MAX: usize = 16_384;
 /// The pause after a connection that could not be accepted, e.g. for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a silent connection is asked whether it is still there, and how long it may take.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// The largest header list of a request, in bytes.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// By how much the age of a connection differs from what is configured, at most: connections that
+/// were made together do not end together.
+const AGE_JITTER: f64 = 0.1;
 
 /// A server that runs. Dropping it cuts every connection that is still open.
 #[derive(Debug)]
@@ -72,13 +77,28 @@ impl Server {
             account_ids: observer.account_ids,
             limits,
         };
+        let tasks = TaskTracker::new();
         let quota = services.gateway.then(|| QuotaApi::new(core.clone()));
-        let admin = services.admin.then(|| AdminApi::new(core));
-        Server::start_with(sockets, (quota, admin), observer, config, stop)
+        let log = services.admin.then(|| {
+            let ledger = core.enforcer.ledger();
+            AuditLog::start(Arc::clone(ledger), &observer.clock, &observer.metrics)
+        });
+        let admin = log
+            .clone()
+            .map(|log| Audited::new(AdminApi::new(core), log, tasks.clone()));
+        let parts = Parts {
+            quota,
+            admin,
+            log,
+            security: services.security,
+            observer,
+            tasks,
+        };
+        parts.serve(sockets, config, stop)
     }
 
     /// The same over any implementation of the services, so that a benchmark can serve one that
-    /// does nothing.
+    /// does nothing. Nobody is kept out, and nothing is written to an audit log.
     pub fn start_with<Q: QuotaService, A: AdminService>(
         sockets: Sockets,
         (quota, admin): (Option<Q>, Option<A>),
@@ -86,41 +106,15 @@ impl Server {
         config: &GrpcConfig,
         stop: CancellationToken,
     ) -> Server {
-        let health = Health::default();
-        let metrics = Arc::clone(&observer.metrics);
-        let traffic = Arc::new(Traffic::new(config, observer));
-        let cut = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let acceptor = Acceptor {
-            router: Arc::new(Router::new(quota, admin, health.clone(), traffic)),
-            http2: http2_settings(config),
-            metrics,
-            tasks: tasks.clone(),
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            stop: stop.clone(),
-            cut: cut.clone(),
+        let parts = Parts {
+            quota,
+            admin,
+            log: None,
+            security: Security::default(),
+            observer,
+            tasks: TaskTracker::new(),
         };
-        let Sockets { tcp, unix, .. } = sockets;
-        if let Some(socket) = unix {
-            let acceptor = acceptor.clone();
-            tasks.spawn(async move {
-                acceptor.accept(socket.listener).await;
-                drop(socket.file);
-            });
-        }
-        tasks.spawn(async move { acceptor.accept(tcp).await });
-        let stopped = health.clone();
-        tasks.spawn(async move {
-            stop.cancelled().await;
-            stopped.stop();
-        });
-        tasks.close();
-        health.set_serving(true);
-        Server {
-            health,
-            tasks,
-            _cut: cut.drop_guard(),
-        }
+        parts.serve(sockets, config, stop)
     }
 
     /// What the health service says; serving from the start.
@@ -135,6 +129,61 @@ impl Server {
     }
 }
 
+/// Everything that a server is made of.
+struct Parts<Q, A> {
+    quota: Option<Q>,
+    admin: Option<A>,
+    log: Option<Arc<AuditLog>>,
+    security: Security,
+    observer: Observer,
+    tasks: TaskTracker,
+}
+
+impl<Q: QuotaService, A: AdminService> Parts<Q, A> {
+    fn serve(self, sockets: Sockets, config: &GrpcConfig, stop: CancellationToken) -> Server {
+        let health = Health::default();
+        let (cut, tasks) = (CancellationToken::new(), self.tasks);
+        let metrics = Arc::clone(&self.observer.metrics);
+        let traffic = Traffic::new(config, self.observer);
+        let gate = Arc::new(Gate::new(self.security.access));
+        let shared = (Arc::new(traffic), gate, self.log);
+        let acceptor = |quota, admin| Acceptor {
+            router: Arc::new(Router::new(quota, admin, health.clone(), shared.clone())),
+            http2: http2_settings(config),
+            tls: self.security.tls.clone(),
+            bounds: Bounds::new(config),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            cut: cut.clone(),
+        };
+        let Sockets {
+            tcp, unix, admin, ..
+        } = sockets;
+        let main = match admin {
+            None => acceptor(self.quota, self.admin),
+            Some(AdminSockets { tcp, unix }) => {
+                let apart = acceptor(None, self.admin);
+                apart.listen(tcp.map(|(listener, _)| listener), unix);
+                acceptor(self.quota, None)
+            }
+        };
+        main.listen(Some(tcp), unix);
+        let stopped = health.clone();
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            stopped.stop();
+        });
+        tasks.close();
+        health.set_serving(true);
+        Server {
+            health,
+            tasks,
+            _cut: cut.drop_guard(),
+        }
+    }
+}
+
 fn http2_settings(config: &GrpcConfig) -> http2::Builder<TokioExecutor> {
     let mut settings = http2::Builder::new(TokioExecutor::new());
     settings
@@ -142,20 +191,56 @@ fn http2_settings(config: &GrpcConfig) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(config.calls_per_connection_max)
         // Callers that give up before their call is looked at are impatient, not hostile.
         .max_pending_accept_reset_streams(usize::try_from(config.calls_per_connection_max).ok())
-        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_header_list_size(config.max_header_bytes)
         .auto_date_header(false)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     settings
 }
 
+/// What the connections of one listener may have.
+#[derive(Clone)]
+struct Bounds {
+    connections_max: usize,
+    /// Absent: they may live for ever.
+    age_max: Option<Duration>,
+    age_grace: Duration,
+    unix_peers: Arc<UnixPeers>,
+}
+
+impl Bounds {
+    fn new(config: &GrpcConfig) -> Self {
+        let connections_max = usize::try_from(config.connections_max).unwrap_or(usize::MAX);
+        let age_max = Duration::from_millis(config.connection_age_max_ms);
+        Bounds {
+            connections_max: connections_max.min(Semaphore::MAX_PERMITS),
+            age_max: (!age_max.is_zero()).then_some(age_max),
+            age_grace: Duration::from_millis(config.connection_age_grace_ms),
+            unix_peers: Arc::new(config.unix_peers.clone()),
+        }
+    }
+
+    /// Returns when a connection that starts now has lived long enough.
+    async fn old(&self) {
+        match self.age_max {
+            Some(age) => {
+                let part = rand::rng().random_range(1.0 - AGE_JITTER..=1.0 + AGE_JITTER);
+                tokio::time::sleep(age.mul_f64(part)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Makes connections of what arrives.
 struct Acceptor<Q, A> {
     router: Arc<Router<Q, A>>,
     http2: http2::Builder<TokioExecutor>,
+    /// For TCP.
+    tls: Option<Handshakes>,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
-    places: Arc<Semaphore>,
     /// Stops accepting, and asks every connection to finish.
     stop: CancellationToken,
     /// Ends every connection.
@@ -167,9 +252,10 @@ impl<Q, A> Clone for Acceptor<Q, A> {
         Acceptor {
             router: Arc::clone(&self.router),
             http2: self.http2.clone(),
+            tls: self.tls.clone(),
+            bounds: self.bounds.clone(),
             metrics: Arc::clone(&self.metrics),
             tasks: self.tasks.clone(),
-            places: Arc::clone(&self.places),
             stop: self.stop.clone(),
             cut: self.cut.clone(),
         }
@@ -177,12 +263,28 @@ impl<Q, A> Clone for Acceptor<Q, A> {
 }
 
 impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
+    /// Serves listeners, in tasks of their own.
+    fn listen(self, tcp: Option<TcpListener>, unix: Option<UnixSocket>) {
+        if let Some(socket) = unix {
+            let acceptor = self.clone();
+            self.tasks.spawn(async move {
+                acceptor.accept(socket.listener).await;
+                drop(socket.file);
+            });
+        }
+        if let Some(listener) = tcp {
+            let tasks = self.tasks.clone();
+            tasks.spawn(async move { self.accept(listener).await });
+        }
+    }
+
     /// Accepts connections until the stop, and then closes the listener.
     async fn accept<L: Listener>(&self, listener: L) {
+        let places = Arc::new(Semaphore::new(self.bounds.connections_max));
         loop {
             let next = async {
                 // The semaphore is never closed.
-                let place = Arc::clone(&self.places).acquire_owned().await.ok();
+                let place = Arc::clone(&places).acquire_owned().await.ok();
                 (place, listener.next().await)
             };
             let (place, accepted) = tokio::select! {
@@ -191,10 +293,13 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
             };
             match accepted {
                 Ok(io) => {
-                    let connection = self.connection(io);
+                    let acceptor = self.clone();
                     let counted = self.metrics.connected(L::NAME);
                     self.tasks.spawn(async move {
-                        connection.await;
+                        let ended = L::connect(&acceptor, io).await;
+                        if let Err(turned) = ended {
+                            acceptor.metrics.connection_refused(turned.reason());
+                        }
                         drop((place, counted));
                     });
                 }
@@ -208,30 +313,37 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
     }
 
     /// One connection, to its end.
-    fn connection<I>(&self, io: I) -> impl Future<Output = ()> + Send + use<I, Q, A>
+    async fn serve<I>(&self, io: I, peer: Peer)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let endpoint = Endpoint(Arc::clone(&self.router));
+        let endpoint = Endpoint(Arc::clone(&self.router), Arc::new(peer));
         let connection = self.http2.serve_connection(TokioIo::new(io), endpoint);
-        let (stop, cut) = (self.stop.clone(), self.cut.clone());
-        async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = cut.cancelled() => return,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection => ended,
-                        () = cut.cancelled() => return,
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
+        let mut connection = pin!(connection);
+        let grace = tokio::select! {
+            ended = connection.as_mut() => return over(ended),
+            () = self.cut.cancelled() => return,
+            () = self.stop.cancelled() => None,
+            () = self.bounds.old() => Some(self.bounds.age_grace),
+        };
+        connection.as_mut().graceful_shutdown();
+        let too_late = async {
+            match grace {
+                Some(grace) => tokio::time::sleep(grace).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            ended = connection => over(ended),
+            () = self.cut.cancelled() => {}
+            () = too_late => tracing::debug!("an old connection was cut"),
         }
+    }
+}
+
+fn over(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 
@@ -239,9 +351,15 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
 trait Listener: Send + Sync + 'static {
     /// As the metrics call it.
     const NAME: &'static str;
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Io: Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+
+    /// Serves one connection to its end, or says why it is not taken.
+    fn connect<Q: QuotaService, A: AdminService>(
+        acceptor: &Acceptor<Q, A>,
+        io: Self::Io,
+    ) -> impl Future<Output = Result<(), Turned>> + Send;
 }
 
 impl Listener for TcpListener {
@@ -254,6 +372,23 @@ impl Listener for TcpListener {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    async fn connect<Q: QuotaService, A: AdminService>(
+        acceptor: &Acceptor<Q, A>,
+        io: TcpStream,
+    ) -> Result<(), Turned> {
+        let peer = Peer::of_tcp(&io);
+        let Some(handshakes) = &acceptor.tls else {
+            acceptor.serve(io, peer).await;
+            return Ok(());
+        };
+        let (stream, peer) = tokio::select! {
+            shaken = handshakes.shake(io, peer) => shaken?,
+            () = acceptor.stop.cancelled() => return Ok(()),
+        };
+        acceptor.serve(stream, peer).await;
+        Ok(())
+    }
 }
 
 impl Listener for UnixListener {
@@ -262,5 +397,19 @@ impl Listener for UnixListener {
 
     async fn next(&self) -> io::Result<UnixStream> {
         self.accept().await.map(|(stream, _)| stream)
+    }
+
+    async fn connect<Q: QuotaService, A: AdminService>(
+        acceptor: &Acceptor<Q, A>,
+        io: UnixStream,
+    ) -> Result<(), Turned> {
+        let peer = Peer::of_unix(&io);
+        let (uid, gid) = peer.credentials.unix.ok_or(Turned::Peer)?;
+        if !acceptor.bounds.unix_peers.admit(uid, gid) {
+            tracing::debug!(%peer, "a process that may not connect");
+            return Err(Turned::Peer);
+        }
+        acceptor.serve(io, peer).await;
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::OnceLock};
 
-use crate::domain::entry::Entry;
+use crate::domain::entry::{Entry, usage_json};
 
 /// An entry, and its text as soon as somebody has written it out: a ledger that keeps the text in
 /// more than one place pays for it once.
@@ -18,8 +18,11 @@ impl Line {
         if let Some(text) = self.text.get() {
             return Ok(text);
         }
-        let text = serde_json::to_string(&self.entry)?.into_boxed_str();
-        Ok(self.text.get_or_init(|| text))
+        let text = match usage_json(&self.entry) {
+            Some(text) => text,
+            None => serde_json::to_string(&self.entry)?,
+        };
+        Ok(self.text.get_or_init(|| text.into_boxed_str()))
     }
 }
 

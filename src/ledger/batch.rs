@@ -1,6 +1,12 @@
 //! What settling writes, made ready before a connection is waited for: nothing here knows SQL.
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map},
+    ops::Deref,
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
 
 use super::moves::Moves;
 use crate::{
@@ -14,6 +20,9 @@ use crate::{
 
 /// A reservation's key.
 pub(super) type Key<'a> = (&'a AccountId, &'a ReservationId);
+
+/// A reservation as it was last; absent: forgotten.
+pub(super) type Latest<'a> = (Key<'a>, Option<&'a Packed>);
 
 /// Batches that can't be what a hot store has settled, or that can't be written down.
 #[derive(Debug, thiserror::Error)]
@@ -29,18 +38,26 @@ pub(super) enum Unfit {
     BatchGap { shard: u32 },
 }
 
+/// From where to where one shard's cursor moves, and under which epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CursorMove {
+    pub(super) epoch: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
 /// Batches, added up.
 pub(super) struct Prepared<'a> {
-    /// From where to where each shard's cursor moves.
-    pub(super) cursors: BTreeMap<u32, (u64, u64)>,
+    /// How each shard's cursor moves.
+    pub(super) cursors: BTreeMap<u32, CursorMove>,
     /// All entries, in the order of the batches.
     pub(super) entries: Vec<&'a Entry>,
     /// The entries as they are kept.
     pub(super) bodies: Vec<&'a str>,
     /// What the entries add up to.
     pub(super) moves: Moves<'a>,
-    /// Reservations as they were last, each once, in the order of their keys; absent: forgotten.
-    pub(super) reservations: Vec<(Key<'a>, Option<&'a Packed>)>,
+    /// Reservations as they were last, each once; absent: forgotten.
+    pub(super) reservations: Vec<Latest<'a>>,
 }
 
 impl<'a> Prepared<'a> {
@@ -57,32 +74,48 @@ impl<'a> Prepared<'a> {
             .map(|line| line.text().map_err(Unfit::Encode))
             .collect::<Result<_, _>>()?;
         let moves = Moves::new(&entries)?;
-        let latest: BTreeMap<Key<'_>, _> = batches
-            .iter()
-            .flat_map(|batch| &batch.reservations)
-            .map(|((account_id, id), kept)| ((account_id, id), kept.as_ref()))
-            .collect();
         Ok(Prepared {
             cursors: cursor_moves(batches)?,
             entries,
             bodies,
             moves,
-            reservations: latest.into_iter().collect(),
+            reservations: latest(batches),
         })
     }
 }
 
+/// The last mention of each reservation, where its first one was.
+fn latest(batches: &[OutboxBatch]) -> Vec<Latest<'_>> {
+    let mentions = || batches.iter().flat_map(|batch| &batch.reservations);
+    let mut latest: Vec<Latest<'_>> = Vec::with_capacity(mentions().count());
+    let mut places: HashMap<Key<'_>, usize, RandomState> =
+        HashMap::with_capacity_and_hasher(latest.capacity(), RandomState::default());
+    for ((account_id, id), kept) in mentions() {
+        let key = (account_id, id);
+        match places.entry(key) {
+            hash_map::Entry::Occupied(place) => latest[*place.get()].1 = kept.as_ref(),
+            hash_map::Entry::Vacant(place) => {
+                place.insert(latest.len());
+                latest.push((key, kept.as_ref()));
+            }
+        }
+    }
+    latest
+}
+
 /// Several batches of one shard must follow each other.
-fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Unfit> {
-    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, CursorMove>, Unfit> {
+    let mut cursors: BTreeMap<u32, CursorMove> = BTreeMap::new();
     for batch in batches {
-        let (_, to) = cursors
-            .entry(batch.shard)
-            .or_insert((batch.from, batch.from));
-        if *to != batch.from {
+        let moved = cursors.entry(batch.shard).or_insert(CursorMove {
+            epoch: batch.epoch,
+            from: batch.from,
+            to: batch.from,
+        });
+        if moved.to != batch.from || moved.epoch != batch.epoch {
             return Err(Unfit::BatchGap { shard: batch.shard });
         }
-        *to = batch.to;
+        moved.to = batch.to;
     }
     Ok(cursors)
 }

@@ -6,17 +6,20 @@
 
 mod accounts;
 mod audit;
+mod calls;
 mod catalogs;
 mod changes;
 mod claim;
 mod copy;
 mod entries;
+mod fences;
 mod open;
 mod options;
 mod outcome;
 mod partitions;
 mod refunds;
 mod rows;
+mod sessions;
 mod settle;
 mod settlements;
 mod setup;
@@ -24,14 +27,17 @@ mod state;
 mod submit;
 mod yardstick;
 
+use std::{future::Future, time::Duration};
+
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
+use self::sessions::Sessions;
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -43,7 +49,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 pub use open::{Migrated, OpenError};
@@ -56,7 +62,7 @@ const TRIES_MAX: u32 = 5;
 /// A ledger on a Postgres server.
 #[derive(Debug)]
 pub struct PostgresLedger {
-    pool: PgPool,
+    sessions: Sessions,
     options: PostgresOptions,
     /// Set once the schema was found to be the right one.
     checked: OnceCell<()>,
@@ -81,6 +87,8 @@ enum Fault {
     },
     #[error("another process wrote the same at the same time")]
     Raced,
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
 }
 
 impl Fault {
@@ -97,7 +105,7 @@ impl Fault {
             // serialization_failure, deadlock_detected
             Fault::Sql(error) => matches!(sql_state(error).as_deref(), Some("40001" | "40P01")),
             Fault::Raced => true,
-            Fault::Open(_) | Fault::Unfit(_) | Fault::Decode { .. } => false,
+            Fault::Open(_) | Fault::Unfit(_) | Fault::Decode { .. } | Fault::Silent(_) => false,
         }
     }
 
@@ -106,7 +114,11 @@ impl Fault {
         match self {
             // check_violation: no other check is on any table
             Fault::Sql(error) => sql_state(error).as_deref() == Some("23514"),
-            Fault::Open(_) | Fault::Unfit(_) | Fault::Decode { .. } | Fault::Raced => false,
+            Fault::Open(_)
+            | Fault::Unfit(_)
+            | Fault::Decode { .. }
+            | Fault::Raced
+            | Fault::Silent(_) => false,
         }
     }
 }
@@ -117,25 +129,34 @@ fn sql_state(error: &sqlx::Error) -> Option<String> {
 
 impl PostgresLedger {
     /// The connections, once the schema is known to be the right one.
-    async fn pool(&self, operation: &'static str) -> Result<&PgPool, LedgerFault> {
+    async fn pool(&self, operation: &'static str) -> Result<PgPool, LedgerFault> {
         let checked = self.checked.get_or_try_init(|| async {
             open::check(&self.options, self.options.migrate)
                 .await
                 .map(|_| ())
         });
         match checked.await {
-            Ok(()) => Ok(&self.pool),
+            Ok(()) => Ok(self.sessions.pool()),
             Err(error) => Err(Fault::from(error).during(operation)),
         }
+    }
+
+    /// Runs an operation that no silence may hold up.
+    async fn bounded<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, LedgerFault> {
+        let answer = self.sessions.bounded(work).await;
+        answer.map_err(|fault| fault.during(operation))
     }
 
     /// Makes the partitions of the month of `now` and of the configured number of months after
     /// it; answers how many it made. Entries of any other month get theirs when they come.
     pub async fn ensure_partitions(&self, now: Timestamp) -> Result<usize, LedgerFault> {
         let pool = self.pool("ensure_partitions").await?;
-        partitions::ahead(pool, &self.partitions, now, self.options.months_ahead)
-            .await
-            .map_err(|fault| fault.during("ensure_partitions"))
+        let made = partitions::ahead(&pool, &self.partitions, now, self.options.months_ahead);
+        self.bounded("ensure_partitions", made).await
     }
 
     /// Detaches the partition of every month that ended by `before`; answers the names of the
@@ -144,16 +165,15 @@ impl PostgresLedger {
     /// months than a hot store may take to settle what it has.
     pub async fn detach(&self, before: Timestamp) -> Result<Vec<String>, LedgerFault> {
         let pool = self.pool("detach").await?;
-        partitions::detach(pool, &self.partitions, before)
-            .await
-            .map_err(|fault| fault.during("detach"))
+        let detached = partitions::detach(&pool, &self.partitions, before);
+        self.bounded("detach", detached).await
     }
 
     /// Claims the ledger for this process, until the ledger is closed or dropped. `false`: another
     /// process has claimed it, and did not end within a few seconds.
     pub async fn claim(&self) -> Result<bool, LedgerFault> {
         let pool = self.pool("claim").await?;
-        let claimed = claim::claim(pool).await;
+        let claimed = claim::claim(&pool).await;
         let session = claimed.map_err(|fault| fault.during("claim"))?;
         let is_mine = session.is_some();
         *self.claimed.lock() = session;
@@ -163,7 +183,7 @@ impl PostgresLedger {
     /// Closes all connections. A ledger that is dropped instead loses nothing.
     pub async fn close(&self) {
         drop(self.claimed.lock().take());
-        self.pool.close().await;
+        self.sessions.close().await;
     }
 }
 
@@ -171,14 +191,13 @@ impl PostgresLedger {
 impl Ledger for PostgresLedger {
     async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault> {
         let pool = self.pool("fix_shards").await?;
-        let result = setup::fix_shards(pool, wanted).await;
-        result.map_err(|fault| fault.during("fix_shards"))
+        self.bounded("fix_shards", setup::fix_shards(&pool, wanted))
+            .await
     }
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
-        setup::in_use(self.pool("in_use").await?)
-            .await
-            .map_err(|fault| fault.during("in_use"))
+        let pool = self.pool("in_use").await?;
+        self.bounded("in_use", setup::in_use(&pool)).await
     }
 
     async fn submit(
@@ -187,8 +206,8 @@ impl Ledger for PostgresLedger {
         now: Timestamp,
     ) -> Result<Submitted, LedgerFault> {
         let pool = self.pool("submit").await?;
-        let result = submit::submit(pool, request, now).await;
-        result.map_err(|fault| fault.during("submit"))
+        self.bounded("submit", submit::submit(&pool, request, now))
+            .await
     }
 
     async fn changes(
@@ -197,14 +216,15 @@ impl Ledger for PostgresLedger {
         number: u64,
         max: usize,
     ) -> Result<Vec<Change>, LedgerFault> {
-        let found =
-            changes::from_number(self.pool("changes").await?, account_id, number, max).await;
-        found.map_err(|fault| fault.during("changes"))
+        let pool = self.pool("changes").await?;
+        let found = changes::from_number(&pool, account_id, number, max);
+        self.bounded("changes", found).await
     }
 
     async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
-        let found = changes::unapplied(self.pool("unapplied").await?, max).await;
-        found.map_err(|fault| fault.during("unapplied"))
+        let pool = self.pool("unapplied").await?;
+        self.bounded("unapplied", changes::unapplied(&pool, max))
+            .await
     }
 
     async fn settle(
@@ -212,17 +232,43 @@ impl Ledger for PostgresLedger {
         batches: &[OutboxBatch],
         now: Timestamp,
     ) -> Result<Settled, LedgerFault> {
-        self.pool("settle").await?;
+        let pool = self.pool("settle").await?;
         let prepared =
             Prepared::new(batches).map_err(|unfit| Fault::from(unfit).during("settle"))?;
-        let result = settle::settle(self, &prepared, now).await;
-        result.map_err(|fault| fault.during("settle"))
+        let settled = settle::settle(&pool, &self.partitions, &prepared, now);
+        self.bounded("settle", settled).await
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
-        settle::cursors(self.pool("cursors").await?)
-            .await
-            .map_err(|fault| fault.during("cursors"))
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
+        let pool = self.pool("cursors").await?;
+        self.bounded("cursors", fences::cursors(&pool)).await
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        let pool = self.pool("fence").await?;
+        self.bounded("fence", fences::fence(&pool, fences)).await
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        let pool = self.pool("standing").await?;
+        let found = fences::standing(&pool, shard, epoch);
+        self.bounded("standing", found).await
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
+        let pool = self.pool("accounts_of").await?;
+        let found = accounts::some(&pool, account_ids);
+        self.bounded("accounts_of", found).await
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let pool = self.pool("commits").await?;
+        let found = settlements::commits(&pool, account_id, reservation_ids);
+        self.bounded("commits", found).await
     }
 
     async fn account(
@@ -230,8 +276,9 @@ impl Ledger for PostgresLedger {
         account_id: &AccountId,
         _now: Timestamp,
     ) -> Result<Option<Account>, LedgerFault> {
-        let found = accounts::one(self.pool("account").await?, account_id).await;
-        found.map_err(|fault| fault.during("account"))
+        let pool = self.pool("account").await?;
+        self.bounded("account", accounts::one(&pool, account_id))
+            .await
     }
 
     async fn accounts(
@@ -240,8 +287,9 @@ impl Ledger for PostgresLedger {
         max: usize,
         _now: Timestamp,
     ) -> Result<Vec<Account>, LedgerFault> {
-        let found = accounts::page(self.pool("accounts").await?, after, max).await;
-        found.map_err(|fault| fault.during("accounts"))
+        let pool = self.pool("accounts").await?;
+        self.bounded("accounts", accounts::page(&pool, after, max))
+            .await
     }
 
     async fn grant(
@@ -249,14 +297,14 @@ impl Ledger for PostgresLedger {
         account_id: &AccountId,
         grant_id: &GrantId,
     ) -> Result<Option<Grant>, LedgerFault> {
-        let found = accounts::grant(self.pool("grant").await?, account_id, grant_id).await;
-        found.map_err(|fault| fault.during("grant"))
+        let pool = self.pool("grant").await?;
+        self.bounded("grant", accounts::grant(&pool, account_id, grant_id))
+            .await
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
-        accounts::due(self.pool("due").await?, now, max)
-            .await
-            .map_err(|fault| fault.during("due"))
+        let pool = self.pool("due").await?;
+        self.bounded("due", accounts::due(&pool, now, max)).await
     }
 
     async fn reservations(
@@ -264,8 +312,9 @@ impl Ledger for PostgresLedger {
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
     ) -> Result<Vec<Reservation>, LedgerFault> {
-        let found = accounts::reservations(self.pool("reservations").await?, after, max).await;
-        found.map_err(|fault| fault.during("reservations"))
+        let pool = self.pool("reservations").await?;
+        let found = accounts::reservations(&pool, after, max);
+        self.bounded("reservations", found).await
     }
 
     async fn entries(
@@ -274,13 +323,15 @@ impl Ledger for PostgresLedger {
         page: Option<PageToken>,
         max: usize,
     ) -> Result<EntryPage, LedgerFault> {
-        let found = entries::page(self.pool("entries").await?, filter, page, max).await;
-        found.map_err(|fault| fault.during("entries"))
+        let pool = self.pool("entries").await?;
+        self.bounded("entries", entries::page(&pool, filter, page, max))
+            .await
     }
 
     async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
-        let found = entries::conversation(self.pool("conversation").await?, conversation_id).await;
-        found.map_err(|fault| fault.during("conversation"))
+        let pool = self.pool("conversation").await?;
+        let found = entries::conversation(&pool, conversation_id);
+        self.bounded("conversation", found).await
     }
 
     async fn put_catalog(
@@ -289,18 +340,35 @@ impl Ledger for PostgresLedger {
         now: Timestamp,
     ) -> Result<bool, LedgerFault> {
         let pool = self.pool("put_catalog").await?;
-        let result = catalogs::put(pool, catalog, now).await;
-        result.map_err(|fault| fault.during("put_catalog"))
+        self.bounded("put_catalog", catalogs::put(&pool, catalog, now))
+            .await
     }
 
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault> {
-        catalogs::all(self.pool("catalogs").await?)
+        let pool = self.pool("catalogs").await?;
+        self.bounded("catalogs", catalogs::all(&pool)).await
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let pool = self.pool("log_calls").await?;
+        self.bounded("log_calls", calls::log(&pool, calls)).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        let pool = self.pool("calls").await?;
+        self.bounded("calls", calls::page(&pool, filter, after, max))
             .await
-            .map_err(|fault| fault.during("catalogs"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
-        audit::audit(self.pool("audit").await?, max)
+        // It reads everything, which takes as long as it takes.
+        let pool = self.pool("audit").await?;
+        audit::audit(&pool, max)
             .await
             .map_err(|fault| fault.during("audit"))
     }

@@ -8,10 +8,14 @@
 mod accounts;
 mod audit;
 mod bulk;
+mod calls;
 mod catalogs;
 mod changes;
+mod create;
+mod desk;
 mod duplicates;
 mod entries;
+mod fences;
 mod kept;
 mod open;
 mod refunds;
@@ -22,14 +26,14 @@ mod state;
 mod submit;
 mod writer;
 
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 use super::{
-    ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger, LedgerFault, PageToken,
-    Recorded, Settled, StoredCatalog, Submitted,
+    AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
+    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -41,11 +45,12 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 pub use open::OpenError;
 
+use desk::Desk;
 use kept::Kept;
 use writer::Writer;
 
@@ -53,7 +58,9 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct SqliteLedger {
     /// Absent where the ledger was opened for reading only.
-    writer: Option<Writer>,
+    writer: Option<Arc<Writer>>,
+    /// Where changes wait to be taken together.
+    desk: Desk,
     readers: SqlitePool,
     /// Where the reservations are; locked after the writer.
     kept: tokio::sync::Mutex<Kept>,
@@ -77,6 +84,8 @@ enum Fault {
     Unfit(#[from] Unfit),
     #[error("the ledger is open for reading only")]
     ReadOnly,
+    #[error("a change was handed in, and whoever took it gave no answer")]
+    Unanswered,
 }
 
 impl Fault {
@@ -89,7 +98,7 @@ impl Fault {
 }
 
 impl SqliteLedger {
-    fn writer(&self) -> Result<&Writer, Fault> {
+    fn writer(&self) -> Result<&Arc<Writer>, Fault> {
         self.writer.as_ref().ok_or(Fault::ReadOnly)
     }
 
@@ -97,7 +106,8 @@ impl SqliteLedger {
     /// is dropped instead loses nothing: the log is read when it is opened again.
     pub async fn close(self) {
         self.readers.close().await;
-        if let Some(writer) = self.writer {
+        // Nobody else has it once every change is answered.
+        if let Some(writer) = self.writer.and_then(Arc::into_inner) {
             writer.close().await;
         }
     }
@@ -139,8 +149,8 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Submitted, LedgerFault> {
         let writer = self.writer().map_err(|fault| fault.during("submit"))?;
-        let result = submit::submit(&mut *writer.lock().await, request, now).await;
-        written(writer, "submit", result).await
+        let submitted = self.desk.submit(writer, request, now).await;
+        submitted.map_err(|fault| fault.during("submit"))
     }
 
     async fn changes(
@@ -173,10 +183,36 @@ impl Ledger for SqliteLedger {
         written(writer, "settle", result).await
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
-        settle::cursors(&self.readers)
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
+        fences::cursors(&self.readers)
             .await
             .map_err(|fault| fault.during("cursors"))
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("fence"))?;
+        let result = fences::fence(&mut *writer.lock().await, fences).await;
+        written(writer, "fence", result).await
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        fences::standing(&self.readers, shard, epoch)
+            .await
+            .map_err(|fault| fault.during("standing"))
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
+        let found = accounts::some(&self.readers, account_ids).await;
+        found.map_err(|fault| fault.during("accounts_of"))
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let found = duplicates::commits(&self.readers, account_id, reservation_ids).await;
+        found.map_err(|fault| fault.during("commits"))
     }
 
     async fn account(
@@ -257,6 +293,23 @@ impl Ledger for SqliteLedger {
         catalogs::all(&self.readers)
             .await
             .map_err(|fault| fault.during("catalogs"))
+    }
+
+    async fn log_calls(&self, calls: &[AdminCall]) -> Result<(), LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("log_calls"))?;
+        let result = calls::log(&mut *writer.lock().await, calls).await;
+        written(writer, "log_calls", result).await
+    }
+
+    async fn calls(
+        &self,
+        filter: &CallFilter,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<CallPage, LedgerFault> {
+        calls::page(&self.readers, filter, after, max)
+            .await
+            .map_err(|fault| fault.during("calls"))
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {

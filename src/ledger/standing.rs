@@ -37,6 +37,21 @@ pub(super) fn first_difference<'a>(
     differs(given, before).or_else(|| differs(before, given))
 }
 
+/// Whether a request has no key and is the account's last change all over again: a caller that
+/// did not hear the answer.
+pub(super) fn repeats(wanted: &Wanted, last: &Change) -> bool {
+    match (wanted, &last.body) {
+        (
+            Wanted::SetStatus { status, reason },
+            ChangeBody::SetStatus {
+                status: before,
+                reason: reason_before,
+            },
+        ) => status == before && reason == reason_before,
+        _ => false,
+    }
+}
+
 /// An account as it is settled, and what waits to be applied to it.
 pub(super) struct Standing {
     pub(super) account: Account,

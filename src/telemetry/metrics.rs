@@ -8,6 +8,7 @@
 //! them absent.
 
 mod calls;
+mod guard;
 mod upkeep;
 
 use std::sync::{
@@ -22,6 +23,7 @@ use super::{
     instruments::{Counters, Gauges, Pulled, counter, gauge},
     labels::CreditsKind,
     log, names, process,
+    security::SecurityMetrics,
     series::{Calls, Decisions},
     stores::{HotMetrics, LedgerMetrics, stores},
     trace::Exemplar,
@@ -63,11 +65,14 @@ pub struct Metrics {
     catalog_reloads: [IntCounter; 2],
     invariant_violations: IntCounter,
     drift: IntCounter,
+    repairs: IntCounter,
+    recovered: [IntCounter; 3],
     worker_errors: Counters<1>,
     worker_success: Gauges<1>,
     spans_exported: IntCounter,
     spans_dropped: Counters<1>,
     exports: Counters<2>,
+    security: SecurityMetrics,
 }
 
 /// What is turned into a value only when somebody looks.
@@ -137,11 +142,18 @@ impl Metrics {
             catalog_reloads: [reloads.handle(["loaded"])?, reloads.handle(["refused"])?],
             invariant_violations: counter(&r, &names::INVARIANT_VIOLATIONS)?,
             drift: counter(&r, &names::DRIFT)?,
+            repairs: counter(&r, &names::REPAIRS)?,
+            recovered: [
+                counter(&r, &names::RECOVERED_SHARDS)?,
+                counter(&r, &names::LOST_ENTRIES)?,
+                counter(&r, &names::DROPPED_HOLDS)?,
+            ],
             worker_errors: Counters::new(&r, &names::WORKER_ERRORS)?,
             worker_success: Gauges::new(&r, &names::WORKER_SUCCESS)?,
             spans_exported: counter(&r, &names::SPANS_EXPORTED)?,
             spans_dropped: started(Counters::new(&r, &names::SPANS_DROPPED)?, DROPS)?,
             exports: Counters::new(&r, &names::OTLP_EXPORTS)?,
+            security: SecurityMetrics::new(&r)?,
             registry: r,
             clock,
             levels,

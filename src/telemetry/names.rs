@@ -14,10 +14,11 @@
 //! `tollgate_breaker_open`, `tollgate_degraded_answers_total`.
 
 mod process;
+mod security;
 mod service;
 mod stores;
 
-pub use self::{process::*, service::*, stores::*};
+pub use self::{process::*, security::*, service::*, stores::*};
 
 /// What a metric does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +60,17 @@ pub struct Spec {
 }
 
 /// All of them, in the order of the parts above.
-pub const ALL: [Spec; 45] = [
+pub const ALL: [Spec; 49] = [
     CALLS,
     CALLS_IN_FLIGHT,
     CALLS_REFUSED,
     CONNECTIONS,
     CONNECTIONS_ACCEPTED,
     ACCEPT_ERRORS,
+    CONNECTIONS_REFUSED,
+    ADMIN_REFUSALS,
+    FILE_RELOADS,
+    CERTIFICATE_NOT_AFTER,
     DECISIONS,
     CREDITS,
     REPLAYS,
@@ -93,6 +98,10 @@ pub const ALL: [Spec; 45] = [
     CATALOG_RELOADS,
     INVARIANT_VIOLATIONS,
     DRIFT,
+    REPAIRS,
+    RECOVERED_SHARDS,
+    LOST_ENTRIES,
+    DROPPED_HOLDS,
     WORKER_ERRORS,
     WORKER_SUCCESS,
     SPANS_EXPORTED,

@@ -11,7 +11,7 @@
 mod admin;
 mod bad_input;
 mod lifecycle;
-mod odd;
+pub mod odd;
 mod quota;
-mod wire;
-mod world;
+pub mod wire;
+pub mod world;

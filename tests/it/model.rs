@@ -4,27 +4,35 @@
 //! Each case has a seed of its own. `TOLLGATE_SEED=<seed> TOLLGATE_CASES=1` runs one case again;
 //! `TOLLGATE_CASES=<count>` runs more of them.
 
+use std::cell::Cell;
+
 use proptest::{
     collection::vec,
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
 };
-use tollgate::domain::account::OveragePolicy;
+use tollgate::domain::{account::OveragePolicy, credits::MAX_CREDITS};
 
 mod clerk;
 mod driver;
 mod ops;
 mod oracle;
+mod reached;
 mod requests;
 
 use driver::Driver;
-use ops::{Step, step};
+use ops::{Scale, Step, step};
+use reached::Reached;
 use requests::{PLANS, Requests};
 
 use crate::support::{Backend, Memory, block_on, pair::Pair, servers::Kind};
 
 /// How many cases a plain run has: about ten seconds of an unoptimised build.
 const CASES: u64 = 500;
+/// As good as the most credits that there can be.
+const NEARLY: u64 = MAX_CREDITS - 1_000;
+/// What stands beside memory.
+const KINDS: [Kind; 3] = [Kind::Redis, Kind::Valkey, Kind::Cluster];
 /// The most steps of one case.
 const STEPS_MAX: usize = 150;
 /// How often proptest tries to make a failing case smaller.
@@ -35,29 +43,57 @@ type Case = (usize, bool, Vec<Step>);
 
 #[test]
 fn every_answer_and_every_state_is_the_models() {
-    let seed = number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let cases = number("TOLLGATE_CASES").unwrap_or(CASES);
-    println!("TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}");
-    for case in 0..cases {
-        run(&Memory, seed.wrapping_add(case));
-    }
+    let (seed, cases) = (seed(), cases(CASES));
+    run_all(&Memory, Scale::Plain, seed, cases);
 }
 
 /// The same on memory and Redis at once, which must answer alike and leave alike, to the letter.
 #[test]
 fn memory_and_redis_are_the_models_and_each_others() {
-    let seed = number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let cases = number("TOLLGATE_CASES").unwrap_or(CASES / 10);
-    for kind in [Kind::Redis, Kind::Valkey] {
-        println!(
-            "{}: TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}",
-            kind.name()
-        );
-        let backend = Pair::new(kind);
-        for case in 0..cases {
-            run(&backend, seed.wrapping_add(case));
+    let (seed, cases) = (seed(), cases(CASES / 10));
+    for kind in KINDS {
+        run_all(&Pair::new(kind), Scale::Plain, seed, cases);
+    }
+}
+
+/// And where amounts, sums and debts are as large as they may be, which is where a double or a
+/// text of one would be off by a credit.
+#[test]
+fn at_the_edges_of_2_to_the_53rd_nothing_is_rounded() {
+    let (seed, cases) = (seed(), cases(CASES / 10));
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Memory)];
+    backends.extend(KINDS.map(|kind| -> Box<dyn Backend> { Box::new(Pair::new(kind)) }));
+    for backend in backends {
+        let reached = run_all(backend.as_ref(), Scale::Edge, seed, cases);
+        // A single case that is run again need not come to every edge.
+        if cases >= CASES / 10 {
+            assert!(reached.available >= MAX_CREDITS, "{reached:?}");
+            assert!(reached.held >= NEARLY, "{reached:?}");
+            assert!(reached.debt >= NEARLY, "{reached:?}");
+            assert!(reached.refused > 0, "{reached:?}");
         }
     }
+}
+
+/// The seed of the first case; each further one has the next.
+fn seed() -> u64 {
+    number("TOLLGATE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()))
+}
+
+fn cases(by_default: u64) -> u64 {
+    number("TOLLGATE_CASES").unwrap_or(by_default)
+}
+
+fn run_all(backend: &dyn Backend, scale: Scale, seed: u64, cases: u64) -> Reached {
+    println!(
+        "{}, {scale:?}: TOLLGATE_SEED={seed} TOLLGATE_CASES={cases}",
+        backend.name()
+    );
+    let mut reached = Reached::default();
+    for case in 0..cases {
+        reached = reached.or(run(backend, scale, seed.wrapping_add(case)));
+    }
+    reached
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -68,7 +104,7 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-fn run(backend: &dyn Backend, seed: u64) {
+fn run(backend: &dyn Backend, scale: Scale, seed: u64) -> Reached {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -79,9 +115,18 @@ fn run(backend: &dyn Backend, seed: u64) {
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let cases = (0..PLANS.len(), any::<bool>(), vec(step(), 1..STEPS_MAX));
-    match runner.run(&cases, |case| block_on(play(backend, case))) {
-        Ok(()) => {}
+    let cases = (
+        0..PLANS.len(),
+        any::<bool>(),
+        vec(step(scale), 1..STEPS_MAX),
+    );
+    let reached = Cell::new(Reached::default());
+    let played = runner.run(&cases, |case| {
+        reached.set(reached.get().or(block_on(play(backend, case))?));
+        Ok(())
+    });
+    match played {
+        Ok(()) => reached.get(),
         Err(TestError::Abort(reason)) => panic!("proptest gave up: {reason}"),
         Err(TestError::Fail(reason, (plan, absorb, steps))) => {
             let steps: Vec<String> = steps.iter().map(|step| format!("  {step:?}\n")).collect();
@@ -96,7 +141,10 @@ fn run(backend: &dyn Backend, seed: u64) {
     }
 }
 
-async fn play(backend: &dyn Backend, (plan, absorb, steps): Case) -> Result<(), TestCaseError> {
+async fn play(
+    backend: &dyn Backend,
+    (plan, absorb, steps): Case,
+) -> Result<Reached, TestCaseError> {
     let overage = if absorb {
         OveragePolicy::Absorb
     } else {
@@ -107,5 +155,5 @@ async fn play(backend: &dyn Backend, (plan, absorb, steps): Case) -> Result<(), 
     for step in &steps {
         driver.step(&mut requests, step).await?;
     }
-    Ok(())
+    Ok(driver.reached)
 }

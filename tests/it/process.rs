@@ -1,7 +1,8 @@
 //! The real binary as a process of its own: started on free ports, asked, stopped, killed.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -85,6 +86,21 @@ impl Sidecar {
             grpc,
             http,
         }
+    }
+
+    /// What `/readyz` answers, whole.
+    pub fn readyz(&self) -> String {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        let request = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Whether it may be asked.
+    pub fn is_ready(&self) -> bool {
+        self.readyz().starts_with("HTTP/1.1 200")
     }
 
     /// A connection that is lazy: it comes back after a restart on the same port.

@@ -17,9 +17,13 @@ use tollgate::{
 };
 
 pub mod account;
+pub mod cluster;
 pub mod commands;
 pub mod pair;
+pub mod pki;
 pub mod postgres;
+pub mod processes;
+pub mod proxy;
 pub mod redis;
 pub mod servers;
 

@@ -19,6 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("catalogs", &["catalogs", "domain"]),
     ("config", &["config"]),
+    ("access", &["access"]),
+    ("tls", &["tls", "access", "config"]),
     ("telemetry", &["telemetry", "config", "clock"]),
     ("http", &["http", "telemetry"]),
     ("hot", &["hot", "domain", "clock"]),
@@ -46,6 +48,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "clock",
             "telemetry",
+            "access",
+            "tls",
         ],
     ),
     (
@@ -60,6 +64,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "telemetry",
+            "access",
+            "tls",
             "pb",
         ],
     ),
@@ -71,6 +77,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "app",
+            "access",
+            "tls",
             "observed",
             "grpc",
             "http",
@@ -89,6 +97,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "cli",
+            "access",
             "app",
             "config",
             "catalogs",
@@ -100,6 +109,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "pb",
             "telemetry",
             "workers",
+        ],
+    ),
+    (
+        "fuzz",
+        &[
+            "access", "catalogs", "config", "domain", "grpc", "hot", "ledger",
         ],
     ),
     ("main", &["cli"]),
@@ -341,5 +356,19 @@ fn the_readme_names_every_configuration_key() {
             readme.contains(&format!("| `{key}` |")),
             "README.md lacks {key}"
         );
+    }
+}
+
+#[test]
+fn the_readme_has_the_table_of_roles() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for (method, allowed) in tollgate::access::table::TABLE {
+        let short = method.strip_prefix("tollgate.v1.").unwrap();
+        let cells = tollgate::access::table::Role::ALL.map(|role| match allowed.contains(&role) {
+            true => "yes",
+            false => "no",
+        });
+        let line = format!("| `{short}` | {} |", cells.join(" | "));
+        assert!(readme.contains(&line), "README.md lacks {line}");
     }
 }

@@ -55,7 +55,7 @@ fn what_contradicts_itself_is_refused() {
         "ledger",
         "ledger acme --kind lost",
         "ledger acme --from yesterday",
-        "ledger acme --endpoint https://example.org:1",
+        "ledger acme --endpoint https://example.org",
     ] {
         assert!(!parses(words), "{words}");
     }

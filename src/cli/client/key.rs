@@ -54,7 +54,8 @@ impl Key {
             | Exit::Conflict
             | Exit::Usage
             | Exit::BadRequest
-            | Exit::CantCreate => Err(failure),
+            | Exit::CantCreate
+            | Exit::NotAllowed => Err(failure),
         }
     }
 

@@ -79,12 +79,8 @@ fn exit(code: Code) -> Exit {
         | Code::Cancelled
         | Code::Aborted
         | Code::ResourceExhausted => Exit::Unavailable,
-        Code::Unknown
-        | Code::PermissionDenied
-        | Code::Unimplemented
-        | Code::Internal
-        | Code::DataLoss
-        | Code::Unauthenticated => Exit::Internal,
+        Code::PermissionDenied | Code::Unauthenticated => Exit::NotAllowed,
+        Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Exit::Internal,
     }
 }
 
@@ -94,6 +90,7 @@ fn hint(code: Code) -> Option<&'static str> {
             "this server does not have that service: see its --roles, or name another --endpoint",
         ),
         Code::DeadlineExceeded | Code::Cancelled => Some("--timeout gives it longer"),
+        Code::Unauthenticated => Some("--token-file, or --tls-cert and --tls-key, say who calls"),
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
@@ -106,8 +103,7 @@ fn hint(code: Code) -> Option<&'static str> {
         | Code::Aborted
         | Code::OutOfRange
         | Code::Internal
-        | Code::DataLoss
-        | Code::Unauthenticated => None,
+        | Code::DataLoss => None,
     }
 }
 
@@ -151,6 +147,8 @@ mod tests {
             (Code::Unavailable, Exit::Unavailable),
             (Code::DeadlineExceeded, Exit::Unavailable),
             (Code::Internal, Exit::Internal),
+            (Code::Unauthenticated, Exit::NotAllowed),
+            (Code::PermissionDenied, Exit::NotAllowed),
         ] {
             let failure = refused(code, "so it is", ErrorDetails::new());
             assert_eq!(failure.exit, expected, "{code:?}");

@@ -275,7 +275,7 @@ fn a_reservation_that_cannot_be_read_refuses_its_own_steps_and_no_others() {
     desk.reserve("damaged", 10);
     desk.reserve("sound", 10);
     let damaged = ReservationId::new("damaged").unwrap();
-    let bytes = Packed::from_bytes(vec![0]);
+    let bytes = Packed::from_bytes(&[0]);
     desk.book.reservations.insert(damaged.clone(), bytes);
     let release = Release {
         account_id: desk.book.account.id.clone(),

@@ -147,7 +147,7 @@ fn every_field_comes_back() {
     let [charge, commit] = others();
     for reservation in [open(), settled(), charge, commit] {
         let packed = Packed::new(&reservation);
-        let stored = Packed::from_bytes(packed.as_bytes().to_vec());
+        let stored = Packed::from_bytes(packed.as_bytes());
         assert_eq!(stored.unpack(&account_id, &id), Ok(reservation.clone()));
         let summary = Summary {
             state: reservation.state,
@@ -158,6 +158,11 @@ fn every_field_comes_back() {
             mode: "agent".to_owned(),
         };
         assert_eq!(stored.summary(), Ok(summary));
+        let terms = Terms {
+            action: Arc::clone(&reservation.action),
+            rate_card_version: Arc::clone(&reservation.rate_card_version),
+        };
+        assert_eq!(stored.terms(), Ok(terms));
         let Reservation {
             state,
             ended_at,
@@ -209,10 +214,10 @@ fn bytes_that_end_early_or_late_are_refused() {
     let packed = Packed::new(&settled());
     let whole = packed.as_bytes();
     for length in 0..whole.len() {
-        let cut = Packed::from_bytes(whole[..length].to_vec());
+        let cut = Packed::from_bytes(&whole[..length]);
         assert!(cut.unpack(&account_id, &id).is_err(), "{length}");
     }
-    let longer = Packed::from_bytes([whole, &[0]].concat());
+    let longer = Packed::from_bytes(&[whole, &[0]].concat());
     assert!(longer.unpack(&account_id, &id).is_err());
 }
 
@@ -229,7 +234,7 @@ proptest! {
         damaged[place] = byte;
         let random = [vec![FORMAT], random].concat();
         for bytes in [damaged, random] {
-            let packed = Packed::from_bytes(bytes);
+            let packed = Packed::from_bytes(&bytes);
             let read = packed.unpack(&account_id, &id);
             if let Ok(reservation) = read {
                 let again = Packed::new(&reservation).unpack(&account_id, &id);

@@ -11,7 +11,7 @@ use crate::{
         decision::{Balance, Denial, DenialReason, ReservationView},
         entry::Receipt,
         grant::Draw,
-        rate_card::Price,
+        rate_card::{DecimalText, Price},
         reservation::State,
         usage::{Amount, Usage},
     },
@@ -117,7 +117,7 @@ pub fn price(price: &Price) -> pb::Price {
 
 /// A decimal without needless zeros, so that equal numbers look equal.
 fn decimal(number: Decimal) -> String {
-    number.normalize().to_string()
+    DecimalText::shortest(number).as_str().to_owned()
 }
 
 /// What a settlement did.

@@ -21,9 +21,9 @@ const PAGE_DEFAULT: usize = 100;
 /// The most that a page has, however many were asked for.
 pub const PAGE_MAX: usize = 1000;
 /// The longest token that is looked at, in bytes.
-const TOKEN_BYTES_MAX: usize = 512;
+pub(super) const TOKEN_BYTES_MAX: usize = 512;
 /// What a list of entries answers to a token that is not its own.
-const NOT_A_TOKEN: &str = "is not from this list: leave it out to start anew, or give the \
+pub(super) const NOT_A_TOKEN: &str = "is not from this list: leave it out to start anew, or give the \
                            next_page_token of a list with the same fields";
 
 /// A page of accounts: after which one it starts, and how many it has.
@@ -151,7 +151,7 @@ fn kinds(numbers: &[i32], problems: &mut Problems) -> Option<Vec<EntryKind>> {
     Some(kinds)
 }
 
-fn page_size(size: i32, problems: &mut Problems) -> Option<usize> {
+pub(super) fn page_size(size: i32, problems: &mut Problems) -> Option<usize> {
     match usize::try_from(size) {
         Ok(0) => Some(PAGE_DEFAULT),
         Ok(size) => Some(size.min(PAGE_MAX)),
@@ -173,7 +173,7 @@ fn read_token(token: &str, filter: u64) -> Option<PageToken> {
         .filter(|_| given == written(check(filter, next)))
 }
 
-fn written(check: u64) -> String {
+pub(super) fn written(check: u64) -> String {
     format!("{check:016x}")
 }
 
@@ -196,7 +196,7 @@ fn check_of(request: &pb::ListEntriesRequest) -> u64 {
 }
 
 /// FNV-1a: tells mistakes apart, and keeps nothing secret.
-fn check(start: u64, text: &str) -> u64 {
+pub(super) fn check(start: u64, text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     text.bytes().fold(start ^ 0xcbf2_9ce4_8422_2325, step)
 }

@@ -7,7 +7,7 @@ use super::{
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told},
+    steps::{Step, Told, read_mark},
 };
 use crate::{
     domain::{
@@ -18,9 +18,9 @@ use crate::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
         ids::{AccountId, ReservationId},
-        reservation::{EXTENSIONS_MAX, Reservation},
+        reservation::{EXTENSIONS_MAX, Reservation, Terms},
     },
-    hot::{Answer, Done, HotFault, Mark, Terms},
+    hot::{Answer, Done, HotFault, Mark},
 };
 
 const UNKNOWN_CODE: Broken = Broken("a code that this version does not know");
@@ -103,7 +103,11 @@ impl RedisHot {
         if let Some(terms) = self.recent.get(account_id, reservation_id) {
             let shard = self.shard_of(account_id);
             // Nothing was read that the ledger would have to have.
-            let mark = Mark { shard, position: 0 };
+            let mark = Mark {
+                shard,
+                era: 0,
+                position: 0,
+            };
             let value = Some(terms);
             return Ok(Ok(Done { value, mark }));
         }
@@ -160,10 +164,7 @@ impl RedisHot {
             if reader.int()? == code::NOT_LOADED {
                 return Ok(Err(Refusal::NotLoaded));
             }
-            let mark = Mark {
-                shard,
-                position: reader.uint()?,
-            };
+            let mark = read_mark(shard, &mut reader)?;
             let stored = reader.maybe(Reader::blob)?;
             let value = stored
                 .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))

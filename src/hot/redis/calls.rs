@@ -4,16 +4,13 @@ use super::{
     blobs, scripts,
     steps::{Step, flag, text},
 };
-use crate::{
-    domain::{
-        book::least_credits,
-        command::{Charge, Commit, Extend, Release, Reserve},
-        credits::Credits,
-        ids::AccountId,
-        reservation::{CommitRequest, Origin},
-        usage::Outcome,
-    },
-    hot::Terms,
+use crate::domain::{
+    book::least_credits,
+    command::{Charge, Commit, Extend, Release, Reserve},
+    credits::Credits,
+    ids::AccountId,
+    reservation::{CommitRequest, Origin, Terms},
+    usage::Outcome,
 };
 
 pub(super) fn reserve(command: &Reserve) -> Step<'_> {

@@ -11,9 +11,9 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::hash::BuildHasher;
 
-use crate::{
-    domain::ids::{AccountId, ReservationId},
-    hot::Terms,
+use crate::domain::{
+    ids::{AccountId, ReservationId},
+    reservation::Terms,
 };
 
 /// How many are kept before the older half of all goes.

@@ -69,6 +69,20 @@ pub(super) async fn pending(
     found.iter().map(|row| change(account_id, row)).collect()
 }
 
+/// The last change of an account, applied or not.
+pub(super) async fn last(
+    connection: &mut PgConnection,
+    account_id: &AccountId,
+) -> Result<Option<Change>, Fault> {
+    let found = sqlx::query(
+        "SELECT number, body FROM changes WHERE account_id = $1 ORDER BY number DESC LIMIT 1",
+    )
+    .bind(account_id.as_str())
+    .fetch_optional(connection)
+    .await?;
+    found.map(|row| change(account_id, &row)).transpose()
+}
+
 /// The change that was submitted under a key, and its payload.
 pub(super) async fn by_key(
     connection: &mut PgConnection,

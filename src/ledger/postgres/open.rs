@@ -3,26 +3,25 @@
 //!
 //! Nothing is changed in a database that is not a ledger, or that a newer version has migrated.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
-use sqlx::{
-    ConnectOptions, Connection, PgConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
-use super::{PostgresLedger, PostgresOptions, partitions};
+use super::{PostgresLedger, PostgresOptions, partitions, sessions::Sessions};
 use crate::domain::timestamp::Timestamp;
 
 /// Every migration, oldest first; its place in this list is its version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/1_ledger.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/postgres/1_ledger.sql"),
+    include_str!("../migrations/postgres/2_admin_calls.sql"),
+    include_str!("../migrations/postgres/3_epochs.sql"),
+];
 /// The key under which migrations keep each other out: "tollgate" in ASCII.
 const MIGRATION_LOCK: i64 = 0x746f_6c6c_6761_7465;
 /// The oldest server that has everything that is asked of it: Postgres 13.
 const SERVER_VERSION_MIN: i32 = 130_000;
-/// How long a connection that nobody uses is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why a ledger can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -115,13 +114,8 @@ impl PostgresLedger {
     /// A ledger whose server may be away. The first call that reaches it checks the schema as
     /// [`PostgresLedger::open`] does; until then every call fails.
     pub fn connect_lazy(options: &PostgresOptions) -> Self {
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max)
-            .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(IDLE_TIMEOUT)
-            .connect_lazy_with(options.session());
         PostgresLedger {
-            pool,
+            sessions: Sessions::new(options),
             options: options.clone(),
             checked: OnceCell::new(),
             partitions: Mutex::new(BTreeSet::new()),
@@ -149,12 +143,17 @@ impl PostgresLedger {
         options: &PostgresOptions,
         now: Timestamp,
     ) -> Result<usize, OpenError> {
-        partitions::ahead(&self.pool, &self.partitions, now, options.months_ahead)
-            .await
-            .map_err(|fault| OpenError::Other {
-                place: options.place(),
-                source: Box::new(fault),
-            })
+        partitions::ahead(
+            &self.sessions.pool(),
+            &self.partitions,
+            now,
+            options.months_ahead,
+        )
+        .await
+        .map_err(|fault| OpenError::Other {
+            place: options.place(),
+            source: Box::new(fault),
+        })
     }
 }
 

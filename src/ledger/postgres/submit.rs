@@ -22,7 +22,7 @@ use crate::{
     },
     ledger::{
         ChangeRequest, SubmitRefusal, Submitted, Wanted,
-        standing::{Facts, Resolved, Standing, first_difference, key},
+        standing::{Facts, Resolved, Standing, first_difference, key, repeats},
     },
 };
 
@@ -97,6 +97,10 @@ async fn take(
         }
         (_, None) => Err(SubmitRefusal::AccountNotFound),
         (_, Some(account)) => {
+            let last = changes::last(connection, id).await?;
+            if let Some(change) = last.filter(|last| repeats(&request.wanted, last)) {
+                return Ok(Submitted::Known(change));
+            }
             let standing = Standing {
                 account,
                 pending: changes::pending(connection, id).await?,

@@ -76,7 +76,7 @@ impl PostgresLedger {
     async fn run_all(&self, statements: &[&'static str]) -> Result<(), LedgerFault> {
         for statement in statements {
             let done = sqlx::query(*statement)
-                .execute(self.pool(OPERATION).await?)
+                .execute(&self.pool(OPERATION).await?)
                 .await;
             done.map_err(|error| Fault::from(error).during(OPERATION))?;
         }

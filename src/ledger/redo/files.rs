@@ -1,9 +1,9 @@
 //! The log's files: numbered, appended to one after the other, deleted once the ledger behind has
 //! all of theirs.
 //!
-//! Each starts with [`MAGIC`]. Only the last one may end in the middle of a record: that is what a
-//! crash leaves. A failed write is cut off again; where even that fails nothing more is written,
-//! so that what was not answered never stands before what was.
+//! Each starts with [`MAGIC`]. Only the last one may end in the middle of a record, or in the zeros
+//! that it was made of: that is what a crash leaves. A failed write is cut off again; where even
+//! that fails nothing more is written, so that what was not answered never stands before what was.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,12 +14,17 @@ use std::{
 use super::{
     RedoError,
     record::{Read, Record, Settlement},
+    spare::{self, Spare},
 };
 
 /// What every file starts with: the format's name and version.
-const MAGIC: &[u8; 8] = b"tgredo1\n";
+const MAGIC: &[u8; 8] = b"tgredo2\n";
 /// A file that is longer is followed by a new one.
 const FILE_BYTES: u64 = 32 << 20;
+/// From this length on the next file is made ready. Who settles little never needs one.
+const SPARE_FROM: u64 = FILE_BYTES / 2;
+/// What stands for the number in the name of the file that is made ready.
+const SPARE: &str = "spare";
 
 /// The files of one log.
 pub(super) struct Files {
@@ -28,6 +33,7 @@ pub(super) struct Files {
     /// Numbers of the files that are there, in order.
     numbers: Vec<u64>,
     open: Option<Open>,
+    spare: Option<Spare>,
     next: u64,
     /// Why nothing can be written any more.
     failed: Option<String>,
@@ -60,6 +66,7 @@ impl Files {
             path,
             numbers,
             open: None,
+            spare: None,
             failed: None,
         })
     }
@@ -94,7 +101,13 @@ impl Files {
             return Err(RedoError::Unusable("no file is open".to_owned()));
         };
         match open.append(record) {
-            Ok(()) => Ok(open.number),
+            Ok(()) => {
+                let (number, is_late) = (open.number, open.length >= SPARE_FROM);
+                if is_late && self.spare.is_none() {
+                    self.begin_spare();
+                }
+                Ok(number)
+            }
             Err(source) => {
                 if let Err(error) = open.cut() {
                     self.failed = Some(format!("{source}, and then {error}"));
@@ -113,6 +126,12 @@ impl Files {
 
     /// Deletes every file, none of which is written to.
     pub(super) fn delete_all(&mut self) -> Result<(), RedoError> {
+        let path = named(&self.path, SPARE);
+        let removed = match self.spare.take() {
+            Some(spare) => spare.discard(),
+            None => spare::remove(&path),
+        };
+        removed.map_err(|source| io_error(&path, source))?;
         delete(&self.path, &std::mem::take(&mut self.numbers))
     }
 
@@ -123,20 +142,43 @@ impl Files {
         self.delete_all()
     }
 
+    /// Where it can't be made the next file is made when it is needed, and says why not.
+    fn begin_spare(&mut self) {
+        let path = named(&self.path, SPARE);
+        match Spare::begin(path, MAGIC, FILE_BYTES) {
+            Ok(spare) => self.spare = Some(spare),
+            Err(error) => tracing::warn!(%error, "the next redo file is not made ready"),
+        }
+    }
+
+    /// The next file, to be written to after its start: the spare one where it is ready.
+    fn next_file(&mut self, path: &Path) -> io::Result<File> {
+        if let Some(spare) = self.spare.take_if(|spare| spare.is_done()) {
+            match spare.into_file(path) {
+                Ok(mut file) => {
+                    file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+                    return Ok(file);
+                }
+                Err(error) => tracing::warn!(%error, "the spare redo file can't be used"),
+            }
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(path)?;
+        file.write_all(MAGIC)?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
     fn create(&mut self) -> Result<Open, RedoError> {
         let number = self.next;
         let path = named(&self.path, &number.to_string());
-        let made = (|| {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .open(&path)?;
-            file.write_all(MAGIC)?;
-            file.sync_all()?;
+        let made = self.next_file(&path).and_then(|file| {
             sync_folder(&path)?;
             Ok(file)
-        })();
+        });
         let file = made.map_err(|source| io_error(&path, source))?;
         self.next += 1;
         self.numbers.push(number);
@@ -191,12 +233,15 @@ fn read_file(path: &Path, last: bool) -> Result<Vec<Result<Settlement, RedoError
                 records.push(Ok(*settled));
                 offset += length;
             }
+            Read::End if last => break,
             Read::Torn if last => {
                 let bytes = bytes.len() - offset;
                 tracing::warn!(path = %path.display(), bytes, "left out a record that was cut short");
                 break;
             }
-            Read::Torn => return Err(damaged("its checksum or its length is wrong".to_owned())),
+            Read::End | Read::Torn => {
+                return Err(damaged("its checksum or its length is wrong".to_owned()));
+            }
         }
     }
     Ok(records)
@@ -234,3 +279,6 @@ fn io_error(path: &Path, source: io::Error) -> RedoError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::{
         timestamp::Timestamp,
     },
     hot::OutboxBatch,
+    ledger::raw::Raw,
 };
 
 /// Length and checksum.
@@ -37,12 +38,13 @@ struct Body<'a> {
 #[derive(Serialize, Deserialize)]
 struct Batch<'a> {
     shard: u32,
+    epoch: u64,
     from: u64,
     to: u64,
     #[serde(borrow)]
     entries: Vec<&'a str>,
     #[serde(borrow)]
-    reservations: Vec<(&'a str, &'a str, Option<&'a [u8]>)>,
+    reservations: Vec<(&'a str, &'a str, Option<Raw<'a>>)>,
 }
 
 /// What was settled, and when.
@@ -52,6 +54,8 @@ pub(super) type Settlement = (Timestamp, Vec<OutboxBatch>);
 pub(super) enum Read {
     /// A record, and how many bytes it has.
     Whole(Box<Settlement>, usize),
+    /// Zeros and nothing else: nothing was written there yet.
+    End,
     /// Nothing that was written to its end.
     Torn,
 }
@@ -74,6 +78,9 @@ impl Record {
         let Some((length, sum)) = header(bytes) else {
             return Ok(Read::Torn);
         };
+        if length == 0 && bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Read::End);
+        }
         let end = HEADER_BYTES + length;
         let Some(body) = bytes.get(HEADER_BYTES..end) else {
             return Ok(Read::Torn);
@@ -111,11 +118,12 @@ fn batch(batch: &OutboxBatch) -> Result<Batch<'_>, RedoError> {
     let text = |line| crate::hot::Line::text(line).map_err(|error| unwritable(&error));
     let entries = batch.entries.iter().map(|line| text(line.as_ref()));
     let reservations = batch.reservations.iter().map(|((account, id), kept)| {
-        let kept = kept.as_ref().map(Packed::as_bytes);
+        let kept = kept.as_ref().map(|packed| Raw(packed.as_bytes()));
         (account.as_str(), id.as_str(), kept)
     });
     Ok(Batch {
         shard: batch.shard,
+        epoch: batch.epoch,
         from: batch.from,
         to: batch.to,
         entries: entries.collect::<Result<_, _>>()?,
@@ -128,10 +136,10 @@ fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
         let entry: Entry = serde_json::from_str(text).map_err(|error| error.to_string())?;
         Ok(Arc::new(entry.into()))
     };
-    let reservation = |(account, id, kept): (&str, &str, Option<&[u8]>)| {
+    let reservation = |(account, id, kept): (&str, &str, Option<Raw<'_>>)| {
         let account = AccountId::new(account).map_err(|error| error.to_string())?;
         let id = ReservationId::new(id).map_err(|error| error.to_string())?;
-        let kept = kept.map(|bytes| Packed::from_bytes(bytes.to_vec()));
+        let kept = kept.map(|raw| Packed::from_bytes(raw.0));
         Ok(((account, id), kept))
     };
     let reservations = batch.reservations.into_iter().map(reservation);
@@ -139,6 +147,8 @@ fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
         shard: batch.shard,
         from: batch.from,
         to: batch.to,
+        epoch: batch.epoch,
+        era: 0,
         entries: batch
             .entries
             .into_iter()

@@ -2,10 +2,14 @@
 //! sequences have no gaps, and reversed by a change of their own.
 //!
 //! What a duplicate is, and how much of it goes back, is in `eras`.
+//!
+//! Duplicates are rare, so nearly every settlement that is its reservation's first is taken for
+//! new without a look: where it is not, the ledger's own index refuses its slot, and everything is
+//! marked again with a look at every settlement.
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     Fault,
@@ -16,10 +20,11 @@ use super::{
 use crate::{
     domain::{
         change::{Change, ChangeBody, Refund},
-        entry::Entry,
-        ids::ReservationId,
+        entry::{Entry, Settlement},
+        ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
+    hot::Commits,
     ledger::eras::{self, Known, Mark, settled},
 };
 
@@ -42,15 +47,72 @@ static NEWEST: LazyLock<Bulk> = LazyLock::new(|| {
 
 type Key<'a> = (&'a str, &'a str);
 
+/// What there is of some reservations of one account.
+pub(super) async fn commits(
+    readers: &SqlitePool,
+    account_id: &AccountId,
+    reservation_ids: &[ReservationId],
+) -> Result<Vec<(ReservationId, Commits)>, Fault> {
+    let mut connection = readers.acquire().await?;
+    let found = NEWEST
+        .fetch(&mut connection, reservation_ids, |id, arguments| {
+            bind_all!(arguments, account_id.as_str(), id.as_str())
+        })
+        .await?;
+    let read = |row: &SqliteRow| {
+        let id: &str = row.try_get(1)?;
+        let id = ReservationId::new(id).map_err(|error| rows::unreadable("reservation", error))?;
+        let last: i64 = row.try_get(2)?;
+        let (is_last, is_forgotten): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
+        let commits = Commits {
+            last: last.unsigned_abs(),
+            ended: is_last || is_forgotten,
+        };
+        Ok((id, commits))
+    };
+    found.iter().map(read).collect()
+}
+
+/// Which settlements are looked up before they are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Those that are not their reservation's first.
+    AtLater,
+    /// All of them.
+    AtAll,
+}
+
+/// Whether a slot that was to be new is taken.
+pub(super) fn is_taken(fault: &Fault) -> bool {
+    match fault {
+        Fault::Sql(sqlx::Error::Database(error)) => {
+            error.is_unique_violation() && error.message().contains("entries.slot")
+        }
+        Fault::Sql(_)
+        | Fault::Decode { .. }
+        | Fault::Pack(_)
+        | Fault::Unfit(_)
+        | Fault::ReadOnly
+        | Fault::Unanswered => false,
+    }
+}
+
 /// Marks each entry: a settlement is a duplicate where its key is taken, where its reservation
 /// has ended, or where it continues an era of duplicates.
 pub(super) async fn mark(
     connection: &mut SqliteConnection,
     entries: &[&Entry],
+    look: Look,
 ) -> Result<Vec<Mark>, Fault> {
+    // What the ledger has of a reservation begins with its first settlement, slot 1.
+    let is_asked = |settlement: &Settlement| match look {
+        Look::AtLater => settlement.commit > 1,
+        Look::AtAll => true,
+    };
     let mut asked: Vec<Key<'_>> = entries
         .iter()
         .filter_map(|entry| settled(entry))
+        .filter(|(_, _, settlement)| is_asked(settlement))
         .map(|(account_id, reservation_id, _)| (account_id.as_str(), reservation_id.as_str()))
         .collect();
     asked.sort_unstable();

@@ -6,18 +6,19 @@
 //! no longer counts, each transaction takes its oldest rows and adds what still counts of them
 //! anew, so the log stays about as large as what is in it.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::{collections::HashMap, hash::BuildHasher};
 
+use foldhash::{fast, quality};
 use sqlx::{Row, SqliteConnection};
 
 use super::{Fault, rows};
-use crate::domain::{
-    ids::{AccountId, IdError, ReservationId},
-    packed::{Packed, Summary},
-    reservation::Reservation,
+use crate::{
+    domain::{
+        ids::{AccountId, IdError, ReservationId},
+        packed::{Packed, Summary},
+        reservation::Reservation,
+    },
+    ledger::raw::Raw,
 };
 
 /// The most records of one row.
@@ -28,16 +29,18 @@ const SLACK: usize = 4 * ROW_RECORDS;
 const CLEANED_MAX: usize = 8;
 
 /// One mention: a reservation's ids and its bytes, absent where it was dropped.
-pub(super) type Record<'a> = (&'a str, &'a str, Option<&'a [u8]>);
+pub(super) type Record<'a> = (&'a str, &'a str, Option<Raw<'a>>);
 /// A reservation's ids, and what it is looked at for.
 pub(super) type Summarized = (String, String, Summary);
-/// What tells reservations apart in memory: 128 bits, which never meet by accident.
+/// What tells reservations apart in memory: 128 bits, which never meet by accident, and, since
+/// every process draws seeds of its own, never by intent.
 type Key = u128;
 
 /// Which row has the newest mention of each reservation.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    current: HashMap<Key, i64>,
+    seeds: [quality::RandomState; 2],
+    current: HashMap<Key, i64, fast::RandomState>,
     /// Records of all rows.
     records: usize,
 }
@@ -59,9 +62,10 @@ impl Kept {
             let records = records(&body)?;
             let moved = records
                 .iter()
-                .map(|record| (key(record), record.2.map(|_| id)));
+                .map(|record| (kept.key(record), record.2.map(|_| id)))
+                .collect();
             kept.apply(Changed {
-                moved: moved.collect(),
+                moved,
                 added: records.len(),
                 deleted: 0,
             });
@@ -94,7 +98,7 @@ impl Kept {
         // What is moved must not come after what is new.
         self.clean(connection, &mut changed).await?;
         for chunk in mentions.chunks(ROW_RECORDS) {
-            add(connection, chunk, &mut changed).await?;
+            self.add(connection, chunk, &mut changed).await?;
         }
         Ok(changed)
     }
@@ -117,11 +121,11 @@ impl Kept {
             last = id;
             let old = records(&body)?;
             let counts = |record: &&Record<'_>| {
-                record.2.is_some() && self.current.get(&key(record)) == Some(&id)
+                record.2.is_some() && self.current.get(&self.key(record)) == Some(&id)
             };
             let live: Vec<Record<'_>> = old.iter().filter(counts).copied().collect();
             if !live.is_empty() {
-                add(connection, &live, changed).await?;
+                self.add(connection, &live, changed).await?;
             }
             sqlx::query("DELETE FROM reservation_log WHERE id = ?")
                 .bind(id)
@@ -145,7 +149,7 @@ impl Kept {
             None => 0,
             Some((account_id, id)) => self
                 .current
-                .get(&key(&(account_id.as_str(), id.as_str(), None)))
+                .get(&self.key(&(account_id.as_str(), id.as_str(), None)))
                 .copied()
                 .unwrap_or(i64::MAX),
         };
@@ -155,7 +159,7 @@ impl Kept {
                 break;
             };
             for record in records(&body)? {
-                if let (Some(bytes), Some(row)) = (record.2, self.current.get(&key(&record)))
+                if let (Some(bytes), Some(row)) = (record.2, self.current.get(&self.key(&record)))
                     && *row == id
                 {
                     found.push(unpack(&record, bytes)?);
@@ -164,6 +168,31 @@ impl Kept {
             last = id;
         }
         Ok(found)
+    }
+    async fn add(
+        &self,
+        connection: &mut SqliteConnection,
+        chunk: &[Record<'_>],
+        changed: &mut Changed,
+    ) -> Result<(), Fault> {
+        let body = postcard::to_stdvec(chunk).map_err(|error| Fault::Pack(error.to_string()))?;
+        let done = sqlx::query("INSERT INTO reservation_log (body) VALUES (?)")
+            .bind(body)
+            .execute(connection)
+            .await?;
+        let row = done.last_insert_rowid();
+        let moved = chunk
+            .iter()
+            .map(|record| (self.key(record), record.2.map(|_| row)));
+        changed.moved.extend(moved);
+        changed.added += chunk.len();
+        Ok(())
+    }
+
+    fn key(&self, (account_id, id, _): &Record<'_>) -> Key {
+        let [high, low] = &self.seeds;
+        let half = |seed: &quality::RandomState| u128::from(seed.hash_one((account_id, id)));
+        (half(high) << 64) | half(low)
     }
 }
 
@@ -180,10 +209,10 @@ impl Kept {
         *last = id;
         let mut found = Vec::new();
         for record in records(&body)? {
-            if let (Some(bytes), Some(row)) = (record.2, self.current.get(&key(&record)))
+            if let (Some(bytes), Some(row)) = (record.2, self.current.get(&self.key(&record)))
                 && *row == id
             {
-                let packed = Packed::from_bytes(bytes.to_vec());
+                let packed = Packed::from_bytes(bytes.0);
                 let summary = packed.summary().map_err(rows::unreadable_reservation)?;
                 found.push((record.0.to_owned(), record.1.to_owned(), summary));
             }
@@ -207,42 +236,15 @@ async fn next(
         .transpose()
 }
 
-async fn add(
-    connection: &mut SqliteConnection,
-    chunk: &[Record<'_>],
-    changed: &mut Changed,
-) -> Result<(), Fault> {
-    let body = postcard::to_stdvec(chunk).map_err(|error| Fault::Pack(error.to_string()))?;
-    let done = sqlx::query("INSERT INTO reservation_log (body) VALUES (?)")
-        .bind(body)
-        .execute(connection)
-        .await?;
-    let row = done.last_insert_rowid();
-    let moved = chunk
-        .iter()
-        .map(|record| (key(record), record.2.map(|_| row)));
-    changed.moved.extend(moved);
-    changed.added += chunk.len();
-    Ok(())
-}
-
 fn records(body: &[u8]) -> Result<Vec<Record<'_>>, Fault> {
     postcard::from_bytes(body).map_err(|error| rows::unreadable("row of reservations", error))
 }
 
-fn key((account_id, id, _): &Record<'_>) -> Key {
-    let mut halves = [DefaultHasher::new(), DefaultHasher::new()];
-    for (salt, half) in halves.iter_mut().enumerate() {
-        (salt, account_id, id).hash(half);
-    }
-    (u128::from(halves[0].finish()) << 64) | u128::from(halves[1].finish())
-}
-
-fn unpack((account_id, id, _): &Record<'_>, bytes: &[u8]) -> Result<Reservation, Fault> {
+fn unpack((account_id, id, _): &Record<'_>, bytes: Raw<'_>) -> Result<Reservation, Fault> {
     let wrong = |error: IdError| rows::unreadable("reservation", error);
     let account_id = AccountId::new(account_id).map_err(wrong)?;
     let id = ReservationId::new(id).map_err(wrong)?;
-    Packed::from_bytes(bytes.to_vec())
+    Packed::from_bytes(bytes.0)
         .unpack(&account_id, &id)
         .map_err(rows::unreadable_reservation)
 }
@@ -269,9 +271,9 @@ mod tests {
         while let Some((id, body)) = next(connection, last).await.unwrap() {
             for record in records(&body).unwrap() {
                 if let Some(bytes) = record.2
-                    && kept.current.get(&key(&record)) == Some(&id)
+                    && kept.current.get(&kept.key(&record)) == Some(&id)
                 {
-                    assert_eq!(found.insert(record.1.to_owned(), bytes.to_vec()), None);
+                    assert_eq!(found.insert(record.1.to_owned(), bytes.0.to_vec()), None);
                 }
             }
             last = id;
@@ -302,7 +304,7 @@ mod tests {
                 .collect();
             let mentions: Vec<Record<'_>> = lines
                 .iter()
-                .map(|(id, bytes)| ("acme", id.as_str(), bytes.as_deref()))
+                .map(|(id, bytes)| ("acme", id.as_str(), bytes.as_deref().map(Raw)))
                 .collect();
             let changed = kept.write(&mut connection, &mentions).await.unwrap();
             kept.apply(changed);

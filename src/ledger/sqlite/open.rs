@@ -7,6 +7,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,12 +16,16 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{SqliteLedger, kept::Kept, writer::Writer};
+use super::{SqliteLedger, desk::Desk, kept::Kept, writer::Writer};
 
 /// "tolg" in the file's header, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x746f_6c67;
 /// Every migration, oldest first; each one sets `user_version` to its place in this list.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/1_ledger.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/sqlite/1_ledger.sql"),
+    include_str!("../migrations/sqlite/2_admin_calls.sql"),
+    include_str!("../migrations/sqlite/3_epochs.sql"),
+];
 /// How many connections read at the same time.
 const READERS_MAX: u32 = 4;
 /// How long a statement waits for a lock of another process, e.g. a backup.
@@ -125,7 +130,8 @@ impl SqliteLedger {
         let kept = read_kept(path, &mut connection).await?;
         Ok(SqliteLedger {
             kept: tokio::sync::Mutex::new(kept),
-            writer: Some(Writer::new(options, connection)),
+            writer: Some(Arc::new(Writer::new(options, connection))),
+            desk: Desk::default(),
             readers: readers(path),
             _lock: Some(lock),
         })
@@ -157,6 +163,7 @@ impl SqliteLedger {
         Ok(SqliteLedger {
             kept: tokio::sync::Mutex::new(kept),
             writer: None,
+            desk: Desk::default(),
             readers: readers(path),
             _lock: None,
         })

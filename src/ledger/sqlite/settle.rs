@@ -9,12 +9,12 @@ use std::{
     sync::LazyLock,
 };
 
-use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection};
 
 use super::{
     Fault,
     bulk::{Bulk, bind_all},
-    duplicates,
+    duplicates::{self, Look},
     kept::{Kept, Record},
     rows::int,
     state,
@@ -28,8 +28,9 @@ use crate::{
     },
     ledger::{
         Settled,
-        batch::{Key, Prepared},
+        batch::{CursorMove, Key, Prepared},
         eras::Mark,
+        raw::Raw,
     },
 };
 
@@ -42,15 +43,17 @@ static START_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
 });
 static MOVE_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        3,
-        "UPDATE cursors SET position = moved.column3 FROM",
-        "AS moved WHERE shard = moved.column1 AND position = moved.column2",
+        4,
+        "UPDATE cursors SET position = moved.column4 FROM",
+        "AS moved WHERE shard = moved.column1 AND epoch = moved.column2
+             AND position = moved.column3",
     )
 });
+/// What fails is rolled back whole, so no statement need be able to undo what it did itself.
 static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         11,
-        "INSERT INTO entries
+        "INSERT OR FAIL INTO entries
              (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
               occurred_at, recorded_at, body)
          SELECT * FROM",
@@ -68,6 +71,22 @@ pub(super) async fn settle(
     if prepared.cursors.is_empty() {
         return Ok(Settled::default());
     }
+    match attempt(connection, kept, prepared, now, Look::AtLater).await {
+        Err(fault) if duplicates::is_taken(&fault) => {
+            attempt(connection, kept, prepared, now, Look::AtAll).await
+        }
+        settled => settled,
+    }
+}
+
+/// One transaction, rolled back where it fails.
+async fn attempt(
+    connection: &mut SqliteConnection,
+    kept: &mut Kept,
+    prepared: &Prepared<'_>,
+    now: Timestamp,
+    look: Look,
+) -> Result<Settled, Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !move_cursors(&mut transaction, &prepared.cursors).await? {
         transaction.rollback().await?;
@@ -76,7 +95,7 @@ pub(super) async fn settle(
             ..Settled::default()
         });
     }
-    let marks = duplicates::mark(&mut transaction, &prepared.entries).await?;
+    let marks = duplicates::mark(&mut transaction, &prepared.entries, look).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     state::write(&prepared.moves, &mut transaction).await?;
     let mentions: Vec<Record<'_>> = prepared.reservations.iter().map(mention).collect();
@@ -95,16 +114,13 @@ pub(super) async fn settle(
 /// the ledger has never seen stands at zero.
 async fn move_cursors(
     connection: &mut SqliteConnection,
-    cursors: &BTreeMap<u32, (u64, u64)>,
+    cursors: &BTreeMap<u32, CursorMove>,
 ) -> Result<bool, Fault> {
-    let steps: Vec<(u32, u64, u64)> = cursors
-        .iter()
-        .map(|(shard, (from, to))| (*shard, *from, *to))
-        .collect();
+    let steps: Vec<(u32, CursorMove)> = cursors.iter().map(|(shard, to)| (*shard, *to)).collect();
     let first: Vec<u32> = steps
         .iter()
-        .filter(|(_, from, _)| *from == 0)
-        .map(|(shard, ..)| *shard)
+        .filter(|(_, moved)| moved.from == 0)
+        .map(|(shard, _)| *shard)
         .collect();
     START_CURSORS
         .execute(connection, &first, |shard, arguments| {
@@ -112,8 +128,14 @@ async fn move_cursors(
         })
         .await?;
     let moved = MOVE_CURSORS
-        .execute(connection, &steps, |(shard, from, to), arguments| {
-            bind_all!(arguments, i64::from(*shard), int(*from), int(*to))
+        .execute(connection, &steps, |(shard, moved), arguments| {
+            bind_all!(
+                arguments,
+                i64::from(*shard),
+                int(moved.epoch),
+                int(moved.from),
+                int(moved.to)
+            )
         })
         .await?;
     Ok(moved == steps.len() as u64)
@@ -211,21 +233,6 @@ fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Re
     (
         account_id.as_str(),
         id.as_str(),
-        packed.map(Packed::as_bytes),
+        packed.map(|packed| Raw(packed.as_bytes())),
     )
-}
-
-/// Every shard's cursor.
-pub(super) async fn cursors(readers: &SqlitePool) -> Result<Vec<(u32, u64)>, Fault> {
-    let found = sqlx::query("SELECT shard, position FROM cursors ORDER BY shard")
-        .fetch_all(readers)
-        .await?;
-    found
-        .iter()
-        .map(|row| {
-            let shard: u32 = row.try_get(0)?;
-            let position: i64 = row.try_get(1)?;
-            Ok((shard, position.unsigned_abs()))
-        })
-        .collect()
 }

@@ -6,37 +6,41 @@ use sqlx::{Connection, SqliteConnection};
 use super::{
     Fault, accounts,
     changes::{self, Submission},
-    refunds,
-    rows::int,
+    create, refunds,
 };
 use crate::{
-    domain::{
-        change::{ChangeBody, Create, Refund},
-        credits::MAX_CREDITS,
-        ids::AccountId,
-        timestamp::Timestamp,
-    },
+    domain::{change::Refund, ids::AccountId, timestamp::Timestamp},
     ledger::{
         ChangeRequest, SubmitRefusal, Submitted, Wanted,
-        standing::{Facts, Resolved, Standing, first_difference, key},
+        standing::{Facts, Resolved, Standing, first_difference, key, repeats},
     },
 };
 
-/// Takes one change, in a transaction of its own.
+/// A change that is asked for, and when.
+pub(super) type Asked<'a> = (&'a ChangeRequest, Timestamp);
+
+/// Takes some changes in one transaction, in order but for new accounts, which come first. The
+/// callers do not know of each other, so none can tell.
 pub(super) async fn submit(
     connection: &mut SqliteConnection,
-    request: &ChangeRequest,
-    now: Timestamp,
-) -> Result<Submitted, Fault> {
+    asked: &[Asked<'_>],
+) -> Result<Vec<Submitted>, Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let submitted = take(&mut transaction, request, now).await?;
-    match submitted {
-        Submitted::New(_) => transaction.commit().await?,
-        Submitted::Known(_) | Submitted::Conflict { .. } | Submitted::Refused(_) => {
-            transaction.rollback().await?;
-        }
+    let mut created = create::create(&mut transaction, asked).await?;
+    let mut all = Vec::with_capacity(asked.len());
+    for (place, (request, now)) in asked.iter().enumerate() {
+        all.push(match created.remove(&place) {
+            Some(change) => Submitted::New(change),
+            None => take(&mut transaction, request, *now).await?,
+        });
     }
-    Ok(submitted)
+    // Whatever is not new has written nothing.
+    if all.iter().any(|one| matches!(one, Submitted::New(_))) {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(all)
 }
 
 async fn take(
@@ -58,7 +62,8 @@ async fn take(
     }
     let account = accounts::with_grants(connection, id).await?;
     let body = match (&request.wanted, account) {
-        (Wanted::Create(create), None) => make_account(connection, id, create).await?,
+        // Every other new account is made already.
+        (Wanted::Create(_), None) => Err(SubmitRefusal::OutOfRange),
         (Wanted::Create(_), Some(_)) => {
             return Ok(Submitted::Conflict {
                 field: "account_id".to_owned(),
@@ -66,6 +71,10 @@ async fn take(
         }
         (_, None) => Err(SubmitRefusal::AccountNotFound),
         (_, Some(account)) => {
+            let last = changes::last(connection, id).await?;
+            if let Some(change) = last.filter(|last| repeats(&request.wanted, last)) {
+                return Ok(Submitted::Known(change));
+            }
             let pending = changes::pending(connection, id).await?;
             let standing = Standing {
                 account,
@@ -97,36 +106,6 @@ async fn take(
         }
         Err(refusal) => Ok(Submitted::Refused(refusal)),
     }
-}
-
-/// Puts a new account in, as it is before its first change.
-async fn make_account(
-    connection: &mut SqliteConnection,
-    id: &AccountId,
-    create: &Create,
-) -> Result<Result<ChangeBody, SubmitRefusal>, Fault> {
-    if create.plan.allowance > MAX_CREDITS {
-        return Ok(Err(SubmitRefusal::OutOfRange));
-    }
-    let head = create.blank_account(id).head;
-    sqlx::query(
-        "INSERT INTO accounts
-             (account_id, sequence, debt, last_change, applied_change, status, overage, plan_id,
-              allowance, anchor, cycle_index, cycle_start, cycle_end)
-         VALUES (?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(id.as_str())
-    .bind(head.status.name())
-    .bind(head.overage.name())
-    .bind(head.plan.id.as_str())
-    .bind(int(head.plan.allowance))
-    .bind(head.anchor.millis())
-    .bind(i64::from(head.cycle.index))
-    .bind(head.cycle.start.millis())
-    .bind(head.cycle.end.millis())
-    .execute(connection)
-    .await?;
-    Ok(Ok(ChangeBody::Create(create.clone())))
 }
 
 /// What the ledger says about what a request names.

@@ -34,6 +34,10 @@ fn touched() -> Metrics {
     std::mem::forget(metrics.connected("tcp"));
     drop(metrics.connected("unix"));
     metrics.accept_error("tcp");
+    metrics.connection_refused("unix_peer");
+    metrics.admin_refusal(true);
+    metrics.file_reload("tls", Reload::Refused);
+    metrics.set_certificate_not_after(4_102_444_800);
     for _ in 0..3 {
         metrics.decision(Decision {
             rpc: "Reserve",
@@ -68,7 +72,9 @@ fn touched() -> Metrics {
     metrics.catalog_reload(Reload::Refused);
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
+    metrics.recovered(1, 2, 3);
     metrics.drift();
+    metrics.repaired();
     metrics.worker_error("settler");
     metrics.worker_success("settler");
     metrics.spans_exported(5);

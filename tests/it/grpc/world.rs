@@ -8,10 +8,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tollgate::{
     catalogs::{self, Catalogs},
     clock::ManualClock,
-    config::{GrpcConfig, ReserveConfig},
+    config::{AdminConfig, GrpcConfig, ReserveConfig, UnixPeers},
     domain::timestamp::Timestamp,
     enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks},
-    grpc::{Server, Services, Sockets},
+    grpc::{Security, Server, Services, Sockets},
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
@@ -39,6 +39,8 @@ pub struct World {
     pub server: Server,
     pub stop: CancellationToken,
     pub address: String,
+    /// Of AdminService, where it has one of its own.
+    pub admin_address: Option<String>,
     pub socket: PathBuf,
     pub quota: QuotaServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
@@ -50,11 +52,18 @@ pub struct World {
 pub fn config() -> GrpcConfig {
     GrpcConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
+        insecure_listen: Vec::new(),
         unix_socket: None,
+        unix_socket_mode: 0o660,
+        unix_peers: UnixPeers::default(),
         request_timeout_ms: 30_000,
         max_message_bytes: 1 << 20,
+        max_header_bytes: 16 * 1024,
         calls_max: 4096,
         calls_per_connection_max: 1024,
+        connections_max: 1024,
+        connection_age_max_ms: 0,
+        connection_age_grace_ms: 30_000,
     }
 }
 
@@ -72,7 +81,23 @@ impl World {
     }
 
     /// With a Unix socket besides, whatever the configuration says.
-    pub async fn with(mut config: GrpcConfig, gateway: bool, admin: bool) -> World {
+    pub async fn with(config: GrpcConfig, gateway: bool, admin: bool) -> World {
+        World::guarded(
+            config,
+            &AdminConfig::default(),
+            Security::default(),
+            (gateway, admin),
+        )
+        .await
+    }
+
+    /// With everything that keeps strangers out; the clients are plain, and may be refused.
+    pub async fn guarded(
+        mut config: GrpcConfig,
+        admin_config: &AdminConfig,
+        security: Security,
+        (gateway, admin): (bool, bool),
+    ) -> World {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("tollgate.sock");
         config.unix_socket = Some(socket.clone());
@@ -82,7 +107,9 @@ impl World {
         let ledger_path = folder.path().join("ledger.db");
         let enforcer = enforcer(&ledger_path, &clock, &metrics, &working).await;
         let sockets = Sockets::bind(&config).await.unwrap();
+        let sockets = sockets.and_admin(&config, admin_config).await.unwrap();
         let address = format!("http://{}", sockets.tcp_addr());
+        let admin_address = sockets.admin_addr().map(|at| format!("http://{at}"));
         let services = Services {
             enforcer,
             observer: Observer::new(Arc::clone(&metrics), clock.clone()),
@@ -93,24 +120,36 @@ impl World {
                 late_window_ms: 43_200_000,
                 replay_window_ms: 86_400_000,
             },
+            security,
             gateway,
             admin,
         };
         let stop = CancellationToken::new();
         let server = Server::start(sockets, services, &config, stop.clone());
-        let channel = channel(&address).await;
+        // Lazy: a server with TLS would not let it in.
+        let lazy = |address: &str| {
+            Endpoint::from_shared(address.to_owned())
+                .unwrap()
+                .connect_lazy()
+        };
         World {
             clock,
             metrics,
             server,
             stop,
-            address,
             socket,
-            quota: QuotaServiceClient::new(channel.clone()),
-            admin: AdminServiceClient::new(channel),
+            quota: QuotaServiceClient::new(lazy(&address)),
+            admin: AdminServiceClient::new(lazy(admin_address.as_ref().unwrap_or(&address))),
+            address,
+            admin_address,
             _working: working.drop_guard(),
             _folder: folder,
         }
+    }
+
+    /// Where its ledger is.
+    pub fn folder(&self) -> &std::path::Path {
+        self._folder.path()
     }
 
     /// An account on the starter plan: 500 credits.
@@ -195,8 +234,6 @@ async fn enforcer(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         batch_max: 1000,
-        is_shared: false,
-        tried: Default::default(),
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();

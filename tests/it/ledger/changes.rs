@@ -53,6 +53,15 @@ pub async fn numbers_have_no_gaps(backend: Box<dyn Backend>) {
             new(submit(&world, request("acme", None, wanted)).await).number,
             number
         );
+        let again = Wanted::SetStatus {
+            status,
+            reason: String::new(),
+        };
+        let answer = submit(&world, request("acme", None, again)).await;
+        assert!(
+            matches!(&answer, Submitted::Known(change) if change.number == number),
+            "a retry is no other change: {answer:?}"
+        );
         let missing = request("acme", None, void("none"));
         assert!(matches!(
             submit(&world, missing).await,

@@ -5,9 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
-use tollgate::ledger::{
-    Ledger, Wanted,
-    sqlite::{OpenError, SqliteLedger},
+use tollgate::{
+    domain::account::Status,
+    ledger::{
+        Ledger, SubmitRefusal, Submitted, Wanted,
+        sqlite::{OpenError, SqliteLedger},
+    },
 };
 
 use super::{
@@ -129,7 +132,7 @@ async fn a_newer_version_is_left_alone() {
                 error,
                 OpenError::Newer {
                     found: 7,
-                    known: 1,
+                    known: 3,
                     ..
                 }
             ),
@@ -179,10 +182,95 @@ async fn an_abandoned_call_leaves_the_ledger_usable() {
         if outcome.is_err() {
             // Whether it happened is what the cursor says.
             let at = world.ledger.cursors().await.unwrap();
-            if at != [(0, batch[0].to)] {
+            if at != [batch[0].end()] {
                 world.ledger.settle(&batch, world.now).await.unwrap();
             }
         }
     }
     world.check().await;
+}
+
+/// Many changes at once, some of them the same, some of them about an account that can't be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_at_once_are_taken_once_and_fail_alone() {
+    let file = file().await;
+    let mut world = World::with_acme(file.ledger()).await;
+    world.create("damaged", 10).await;
+    world.flush().await;
+    file.tamper("UPDATE accounts SET status = 'odd' WHERE account_id = 'damaged'")
+        .await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..400 {
+        let (ledger, now) = (Arc::clone(&world.ledger), world.now);
+        // Each account is asked for four times, every fourth time with another payload.
+        let mut asked = request(
+            &format!("new-{}", number % 100),
+            None,
+            Wanted::Create(world.creation(10)),
+        );
+        if number >= 300 {
+            asked.payload = vec![("plan_id".to_owned(), "other".to_owned())];
+        }
+        tasks.spawn(async move { (number, ledger.submit(&asked, now).await.unwrap()) });
+        if number % 40 == 0 {
+            let ledger = Arc::clone(&world.ledger);
+            let wanted = Wanted::SetStatus {
+                status: Status::Suspended,
+                reason: String::new(),
+            };
+            let asked = request("damaged", None, wanted);
+            tasks.spawn(async move {
+                let fault = ledger.submit(&asked, now).await.unwrap_err();
+                assert!(fault.to_string().contains("submit"), "{fault}");
+                (number, Submitted::Refused(SubmitRefusal::OutOfRange))
+            });
+        }
+    }
+    let mut new = vec![0; 100];
+    for (number, submitted) in tasks.join_all().await {
+        match submitted {
+            Submitted::New(change) => {
+                assert_eq!(change.number, 1);
+                new[number % 100] += 1;
+            }
+            Submitted::Known(change) => assert_eq!(change.number, 1),
+            Submitted::Conflict { field } => assert_eq!(field, "plan_id"),
+            Submitted::Refused(refusal) => assert_eq!(refusal, SubmitRefusal::OutOfRange),
+        }
+    }
+    assert_eq!(new, vec![1; 100]);
+    let unapplied = world.ledger.unapplied(1000).await.unwrap();
+    assert_eq!(unapplied.len(), 100);
+    for id in unapplied {
+        let changes = world.ledger.changes(&id, 1, 9).await.unwrap();
+        assert_eq!(changes.len(), 1, "{id}");
+    }
+}
+
+/// A caller that goes away takes nobody else's change along, and the next one is taken.
+#[tokio::test]
+async fn a_change_is_taken_though_its_caller_is_gone() {
+    let file = file().await;
+    let world = World::with_acme(file.ledger()).await;
+    let creation = |id: &str| request(id, None, Wanted::Create(world.creation(10)));
+    let (first, second) = (creation("first"), creation("second"));
+    let gone = world.ledger.submit(&first, world.now);
+    // Polled once, which hands it in, and dropped.
+    assert!(polled_once(gone).await.is_none());
+    let submitted = world.ledger.submit(&second, world.now).await.unwrap();
+    assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
+    let again = world.ledger.submit(&first, world.now).await.unwrap();
+    assert!(matches!(again, Submitted::Known(_)), "{again:?}");
+}
+
+/// What a future answers when it is polled for the first time.
+async fn polled_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(answer) => Some(answer),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }

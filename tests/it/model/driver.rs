@@ -8,6 +8,7 @@ use tollgate::domain::{
     account::{Account, OveragePolicy},
     change::{Applied, Change, ChangeBody},
     command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+    credits::MAX_CREDITS,
     cycle::Cycle,
     decision::{Balance, Charged, Committed, CycleEnded, Extended, Refusal, Released, Reserved},
     entry::Entry,
@@ -20,6 +21,7 @@ use super::{
     clerk::Clerk,
     ops::{Jump, Step},
     oracle::{Line, Oracle, Part},
+    reached::Reached,
     requests::{PLANS, Requests},
 };
 use crate::support::{
@@ -62,6 +64,7 @@ pub struct Driver {
     /// Every reservation as the outbox last showed it.
     shadow: BTreeMap<ReservationId, Reservation>,
     last: Option<Balance>,
+    pub reached: Reached,
 }
 
 impl Driver {
@@ -93,6 +96,7 @@ impl Driver {
             clerk: Clerk::default(),
             shadow: BTreeMap::new(),
             last: None,
+            reached: Reached::default(),
         };
         driver.check().await?;
         Ok(driver)
@@ -109,6 +113,9 @@ impl Driver {
             return Ok(());
         };
         let first = self.ask(&ask).await?;
+        if matches!(first, Err(Refusal::OutOfRange { .. })) {
+            self.reached.refused += 1;
+        }
         self.check().await?;
         if let Err(Refusal::CycleEnded(ended)) = first {
             self.renew(ended).await?;
@@ -269,6 +276,9 @@ impl Driver {
                 },
                 &self.oracle.balance()
             );
+            self.reached.see(&balance);
+            let most = balance.held.max(balance.debt);
+            prop_assert!(most <= MAX_CREDITS, "out of range: {:?}", balance);
             self.check_account(&account)?;
             self.clerk.check_account(&account)?;
             self.check_version(&balance)?;
@@ -282,7 +292,7 @@ impl Driver {
     async fn check_outbox(&mut self) -> Result<(), TestCaseError> {
         let store = &self.fixture.store;
         let batch = store.outbox(0).await.expect(FAULT);
-        store.trim(0, batch.to).await.expect(FAULT);
+        store.trim(batch.end()).await.expect(FAULT);
         let before = self.clerk.entries.len();
         for entry in &batch.entries {
             self.clerk.take(entry)?;
@@ -412,14 +422,9 @@ fn forget_version(told: &mut Told) {
 }
 
 fn line_of(entry: &Entry) -> Line {
-    let settlement = entry.settlement.as_ref().map(|settlement| {
-        let receipt = settlement.receipt.clone();
-        (
-            settlement.commit,
-            settlement.last,
-            settlement.held_before,
-            receipt,
-        )
+    let settlement = entry.settlement.as_ref().map(|told| {
+        let receipt = told.receipt.clone();
+        (told.commit, told.last, told.held_before, receipt)
     });
     Line {
         kind: entry.kind,

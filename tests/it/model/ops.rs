@@ -44,6 +44,8 @@ pub enum Say {
         input: u64,
         output: u64,
     },
+    /// Credits: what there is to be spent, and a difference.
+    Available(i64),
     /// Credits: what the reservation has been charged, and a difference.
     Charged(i64),
     /// Credits: what it has been charged and holds, and a difference.
@@ -122,26 +124,42 @@ pub enum Op {
 /// The durations that callers ask for.
 const TTLS_MS: [u64; 4] = [1, 1_000, 60_000, 3_600_000];
 
-fn amount() -> impl Strategy<Value = u64> {
+/// How large amounts are.
+#[derive(Clone, Copy, Debug)]
+pub enum Scale {
+    /// Mostly small, now and then close to 2^53.
+    Plain,
+    /// Mostly close to 2^53 and to the half of it, two of which meet there.
+    Edge,
+}
+
+fn amount(scale: Scale) -> impl Strategy<Value = u64> {
+    const HALF: u64 = MAX_CREDITS / 2;
+    let (small, halves, edge) = match scale {
+        Scale::Plain => (10, 1, 1),
+        Scale::Edge => (2, 12, 12),
+    };
     prop_oneof![
         2 => Just(0u64),
-        20 => 1..80u64,
-        10 => 80..700u64,
+        2 * small => 1..80u64,
+        small => 80..700u64,
         2 => 700..6_000u64,
-        1 => MAX_CREDITS - 3..=MAX_CREDITS,
+        halves => HALF - 2..=HALF + 2,
+        edge => MAX_CREDITS - 3..=MAX_CREDITS,
     ]
 }
 
-fn say() -> impl Strategy<Value = Say> {
+fn say(scale: Scale) -> impl Strategy<Value = Say> {
     prop_oneof![
-        6 => amount().prop_map(Say::Credits),
+        6 => amount(scale).prop_map(Say::Credits),
         3 => (0..60u64, 0..60u64).prop_map(|(input, output)| Say::Usage { input, output }),
+        1 => (-2..=2i64).prop_map(Say::Available),
     ]
 }
 
-fn report() -> impl Strategy<Value = Say> {
+fn report(scale: Scale) -> impl Strategy<Value = Say> {
     prop_oneof![
-        4 => say(),
+        4 => say(scale),
         4 => (-60..60i64).prop_map(Say::Charged),
         3 => (-60..60i64).prop_map(Say::Held),
     ]
@@ -169,23 +187,23 @@ fn jump() -> impl Strategy<Value = Jump> {
     ]
 }
 
-fn hot_op() -> impl Strategy<Value = Op> {
+fn hot_op(scale: Scale) -> impl Strategy<Value = Op> {
     let id = || prop_oneof![3 => 0..2u8, 2 => 2..5u8];
     let mode = || prop_oneof![5 => Just(0u8), 1 => Just(1u8)];
     prop_oneof![
-        10 => (id(), mode(), say(), option::weighted(0.25, prop_oneof![1 => Just(0), 2 => 1..90u64]), ttl(), prop::bool::weighted(0.1))
+        10 => (id(), mode(), say(scale), option::weighted(0.25, prop_oneof![1 => Just(0), 2 => 1..90u64]), ttl(), prop::bool::weighted(0.1))
             .prop_map(|(id, mode, amount, min, ttl_ms, dry_run)| {
                 Op::Reserve { id, mode, amount, min, ttl_ms, dry_run }
             }),
-        5 => (id(), 0..3u8, prop_oneof![1 => Just(0), 1 => amount()], ttl())
+        5 => (id(), 0..3u8, prop_oneof![1 => Just(0), 1 => amount(scale)], ttl())
             .prop_map(|(id, extension, add, ttl_ms)| Op::Extend { id, extension, add, ttl_ms }),
-        12 => (id(), report(), outcome(), any::<bool>(), prop_oneof![2 => Just(0), 1 => amount()],
+        12 => (id(), report(scale), outcome(), any::<bool>(), prop_oneof![2 => Just(0), 1 => amount(scale)],
             prop::bool::weighted(0.05))
             .prop_map(|(id, amount, outcome, keep_open, next, mistaken)| {
                 Op::Commit { id, amount, outcome, keep_open, next, mistaken }
             }),
         4 => id().prop_map(|id| Op::Release { id }),
-        4 => (0..7u8, mode(), say(), any::<bool>())
+        4 => (0..7u8, mode(), say(scale), any::<bool>())
             .prop_map(|(id, mode, amount, force)| Op::Charge { id, mode, amount, force }),
         2 => (0..4usize).prop_map(|max| Op::Sweep { max }),
         1 => Just(Op::Balance),
@@ -193,7 +211,7 @@ fn hot_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn grant() -> impl Strategy<Value = Op> {
+fn grant(scale: Scale) -> impl Strategy<Value = Op> {
     let kind = prop::sample::select(vec![
         GrantKind::Pack,
         GrantKind::Promo,
@@ -202,7 +220,7 @@ fn grant() -> impl Strategy<Value = Op> {
     let priority = prop_oneof![3 => Just(100), 1 => 99..=101i32];
     let from_s = prop_oneof![4 => Just(0), 1 => -100..0i64, 2 => 1..10_000i64];
     let lasts_s = option::weighted(0.5, prop_oneof![1..100u64, 100..5_000_000u64]);
-    (kind, amount(), priority, from_s, lasts_s).prop_map(
+    (kind, amount(scale), priority, from_s, lasts_s).prop_map(
         |(kind, amount, priority, from_s, lasts_s)| Op::Grant {
             kind,
             amount,
@@ -213,14 +231,14 @@ fn grant() -> impl Strategy<Value = Op> {
     )
 }
 
-fn admin_op() -> impl Strategy<Value = Op> {
+fn admin_op(scale: Scale) -> impl Strategy<Value = Op> {
     let status = prop_oneof![
         6 => Just(Status::Active),
         2 => Just(Status::Suspended),
         1 => Just(Status::Closed),
     ];
     prop_oneof![
-        8 => grant(),
+        8 => grant(scale),
         2 => (0..8usize).prop_map(|which| Op::Void { which }),
         8 => (0..7u8, prop_oneof![1 => Just(0), 1 => 1..60u64])
             .prop_map(|(id, credits)| Op::Refund { id, credits }),
@@ -233,7 +251,7 @@ fn admin_op() -> impl Strategy<Value = Op> {
 }
 
 /// One step of a run.
-pub fn step() -> impl Strategy<Value = Step> {
-    let op = prop_oneof![4 => hot_op(), 1 => admin_op()];
+pub fn step(scale: Scale) -> impl Strategy<Value = Step> {
+    let op = prop_oneof![4 => hot_op(scale), 1 => admin_op(scale)];
     (jump(), op).prop_map(|(jump, op)| Step { jump, op })
 }

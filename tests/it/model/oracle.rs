@@ -180,7 +180,7 @@ impl Oracle {
             .expect("lots are never dropped")
     }
 
-    fn is_of_this_cycle(&self, lot: &Lot) -> bool {
+    pub fn is_of_this_cycle(&self, lot: &Lot) -> bool {
         lot.id == format!("plan:{}", self.cycle.index)
     }
 

@@ -115,7 +115,7 @@ impl Requests {
                 at_renewal,
             } => {
                 let (id, allowance) = PLANS[*index];
-                let fits = worth(oracle) + allowance <= MAX_CREDITS;
+                let fits = taken(oracle) + allowance <= MAX_CREDITS;
                 let body = ChangeBody::ChangePlan {
                     plan: plan(id, allowance),
                     at_renewal: *at_renewal,
@@ -145,7 +145,7 @@ fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
             ttl_ms,
             dry_run,
         } => {
-            let (amount, cost, _) = said(*amount, None, Outcome::Succeeded);
+            let (amount, cost, _) = said(*amount, oracle, None, Outcome::Succeeded);
             Ask::Reserve(Reserve {
                 action: mode(*kind),
                 amount,
@@ -175,7 +175,7 @@ fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
             mistaken,
         } => {
             let id = rid(*id);
-            let (amount, cost, price) = said(*amount, Some((oracle, &id)), *outcome);
+            let (amount, cost, price) = said(*amount, oracle, Some(&id), *outcome);
             let request = CommitRequest {
                 amount,
                 outcome: *outcome,
@@ -197,7 +197,7 @@ fn hot_request(op: &Op, oracle: &Oracle) -> Option<Ask> {
             amount,
             force,
         } => {
-            let (amount, cost, price) = said(*amount, None, Outcome::Succeeded);
+            let (amount, cost, price) = said(*amount, oracle, None, Outcome::Succeeded);
             Ask::Charge(Charge {
                 action: mode(*kind),
                 amount,
@@ -241,10 +241,11 @@ fn priced_again(ask: Ask, oracle: &Oracle) -> Ask {
 /// What a caller says, and what it costs: the rate card of these tests. A failure costs nothing.
 fn said(
     say: Say,
-    of: Option<(&Oracle, &ReservationId)>,
+    oracle: &Oracle,
+    of: Option<&ReservationId>,
     outcome: Outcome,
 ) -> (Amount, u64, Option<Arc<Price>>) {
-    let deal = of.and_then(|(oracle, id)| oracle.deal(id));
+    let deal = of.and_then(|id| oracle.deal(id));
     let from = |start: u64, more: i64| start.saturating_add_signed(more).min(MAX_CREDITS);
     let (amount, cost) = match say {
         Say::Usage { input, output } => {
@@ -256,6 +257,10 @@ fn said(
         Say::Credits(n) => (Amount::Credits(credits(n)), n),
         Say::Charged(more) => {
             let n = from(deal.map_or(0, |deal| deal.charged()), more);
+            (Amount::Credits(credits(n)), n)
+        }
+        Say::Available(more) => {
+            let n = from(oracle.available(), more);
             (Amount::Credits(credits(n)), n)
         }
         Say::Held(more) => {
@@ -301,21 +306,32 @@ fn set_status(status: Status) -> ChangeBody {
     }
 }
 
-/// What an account could ever have: the ledger takes nothing above what stores keep exactly.
-fn worth(oracle: &Oracle) -> u64 {
+/// How many credits an account may get, so that all that it could ever have at once stays what
+/// stores keep exactly: the ledger takes nothing above. The plan counts whole, whatever is left
+/// of it.
+fn room(oracle: &Oracle) -> u64 {
     let next = oracle.next_plan.as_ref().map_or(0, |plan| plan.allowance);
-    let lots: u64 = oracle
+    let plan = oracle.plan.allowance.max(next);
+    MAX_CREDITS.saturating_sub(taken(oracle) + plan)
+}
+
+/// What an account has beside its plan.
+fn taken(oracle: &Oracle) -> u64 {
+    let others = oracle
         .lots
         .iter()
-        .map(|lot| lot.amount - lot.lost - lot.used)
-        .sum();
-    lots + oracle.plan.allowance.max(next)
+        .filter(|lot| !oracle.is_of_this_cycle(lot));
+    others.map(|lot| lot.amount - lot.lost - lot.used).sum()
 }
 
 fn new_grant(oracle: &Oracle, number: u64, kind: GrantKind, amount: u64) -> Option<Grant> {
-    let fits = worth(oracle)
-        .checked_add(amount)
-        .is_some_and(|sum| sum <= MAX_CREDITS);
+    // What is huge is made to fit, so that accounts are full to the brim now and then.
+    let amount = if amount > MAX_CREDITS / 4 {
+        amount.min(room(oracle))
+    } else {
+        amount
+    };
+    let fits = amount <= room(oracle);
     // Ids that sort otherwise than they were made.
     fits.then(|| {
         grant(
@@ -353,6 +369,15 @@ fn refund(
         return Ok(None);
     }
     let spread = cost.spread(wanted);
+    let plan = format!("plan:{}", oracle.cycle.index);
+    let beside = spread
+        .draws
+        .iter()
+        .filter(|draw| draw.grant_id.as_str() != plan);
+    let more = spread.of_debt + beside.map(|draw| draw.credits).sum::<u64>();
+    if more > room(oracle) {
+        return Ok(None);
+    }
     if !deal.refunded_early {
         prop_assert_eq!(
             &parts_of(&spread),

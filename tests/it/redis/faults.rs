@@ -11,14 +11,11 @@ use tollgate::{
     },
 };
 
-use super::{
-    DEADLINE, in_time, is_determinate, open,
-    proxy::{Loses, Proxy},
-    store, store_with, until_it_works,
-};
+use super::{DEADLINE, in_time, is_determinate, open, store, store_with, until_it_works};
 use crate::support::{
     account_id,
     commands::{acme, reserve},
+    proxy::{Network, Proxy},
     servers::{Kind, Server, free_port},
 };
 
@@ -91,12 +88,18 @@ async fn a_network_that_drops_everything_is_left_for_a_new_connection() {
     let proxy = Proxy::start(server.port).await;
     let store = store(&format!("redis://{}", proxy.address));
     works(&store).await;
-    for loses in [Loses::Requests, Loses::Replies] {
-        proxy.lose(loses);
+    for network in [
+        Network::LosesRequests,
+        Network::LosesReplies,
+        Network::LosesAll,
+        Network::Holds,
+        Network::Cuts,
+    ] {
+        proxy.set(network);
         for _ in 0..6 {
             fails(&store).await;
         }
-        proxy.lose(Loses::Nothing);
+        proxy.set(Network::Works);
         works(&store).await;
     }
 }

@@ -13,10 +13,11 @@ use tollgate::{
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
-        redis::RedisHot,
+        redis::{LedgerAccess, RedisHot, RedisOptions},
     },
     ledger::{
         Ledger,
+        access::Access,
         redo::RedoLedger,
         sqlite::{OpenError, SqliteLedger},
     },
@@ -127,24 +128,47 @@ struct Served {
     user: Weak<RedisHot>,
 }
 
-/// Redis, which outlives the process, and SQLite.
+/// Redis, which outlives the process, and a ledger.
 struct Shared {
     kind: Kind,
+    books: Books,
     name: &'static str,
     servers: Mutex<Vec<Served>>,
 }
 
+/// A ledger, by kind.
+#[derive(Clone, Copy)]
+enum Books {
+    Sqlite,
+    Postgres,
+}
+
+impl Books {
+    async fn open(self, folder: &Path) -> Result<Arc<dyn Ledger>, String> {
+        Ok(match self {
+            Books::Sqlite => Arc::new(open(&folder.join("ledger.db")).await?),
+            Books::Postgres => postgres::of_folder(folder).await.open().await,
+        })
+    }
+}
+
 impl Shared {
-    fn new(kind: Kind, name: &'static str) -> Self {
+    fn new(kind: Kind, books: Books, name: &'static str) -> Self {
         Shared {
             kind,
+            books,
             name,
             servers: Mutex::default(),
         }
     }
 
     /// The store of a world: on its own server again, or on an empty one.
-    fn store(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Arc<RedisHot>, String> {
+    fn store(
+        &self,
+        folder: &Path,
+        ledger: Arc<dyn LedgerAccess>,
+        clock: Arc<ManualClock>,
+    ) -> Result<Arc<RedisHot>, String> {
         let mut servers = self.servers.lock().expect("no panic");
         let own = servers.iter().position(|served| served.folder == folder);
         let free = servers
@@ -168,7 +192,10 @@ impl Shared {
             replay_window_ms: REPLAY_WINDOW_MS,
             ..Setup::default()
         };
-        let options = options(self.kind, &served.server, setup, Some(clock));
+        let options = RedisOptions {
+            ledger: Some(ledger),
+            ..options(self.kind, &served.server, setup, Some(clock))
+        };
         let store = Arc::new(RedisHot::connect(options).map_err(|error| error.to_string())?);
         served.user = Arc::downgrade(&store);
         Ok(store)
@@ -186,21 +213,16 @@ impl Backend for Shared {
     }
 
     async fn start(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Stores, String> {
-        let path = folder.join("ledger.db");
-        let ledger = open(&path).await?;
+        let ledger = self.books.open(folder).await?;
         let fixed = ledger
             .fix_shards(SHARDS)
             .await
             .map_err(|fault| fault.to_string())?;
         assert_eq!(fixed, SHARDS);
-        let hot = self.store(folder, clock)?;
-        let cursors = ledger.cursors().await.map_err(|fault| fault.to_string())?;
-        let restored = hot.restore_cursors(&cursors).await;
-        restored.map_err(|fault| fault.to_string())?;
-        Ok(Stores {
-            hot,
-            ledger: Arc::new(ledger),
-        })
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let access = Arc::new(Access(Arc::clone(&ledger)));
+        let hot = self.store(folder, access, clock)?;
+        Ok(Stores { hot, ledger })
     }
 }
 
@@ -217,10 +239,20 @@ async fn open(path: &Path) -> Result<SqliteLedger, String> {
 
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
+    let shared =
+        |kind, books, name| -> Box<dyn Backend> { Box::new(Shared::new(kind, books, name)) };
     vec![
         Box::new(Embedded),
         Box::new(MemoryPostgres),
-        Box::new(Shared::new(Kind::Redis, "redis, sqlite")),
-        Box::new(Shared::new(Kind::Cluster, "redis cluster of one, sqlite")),
+        shared(Kind::Redis, Books::Sqlite, "redis, sqlite"),
+        shared(Kind::Redis, Books::Postgres, "redis, postgres"),
+        shared(Kind::Valkey, Books::Sqlite, "valkey, sqlite"),
+        shared(Kind::Valkey, Books::Postgres, "valkey, postgres"),
+        shared(Kind::Cluster, Books::Sqlite, "redis cluster of one, sqlite"),
+        shared(
+            Kind::Cluster,
+            Books::Postgres,
+            "redis cluster of one, postgres",
+        ),
     ]
 }

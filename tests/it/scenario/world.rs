@@ -112,8 +112,6 @@ impl<'b> World<'b> {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
-                is_shared: false,
-                tried: Default::default(),
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),

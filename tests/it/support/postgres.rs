@@ -10,7 +10,6 @@
 use std::{
     collections::HashMap,
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -32,7 +31,11 @@ use tollgate::{
     ledger::postgres::{PostgresLedger, PostgresOptions},
 };
 
-use super::instant;
+use super::{
+    instant,
+    processes::{children, is_alive, signal},
+    servers::{free_port, wait},
+};
 
 /// Says where Postgres' programs are.
 const BIN: &str = "TOLLGATE_TEST_POSTGRES_BIN";
@@ -59,7 +62,9 @@ rm -rf "$folder""#;
 pub struct Server {
     folder: PathBuf,
     port: u16,
-    watcher: Mutex<Option<Child>>,
+    owner: Option<(u32, u32)>,
+    /// Whoever watches over a start: all stay to the end, since the first to go takes the folder.
+    watchers: Mutex<Vec<Child>>,
     /// Databases that nobody uses any more.
     dropped: mpsc::Sender<String>,
 }
@@ -133,17 +138,19 @@ impl Server {
         let server = Server {
             folder,
             port,
-            watcher: Mutex::new(None),
+            owner,
+            watchers: Mutex::default(),
             dropped,
         };
         let server: &'static Server = Box::leak(Box::new(server));
-        server.run(&bin, owner);
+        server.run();
         server.drop_in_background(to_drop);
         server
     }
 
-    fn run(&self, bin: &str, owner: Option<(u32, u32)>) {
-        let postgres = as_owner(owner, &Path::new(bin).join("postgres"));
+    fn run(&self) {
+        let bin = std::env::var(BIN).expect("it was there at the first start");
+        let postgres = as_owner(self.owner, &Path::new(&bin).join("postgres"));
         let mut watch = Command::new("sh");
         watch
             .args(["-c", WATCH, "watch"])
@@ -173,7 +180,7 @@ impl Server {
             .process_group(0)
             .spawn()
             .expect("a shell");
-        *self.watcher.lock().unwrap() = Some(watcher);
+        self.watchers.lock().unwrap().push(watcher);
         in_thread(async {
             for _ in 0..LOOKS_MAX {
                 if PgConnection::connect(&self.url("postgres")).await.is_ok() {
@@ -183,6 +190,42 @@ impl Server {
             }
             panic!("Postgres did not start:\n{}", self.log());
         });
+    }
+
+    /// Kills it as a crash would: every session, and nothing is written any more.
+    pub fn kill(&self) {
+        let pid = self.pid();
+        signal(&[pid], "QUIT");
+        wait("the end of Postgres", || !is_alive(pid));
+    }
+
+    /// Starts it again, with what is on its disk.
+    pub fn start_again(&self) {
+        self.run();
+    }
+
+    /// Stops it and all of its sessions where they are, as a machine that hangs.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let parent = self.pid();
+        // The first forks the others: it must not while they are counted.
+        signal(&[parent], name);
+        signal(&children(parent), name);
+    }
+
+    fn pid(&self) -> u32 {
+        let file = self.folder.join("data/postmaster.pid");
+        let told = fs::read_to_string(file).expect("it runs");
+        let first = told.lines().next().expect("a line");
+        first.trim().parse().expect("a number")
     }
 
     /// Drops databases one after the other, so that hundreds of tests do not fill the disk.
@@ -400,9 +443,4 @@ fn certify(folder: &Path, data: &Path, owner: Option<(u32, u32)>) {
             chown(&path, Some(user), Some(group)).expect("a file of Postgres' own");
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }

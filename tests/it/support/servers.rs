@@ -97,7 +97,8 @@ impl Server {
         server
     }
 
-    fn is_up(&self) -> bool {
+    /// Whether it answers.
+    pub fn is_up(&self) -> bool {
         self.try_ask::<String>(&redis::cmd("PING")).is_ok()
     }
 
@@ -164,10 +165,15 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// Starts it again where it was, with what its folder has.
-    pub fn restart(&mut self, binary: &str, args: &[&str]) {
+    /// Kills it and starts it again where it was, with what its folder has.
+    pub fn respawn(&mut self, binary: &str, args: &[&str]) {
         self.kill();
         self.child = spawn(binary, self.port, self.folder.path(), args);
+    }
+
+    /// The same, and waits until it answers.
+    pub fn restart(&mut self, binary: &str, args: &[&str]) {
+        self.respawn(binary, args);
         self.wait("an answer", Server::is_up);
     }
 }

@@ -1,0 +1,20 @@
+//! Packed reservations, as the fuzzer makes them.
+
+use super::{
+    ids::{AccountId, ReservationId},
+    packed::Packed,
+};
+
+/// What unpacks packs to what unpacks to the same.
+pub(crate) fn packed(bytes: &[u8]) {
+    let (Ok(account), Ok(id)) = (AccountId::new("acme"), ReservationId::new("one")) else {
+        return;
+    };
+    let packed = Packed::from_bytes(bytes);
+    let _ = packed.times();
+    let _ = packed.summary();
+    if let Ok(reservation) = packed.unpack(&account, &id) {
+        let again = Packed::new(&reservation).unpack(&account, &id);
+        assert_eq!(again.as_ref().ok(), Some(&reservation), "{again:?}");
+    }
+}

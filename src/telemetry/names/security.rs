@@ -1,0 +1,36 @@
+//! Metrics of who is let in.
+
+use super::{Spec, counter, gauge};
+
+/// Connections that are turned away.
+pub const CONNECTIONS_REFUSED: Spec = counter(
+    "tollgate_connections_refused_total",
+    "tollgate.connections.refused",
+    "{connection}",
+    &["reason"],
+    "Connections turned away before their first call: handshake_timeout, handshake_failed, unix_peer.",
+);
+/// Calls of AdminService that are kept out.
+pub const ADMIN_REFUSALS: Spec = counter(
+    "tollgate_admin_refusals_total",
+    "tollgate.admin.refusals",
+    "{call}",
+    &["audited"],
+    "Calls of AdminService refused for want of credentials or roles, in the audit log (yes) or not (no).",
+);
+/// Certificates and access files.
+pub const FILE_RELOADS: Spec = counter(
+    "tollgate_file_reloads_total",
+    "tollgate.file.reloads",
+    "{reload}",
+    &["file", "result"],
+    "Changed certificates (tls) and access files (access): loaded, or refused (the old one stays).",
+);
+/// The end of the certificate.
+pub const CERTIFICATE_NOT_AFTER: Spec = gauge(
+    "tollgate_tls_certificate_not_after_seconds",
+    "tollgate.tls.certificate.not_after",
+    "s",
+    &[],
+    "When the certificate in use ends, in seconds since 1970; 0 without TLS.",
+);

@@ -1,0 +1,61 @@
+//! The metrics of who is let in: connections that are turned away, refusals, files taken into use.
+
+use prometheus::{IntGauge, Registry};
+
+use super::{
+    instruments::{Counters, gauge},
+    labels::Reload,
+    names,
+};
+
+/// Everything that can be said of it before it happens, so that the counters start at zero.
+const REFUSED: [&str; 3] = ["handshake_timeout", "handshake_failed", "unix_peer"];
+
+/// The metrics of who is let in.
+#[derive(Debug)]
+pub(super) struct SecurityMetrics {
+    refused: Counters<1>,
+    admin_refusals: Counters<1>,
+    reloads: Counters<2>,
+    pub(super) certificate_not_after: IntGauge,
+}
+
+impl SecurityMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = SecurityMetrics {
+            refused: Counters::new(registry, &names::CONNECTIONS_REFUSED)?,
+            admin_refusals: Counters::new(registry, &names::ADMIN_REFUSALS)?,
+            reloads: Counters::new(registry, &names::FILE_RELOADS)?,
+            certificate_not_after: gauge(registry, &names::CERTIFICATE_NOT_AFTER)?,
+        };
+        for reason in REFUSED {
+            metrics.refused.handle([reason])?;
+        }
+        for audited in ["yes", "no"] {
+            metrics.admin_refusals.handle([audited])?;
+        }
+        for file in ["tls", "access"] {
+            for result in ["loaded", "refused"] {
+                metrics.reloads.handle([file, result])?;
+            }
+        }
+        Ok(metrics)
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refused.add([reason], 1);
+    }
+
+    pub(super) fn admin_refusal(&self, audited: bool) {
+        self.admin_refusals
+            .add([if audited { "yes" } else { "no" }], 1);
+    }
+
+    pub(super) fn reload(&self, file: &'static str, reload: Reload) {
+        let result = match reload {
+            Reload::Loaded => "loaded",
+            Reload::Refused => "refused",
+        };
+        self.reloads.add([file, result], 1);
+    }
+}

@@ -1,0 +1,13 @@
+//! The Helm chart: rendered as Helm does it, checked against Kubernetes' own schemas, and started
+//! for real: the command lines, variables and files of its manifests as processes.
+
+mod alerts;
+mod config;
+mod image;
+mod manifests;
+mod observed;
+mod pod;
+mod processes;
+mod render;
+mod schema;
+mod sidecar;

@@ -1,0 +1,186 @@
+//! The manifests, started: migration, control plane and sidecar as processes with real stores,
+//! asked by the probes that stand in the manifests.
+
+use std::{collections::BTreeMap, process::Output};
+
+use tempfile::TempDir;
+use tollgate::pb::{
+    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ReserveRequest,
+    admin_service_client::AdminServiceClient, commit_request,
+    quota_service_client::QuotaServiceClient, reserve_request,
+};
+
+use super::{
+    pod::{Container, Node, connect, http_get, project},
+    render::{Rendered, What, file, render_one},
+};
+use crate::support::{
+    postgres::{Database, shared},
+    servers::{Kind, Server, wait},
+};
+
+async fn create(port: u16) {
+    let request = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "starter".into(),
+        ..CreateAccountRequest::default()
+    };
+    let mut admin = AdminServiceClient::new(connect(port).await.unwrap());
+    admin.create_account(request).await.unwrap();
+}
+
+fn reserve(id: &str, credits: u64) -> ReserveRequest {
+    ReserveRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        action: Some(Action {
+            mode: "agent".into(),
+            ..Action::default()
+        }),
+        amount: Some(reserve_request::Amount::Credits(credits)),
+        ..ReserveRequest::default()
+    }
+}
+
+fn commit(id: &str, credits: u64) -> CommitRequest {
+    CommitRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        amount: Some(commit_request::Amount::Credits(credits)),
+        ..CommitRequest::default()
+    }
+}
+
+/// Available and held.
+async fn balance(port: u16) -> (u64, u64) {
+    let mut quota = QuotaServiceClient::new(connect(port).await.unwrap());
+    let request = GetBalanceRequest {
+        account_id: "acme".into(),
+    };
+    let answer = quota.get_balance(request).await.unwrap().into_inner();
+    let balance = answer.balance.unwrap();
+    (balance.available, balance.held)
+}
+
+fn catalog_in_force(port: u16) -> String {
+    let metrics = http_get(port, "/metrics").unwrap();
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("tollgate_catalog_info{"));
+    line.unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_pod_serves_follows_its_catalogue_and_keeps_its_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let rendered = render_one(What::Tollgate, &file("tests/it/helm/values/embedded.yaml"));
+    let pod = rendered.pods()[0];
+    let node = Node::new(folder.path());
+    let start = || node.start("pod", &rendered, pod, &pod["containers"][0]);
+    let mut running = start();
+    running.wait_for("startupProbe").await;
+    running.wait_for("readinessProbe").await;
+    assert_eq!(running.probe("livenessProbe").await, Ok(()));
+    let grpc = running.port(50051);
+    create(grpc).await;
+    let mut quota = QuotaServiceClient::new(connect(grpc).await.unwrap());
+    quota.reserve(reserve("r1", 60)).await.unwrap();
+    quota.commit(commit("r1", 45)).await.unwrap();
+    // 700 is the allowance of the values' own catalogue.
+    assert_eq!(balance(grpc).await, (655, 0));
+
+    let http = running.port(9464);
+    assert!(catalog_in_force(http).contains("chart-1"));
+    let map = rendered.all("ConfigMap")[1];
+    let text = map["data"]["catalog.yaml"].as_str().unwrap();
+    let changed = text.replace("chart-1", "chart-2");
+    let files = BTreeMap::from([("catalog.yaml".to_owned(), changed)]);
+    project(&running.volume("catalog"), &files);
+    wait("the new catalogue", || {
+        catalog_in_force(http).contains("chart-2")
+    });
+
+    assert_eq!(running.terminate().code(), Some(0));
+    let mut running = start();
+    running.wait_for("readinessProbe").await;
+    assert_eq!(balance(running.port(50051)).await, (655, 0));
+}
+
+/// One Redis with a password, one Postgres, one release of the chart and a gateway's pod.
+struct Cluster {
+    _redis: Server,
+    _database: Database,
+    _folder: TempDir,
+    node: Node,
+    control_plane: Rendered,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let redis = Server::start(Kind::Redis);
+        let mut set = redis::cmd("CONFIG");
+        redis.ask::<()>(set.arg("SET").arg("requirepass").arg("hunter2"));
+        let database = shared().empty().await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Node::new(folder.path());
+        let url = format!("redis://:hunter2@{}", redis.address());
+        node.secret("stores", "redis-url", &url);
+        node.secret("stores", "postgres-url", &database.url());
+        // A busy machine is no fault.
+        let stores = "
+tls: {insecure: true}
+redis: {existingSecret: {name: stores, key: redis-url}}
+postgres: {existingSecret: {name: stores, key: postgres-url}}
+config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
+";
+        Cluster {
+            control_plane: render_one(What::Tollgate, stores),
+            node,
+            _redis: redis,
+            _database: database,
+            _folder: folder,
+        }
+    }
+
+    fn migrate(&self) -> Output {
+        let job = self.control_plane.one("Job");
+        let pod = &job["spec"]["template"]["spec"];
+        self.node.run("migration", &self.control_plane, pod)
+    }
+
+    fn control_plane(&self, name: &str) -> Container {
+        let deployment = self.control_plane.one("Deployment");
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        self.node.start(name, &self.control_plane, pod, container)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_migration_makes_the_ledger_that_the_control_plane_insists_on() {
+    let cluster = Cluster::new().await;
+    // The Deployment leaves the schema alone: without the migration it does not start.
+    let early = cluster.control_plane("early").wait();
+    assert_eq!(early.code(), Some(73), "an empty database is no ledger");
+    for words in ["migrated from version 0", "already"] {
+        let migrated = cluster.migrate();
+        let said = String::from_utf8_lossy(&migrated.stdout).into_owned();
+        let is_done = migrated.status.success() && said.contains(words);
+        assert!(is_done, "{said}{migrated:?}");
+    }
+    let mut first = cluster.control_plane("first");
+    let mut second = cluster.control_plane("second");
+    for control_plane in [&mut first, &mut second] {
+        control_plane.wait_for("startupProbe").await;
+        control_plane.wait_for("readinessProbe").await;
+        assert_eq!(control_plane.probe("livenessProbe").await, Ok(()));
+    }
+    create(first.port(50051)).await;
+    // A command that is run in the pod finds the server by itself.
+    let shown = first.exec(&["account", "show", "acme"]);
+    assert!(shown.contains("acme"), "{shown}");
+    let reconciled = first.exec(&["reconcile"]);
+    assert!(!reconciled.is_empty(), "{reconciled}");
+    assert_eq!(first.terminate().code(), Some(0));
+    assert_eq!(second.terminate().code(), Some(0));
+}

@@ -1,0 +1,292 @@
+//! What helm/tollgate/README.md tells operators to do, done: back up and restore, move to another
+//! Redis, each with the real binary on real servers.
+
+use std::{path::Path, process::Command};
+
+use sqlx::{Connection, SqliteConnection};
+use tollgate::pb::{
+    Action, CommitRequest, CommitResponse, CreateAccountRequest, GetBalanceRequest, ReserveRequest,
+    commit_request, reserve_request,
+};
+
+use crate::{
+    process::Sidecar,
+    support::{
+        postgres::{Database, shared},
+        servers::{Kind, Server, wait},
+    },
+};
+
+/// So long that a busy machine is no fault.
+const PATIENT: [&str; 4] = [
+    "--set",
+    "redis.call_timeout_ms=2000",
+    "--set",
+    "grpc.request_timeout_ms=20000",
+];
+
+fn reserve(id: &str, credits: u64) -> ReserveRequest {
+    ReserveRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        action: Some(Action {
+            mode: "discuss".into(),
+            ..Action::default()
+        }),
+        amount: Some(reserve_request::Amount::Credits(credits)),
+        ..ReserveRequest::default()
+    }
+}
+
+fn commit(id: &str, credits: u64) -> CommitRequest {
+    CommitRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        amount: Some(commit_request::Amount::Credits(credits)),
+        ..CommitRequest::default()
+    }
+}
+
+/// An account of 500 with 45 charged and a hold of 40: 415 are left.
+async fn use_it(sidecar: &Sidecar) {
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "starter".into(),
+        ..CreateAccountRequest::default()
+    };
+    sidecar.admin().await.create_account(create).await.unwrap();
+    let mut quota = sidecar.quota().await;
+    quota.reserve(reserve("charged", 60)).await.unwrap();
+    quota.reserve(reserve("open", 40)).await.unwrap();
+    quota.commit(commit("charged", 45)).await.unwrap();
+    assert_eq!(balance(sidecar).await, (415, 40));
+}
+
+/// Whether nothing was held any more for what was committed.
+fn is_late(answer: &CommitResponse) -> bool {
+    answer.receipt.as_ref().unwrap().late
+}
+
+/// Available and held.
+async fn balance(sidecar: &Sidecar) -> (u64, u64) {
+    let request = GetBalanceRequest {
+        account_id: "acme".into(),
+    };
+    let answer = sidecar.quota().await.get_balance(request).await.unwrap();
+    let balance = answer.into_inner().balance.unwrap();
+    (balance.available, balance.held)
+}
+
+async fn start(folder: &Path, hot: &str, ledger: &str) -> Sidecar {
+    let args = [&["--hot", hot, "--ledger", ledger][..], &PATIENT].concat();
+    let sidecar = Sidecar::start(folder, &args);
+    let request = || GetBalanceRequest {
+        account_id: "nobody".into(),
+    };
+    // It answers as soon as the store is there: that there is no such account.
+    for _ in 0..300 {
+        let answer = sidecar.quota().await.get_balance(request()).await;
+        if answer.unwrap_err().code() == tonic::Code::NotFound {
+            return sidecar;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it does not serve");
+}
+
+fn stop(mut sidecar: Sidecar) {
+    let (status, said) = sidecar.terminate();
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+fn url(server: &Server) -> String {
+    format!("redis://{}", server.address())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_folder_is_backed_up_stopped_and_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let sidecar = Sidecar::start(&data, &PATIENT);
+    use_it(&sidecar).await;
+    // While it runs: what SQLite gives is whole, and lacks what the redo log has not handed over.
+    let running = folder.path().join("running");
+    std::fs::create_dir(&running).unwrap();
+    let source = data.join("ledger.db");
+    let copy = running.join("ledger.db");
+    wait("the redo log's records in SQLite", || {
+        let _ = std::fs::remove_file(&copy);
+        back_up(&source, &copy);
+        entries(&copy) == 2
+    });
+    let restored = Sidecar::start(&running, &[]);
+    let found = balance(&restored).await;
+    let with_or_without_the_hold = [(415, 40), (455, 0)];
+    assert!(with_or_without_the_hold.contains(&found), "{found:?}");
+    drop(restored);
+    stop(sidecar);
+
+    let stopped = folder.path().join("stopped");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(&data)
+        .arg(&stopped)
+        .status();
+    assert!(copied.unwrap().success());
+    let restored = Sidecar::start(&stopped, &[]);
+    assert_eq!(balance(&restored).await, (415, 40));
+}
+
+/// As `sqlite3 ledger.db "VACUUM INTO 'copy'"` does.
+fn back_up(source: &Path, copy: &Path) {
+    on_sqlite(source, |mut connection| async move {
+        let into = format!("VACUUM INTO '{}'", copy.display());
+        let into = sqlx::AssertSqlSafe(into);
+        sqlx::query(into).execute(&mut connection).await.unwrap();
+    });
+}
+
+fn entries(file: &Path) -> i64 {
+    on_sqlite(file, |mut connection| async move {
+        let count = sqlx::query_scalar("SELECT count(*) FROM entries");
+        count.fetch_one(&mut connection).await.unwrap()
+    })
+}
+
+fn on_sqlite<T: Send, F: Future<Output = T>>(
+    file: &Path,
+    run: impl FnOnce(SqliteConnection) -> F + Send,
+) -> T {
+    let url = format!("sqlite://{}", file.display());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            crate::support::block_on(async {
+                run(SqliteConnection::connect(&url).await.unwrap()).await
+            })
+        });
+        thread.join().unwrap()
+    })
+}
+
+/// A dump of the ledger beside an empty Redis is everything but the open holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_of_the_ledger_and_an_empty_redis_are_a_restored_tollgate() {
+    let server = Server::start(Kind::Redis);
+    let database = shared().empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = start(&folder.path().join("a"), &url(&server), &database.url()).await;
+    use_it(&sidecar).await;
+    stop(sidecar);
+
+    let dump = folder.path().join("ledger.dump");
+    let restored = shared().empty().await;
+    client("pg_dump", &database, &["-Fc", "-f", dump.to_str().unwrap()]);
+    client(
+        "pg_restore",
+        &restored,
+        &["--exit-on-error", dump.to_str().unwrap()],
+    );
+    let fresh = Server::start(Kind::Redis);
+    let sidecar = start(&folder.path().join("b"), &url(&fresh), &restored.url()).await;
+    assert_eq!(
+        balance(&sidecar).await,
+        (455, 0),
+        "the ledger, without the hold"
+    );
+    let mut quota = sidecar.quota().await;
+    let again = quota.commit(commit("charged", 45)).await;
+    let late = quota.commit(commit("open", 10)).await.unwrap().into_inner();
+    assert!(
+        is_late(&late),
+        "its hold is gone, and it is charged all the same"
+    );
+    // The charge that the ledger knows is not made a second time.
+    drop(again);
+    wait_for_balance(&sidecar, (445, 0)).await;
+    stop(sidecar);
+}
+
+async fn wait_for_balance(sidecar: &Sidecar, wanted: (u64, u64)) {
+    for _ in 0..200 {
+        if balance(sidecar).await == wanted {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(balance(sidecar).await, wanted);
+}
+
+/// One of Postgres' own programs, on a database.
+fn client(program: &str, database: &Database, args: &[&str]) {
+    let bin = std::env::var("TOLLGATE_TEST_POSTGRES_BIN").unwrap();
+    let output = Command::new(Path::new(&bin).join(program))
+        .arg("-d")
+        .arg(database.url())
+        .args(args)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {said}");
+}
+
+/// With the holds: the new Redis is a replica first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_over_with_every_hold() {
+    let (old, new) = (Server::start(Kind::Redis), Server::start(Kind::Redis));
+    let database = shared().empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = start(&folder.path().join("a"), &url(&old), &database.url()).await;
+    use_it(&sidecar).await;
+    let port = old.port.to_string();
+    new.ask::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port));
+    new.wait("the copy", |new| {
+        let info: String = new.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    stop(sidecar);
+    let offset = |server: &Server| -> String {
+        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("master_repl_offset:"));
+        line.unwrap().to_owned()
+    };
+    wait("the last writes", || offset(&old) == offset(&new));
+    new.ask::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"));
+    drop(old);
+
+    let sidecar = start(&folder.path().join("b"), &url(&new), &database.url()).await;
+    assert_eq!(balance(&sidecar).await, (415, 40));
+    sidecar
+        .quota()
+        .await
+        .commit(commit("open", 40))
+        .await
+        .unwrap();
+    assert_eq!(balance(&sidecar).await, (415, 0));
+    stop(sidecar);
+}
+
+/// Without them: the new Redis is empty, and the ledger has everything that was settled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_redis_takes_over_what_the_ledger_has() {
+    let (old, new) = (Server::start(Kind::Redis), Server::start(Kind::Redis));
+    let database = shared().empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = start(&folder.path().join("a"), &url(&old), &database.url()).await;
+    use_it(&sidecar).await;
+    // A stop flushes the outbox: what was answered is in the ledger.
+    stop(sidecar);
+    drop(old);
+    let sidecar = start(&folder.path().join("b"), &url(&new), &database.url()).await;
+    assert_eq!(balance(&sidecar).await, (455, 0));
+    let late = sidecar
+        .quota()
+        .await
+        .commit(commit("open", 40))
+        .await
+        .unwrap();
+    assert!(is_late(&late.into_inner()));
+    assert_eq!(balance(&sidecar).await, (415, 0));
+    stop(sidecar);
+}
