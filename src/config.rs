@@ -15,6 +15,7 @@ mod layers;
 mod nearest;
 mod postgres;
 mod reader;
+mod reconcile;
 mod redis;
 mod sections;
 mod security;
@@ -32,6 +33,7 @@ pub use self::{
     grpc::{AdminConfig, GrpcConfig, UnixPeers},
     layers::Source,
     postgres::{Migrate, PostgresConfig},
+    reconcile::{ReconcileConfig, RepairWhen},
     redis::RedisConfig,
     sections::{
         HttpConfig, LogConfig, LogFormat, ReserveConfig, Role, Roles, SettleAck, SettleConfig,
@@ -86,6 +88,8 @@ pub struct Config {
     pub sweep: WorkerConfig,
     /// The worker that renews idle accounts.
     pub renew: WorkerConfig,
+    /// The worker that compares what is loaded with the ledger.
+    pub reconcile: ReconcileConfig,
     /// Where traces and metrics are pushed to.
     pub telemetry: TelemetryConfig,
     /// The log.
@@ -174,6 +178,7 @@ impl Config {
         let postgres = PostgresConfig::read(reader);
         let sweep = WorkerConfig::read(reader, "sweep.interval_ms", "sweep.batch_max");
         let renew = WorkerConfig::read(reader, "renew.interval_ms", "renew.batch_max");
+        let reconcile = ReconcileConfig::read(reader);
         let telemetry = TelemetryConfig::read(reader);
         let log = LogConfig::read(reader);
 
@@ -198,6 +203,7 @@ impl Config {
             postgres: postgres?,
             sweep: sweep?,
             renew: renew?,
+            reconcile: reconcile?,
             telemetry: telemetry?,
             log: log?,
             drain_timeout_ms: drain_timeout_ms?,

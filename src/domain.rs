@@ -12,6 +12,7 @@ pub mod command;
 pub mod credits;
 pub mod cycle;
 pub mod decision;
+pub mod drift;
 pub mod entry;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;

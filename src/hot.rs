@@ -8,6 +8,7 @@
 //! What is absent: no method takes the time (a store has its own clock), none waits for the
 //! ledger, and none knows a rate card.
 
+mod cursor;
 mod line;
 pub mod memory;
 pub mod redis;
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use crate::domain::{
     account::Account,
     change::{Applied, Change},
-    command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+    command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
     decision::{
         Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
     },
@@ -28,6 +29,7 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
+pub use self::cursor::{Commits, Cursor, Fence, Standing};
 pub use self::line::Line;
 pub use crate::domain::reservation::Terms;
 
@@ -48,8 +50,21 @@ pub struct Done<T> {
 pub struct Mark {
     /// The shard.
     pub shard: u32,
+    /// The epoch with which the shard's present history began: positions of another one say
+    /// nothing about this one's.
+    pub era: u64,
     /// How many records its outbox had had.
     pub position: u64,
+}
+
+/// When an account was found not to be loaded: asked for before the ledger is read, so that a
+/// state that was read before the store lost something is never put in after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading {
+    /// By the store's clock.
+    pub now: Timestamp,
+    /// The history of the account's shard.
+    pub era: u64,
 }
 
 /// Whether a step that failed may have happened all the same.
@@ -111,11 +126,64 @@ pub struct OutboxBatch {
     pub from: u64,
     /// The cursor after this batch.
     pub to: u64,
+    /// The epoch that the ledger must have the shard at.
+    pub epoch: u64,
+    /// The history that the positions belong to.
+    pub era: u64,
     /// New entries, in sequence for each account.
     pub entries: Vec<Arc<Line>>,
     /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
     /// forgotten.
     pub reservations: Vec<((AccountId, ReservationId), Option<Packed>)>,
+}
+
+impl OutboxBatch {
+    /// Where the ledger must be for the batch to settle.
+    pub fn start(&self) -> Cursor {
+        self.cursor_at(self.from)
+    }
+
+    /// Where the ledger is once the batch has settled.
+    pub fn end(&self) -> Cursor {
+        self.cursor_at(self.to)
+    }
+
+    /// What an answer waits for whose last record is at `position`.
+    pub fn mark_at(&self, position: u64) -> Mark {
+        Mark {
+            shard: self.shard,
+            era: self.era,
+            position,
+        }
+    }
+
+    /// A place in the batch's outbox.
+    pub fn cursor_at(&self, position: u64) -> Cursor {
+        Cursor {
+            shard: self.shard,
+            epoch: self.epoch,
+            position,
+        }
+    }
+}
+
+/// Some loaded accounts of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Their ids. An account may come twice while the shard changes, and none is left out that
+    /// was there all the time.
+    pub ids: Vec<AccountId>,
+    /// Where the next ones start; absent: there are no more.
+    pub next: Option<String>,
+}
+
+/// An account as it is stored: no time has acted on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The account.
+    pub account: Account,
+    /// The first invariant that it breaks, with its holds.
+    pub broken: Option<String>,
 }
 
 /// What a sweep did.
@@ -142,6 +210,19 @@ pub struct HotStats {
     pub violations: u64,
     /// The earliest deadline that a sweep has to look at, past or to come.
     pub earliest_deadline: Option<Timestamp>,
+    /// What this process has put right after a server lost something, since the start.
+    pub recovered: Recovered,
+}
+
+/// What was put right after a server lost something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Shards that were begun anew or rebuilt from the ledger.
+    pub shards: u64,
+    /// Outbox records of an older history that the ledger had not and never gets.
+    pub lost: u64,
+    /// Open holds that were dropped.
+    pub holds: u64,
 }
 
 /// Hot balances. Every method is one atomic step on one account, or on one shard.
@@ -190,8 +271,20 @@ pub trait HotStore: Send + Sync {
     async fn apply(&self, change: &Change) -> Answer<Applied>;
     /// Begins a new cycle, if the one that the renewal names is still the account's.
     async fn renew(&self, renewal: &Renewal) -> Answer<()>;
-    /// Puts an account in, unless it is there already.
-    async fn load(&self, account: Account) -> Result<(), HotFault>;
+    /// What [`HotStore::load`] must be given: asked before the ledger is read.
+    async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault>;
+    /// Some of a shard's accounts, after those before `from`; about `max` of them.
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault>;
+    /// An account as it is stored; `None`: it is not loaded, or changes too fast to be seen with
+    /// its holds. Changes nothing.
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault>;
+    /// Puts the ledger's account in the place of one that is still at its sequence and at the
+    /// version that was compared, with its open holds as far as the grants still cover them, and
+    /// leaves an entry that says so. Answers how many holds expired; `None`: nothing was done.
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>>;
+    /// Puts an account in, unless it is there already, or its shard began another history since
+    /// `loading` was asked. What the ledger said then may be older than what it has settled.
+    async fn load(&self, account: Account, loading: Loading) -> Result<(), HotFault>;
 
     /// Expires holds whose deadline has passed and forgets what no retry can ask for any more;
     /// at most `max` of each per shard.
@@ -200,8 +293,11 @@ pub trait HotStore: Send + Sync {
     fn shards(&self) -> u32;
     /// Everything that the ledger does not have yet. Nothing is taken out: that is `trim`'s work.
     async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault>;
-    /// Forgets what the ledger has.
-    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault>;
+    /// Forgets what the ledger has. Nothing happens where the shard is of another epoch.
+    async fn trim(&self, reached: Cursor) -> Result<(), HotFault>;
+    /// Says that the ledger does not take a shard's entries, and where it is instead. Either the
+    /// store clears that up and runs no step on the shard before it has; or it can't.
+    async fn distrust(&self, cursor: Cursor) -> Result<(), HotFault>;
     /// How much there is.
     async fn stats(&self) -> Result<HotStats, HotFault>;
     /// The store's clock.

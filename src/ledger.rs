@@ -4,6 +4,7 @@
 //! What is absent: a ledger never decides about credits, has no clock, and no method changes or
 //! deletes an entry.
 
+pub mod access;
 mod batch;
 mod calls;
 mod eras;
@@ -33,7 +34,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 /// What every page token of entries starts with, so that another list's token is told apart.
@@ -302,14 +303,20 @@ pub trait Ledger: Send + Sync {
     async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
 
     /// Writes all batches in one transaction: entries, the state that they add up to, the
-    /// reservations, and each shard's cursor by compare-and-set.
+    /// reservations, and each shard's cursor by compare-and-set on epoch and position.
     ///
     /// A settlement whose key (account, reservation, commit) the ledger has already is written
     /// too, since sequences have no gaps, and is reversed by a change of its own.
     async fn settle(&self, batches: &[OutboxBatch], now: Timestamp)
     -> Result<Settled, LedgerFault>;
     /// Every shard's cursor.
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault>;
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault>;
+    /// Begins the next epoch of some shards, by compare-and-set: once this has answered `true`,
+    /// nothing of an older epoch settles any more. `false`: one of them has another epoch than its
+    /// fence says, and nothing has changed.
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault>;
+    /// Where a shard stands, and up to where the history of `epoch` is the ledger's.
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault>;
 
     /// One account, with the grants that are live at `now`.
     async fn account(
@@ -324,6 +331,15 @@ pub trait Ledger: Send + Sync {
         max: usize,
         now: Timestamp,
     ) -> Result<Vec<Account>, LedgerFault>;
+    /// Those of some accounts that there are, each as [`Ledger::account`] answers it.
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault>;
+    /// What there is of some reservations of one account; those that were never settled are left
+    /// out.
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault>;
     /// One grant, live or not, without what is held of it.
     async fn grant(
         &self,

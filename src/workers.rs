@@ -10,6 +10,7 @@ pub mod follower;
 pub mod loader;
 pub mod partitioner;
 pub mod publisher;
+pub mod reconciler;
 pub mod refresher;
 pub mod reloader;
 pub mod renewer;

@@ -2,8 +2,6 @@
 //! and the probe says so to whoever asks whether this process is ready.
 
 use std::{
-    error::Error,
-    fmt,
     path::Path,
     sync::{
         Arc,
@@ -20,17 +18,19 @@ use crate::{
     clock::Clock,
     config::{Config, HotUrl, SecretUrl},
     hot::{
-        HotStore,
+        HotFault, HotStore,
         memory::{MemoryHot, MemoryOptions},
-        redis::{LedgerCursors, RedisAddress, RedisHot, RedisOptions},
+        redis::{RedisAddress, RedisHot, RedisOptions},
     },
     http::Readiness,
-    ledger::Ledger,
+    ledger::{Ledger, access::Access},
     observed::ObservedHot,
     telemetry::Metrics,
     workers::{Progress, StepError, Worker},
 };
 
+/// How long one look waits for a shard to be verified.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The hot store, by kind.
 #[derive(Clone)]
 pub(super) enum Opened {
@@ -89,6 +89,7 @@ impl Opened {
                 store: Arc::clone(store),
                 redis: Arc::clone(redis),
                 readiness: Arc::clone(readiness),
+                is_verified: AtomicBool::new(false),
                 is_examined: AtomicBool::new(false),
             })),
         }
@@ -125,7 +126,7 @@ pub(super) async fn open(
             let mut options = redis_options(url, config)?;
             // A process without a ledger does not know what an empty server must begin with.
             options.fixes_shards = ledger.is_some();
-            options.ledger = ledger.map(|ledger| Arc::new(Cursors(Arc::clone(ledger))) as _);
+            options.ledger = ledger.map(|ledger| Arc::new(Access(Arc::clone(ledger))) as _);
             let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
             Ok((Opened::Redis(Arc::new(redis)), None))
         }
@@ -171,22 +172,6 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, StartError> {
     })
 }
 
-/// The ledger, as far as an empty Redis needs it.
-struct Cursors(Arc<dyn Ledger>);
-
-impl fmt::Debug for Cursors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the ledger's cursors")
-    }
-}
-
-#[async_trait]
-impl LedgerCursors for Cursors {
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, Box<dyn Error + Send + Sync>> {
-        Ok(self.0.cursors().await?)
-    }
-}
-
 /// Looks whether Redis answers, and says so. A Redis that does not is no failed step: it is
 /// looked at as often as one that does.
 struct Probe {
@@ -194,6 +179,8 @@ struct Probe {
     store: Arc<dyn HotStore>,
     redis: Arc<RedisHot>,
     readiness: Arc<Readiness>,
+    /// Whether all of its shards were seen to be verified.
+    is_verified: AtomicBool,
     /// Whether its settings were looked at.
     is_examined: AtomicBool,
 }
@@ -205,8 +192,8 @@ impl Worker for Probe {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        match self.store.now().await {
-            Ok(_) => {
+        match self.look().await {
+            Ok(()) => {
                 self.readiness.set(CHECK_STORES, true, "open");
                 if !self.is_examined.load(Ordering::Relaxed) {
                     self.examine().await;
@@ -221,6 +208,16 @@ impl Worker for Probe {
 }
 
 impl Probe {
+    /// Whether Redis answers, and whether steps may run on it: that is asked until it is so once.
+    async fn look(&self) -> Result<(), HotFault> {
+        self.store.now().await?;
+        if !self.is_verified.load(Ordering::Relaxed) {
+            self.redis.verified(VERIFY_TIMEOUT).await?;
+            self.is_verified.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Logs what of the server's settings may lose something, once.
     async fn examine(&self) {
         // A fault: the next round asks again.

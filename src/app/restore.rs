@@ -10,10 +10,12 @@ use crate::{
         ids::{AccountId, ReservationId},
         reservation::{Reservation, State},
     },
-    hot::{HotStore, memory::MemoryHot},
+    hot::{Cursor, Fence, HotStore, memory::MemoryHot},
     ledger::Ledger,
 };
 
+/// The name under which a store in memory settles.
+const SERVER: &str = "memory:";
 /// How many accounts or reservations are read at once.
 const PAGE: usize = 10_000;
 
@@ -36,7 +38,7 @@ pub async fn restore(
 ) -> Result<Restored, StartError> {
     let started = clock.monotonic();
     let mut restored = Restored::default();
-    memory.restore_cursors(&ledger.cursors().await?);
+    memory.restore_cursors(&take_over(ledger).await?);
     let mut reservations = all_reservations(ledger, &mut restored).await?;
     let mut after: Option<AccountId> = None;
     loop {
@@ -63,6 +65,26 @@ pub async fn restore(
     }
     restored.took = clock.monotonic().saturating_sub(started);
     Ok(restored)
+}
+
+/// Fences every shard: what another store has that the ledger has not counts no more.
+async fn take_over(ledger: &dyn Ledger) -> Result<Vec<Cursor>, StartError> {
+    let fences: Vec<Fence> = ledger
+        .cursors()
+        .await?
+        .into_iter()
+        .map(|cursor| Fence {
+            shard: cursor.shard,
+            epoch: cursor.epoch,
+            server: SERVER.to_owned(),
+        })
+        .collect();
+    if !ledger.fence(&fences).await? {
+        return Err(StartError::Internal(
+            "another process takes the same ledger over".into(),
+        ));
+    }
+    Ok(ledger.cursors().await?)
 }
 
 async fn all_reservations(

@@ -15,7 +15,7 @@ use super::{
     parts::{Books, Parts},
 };
 use crate::{
-    config::{Config, Role},
+    config::{Config, RepairWhen, Role},
     workers::{
         Worker,
         applier::Applier,
@@ -24,6 +24,7 @@ use crate::{
         loader::Loader,
         partitioner::Partitioner,
         publisher::Publisher,
+        reconciler::Reconciler,
         reloader::Reloader,
         renewer::Renewer,
         settler::Settler,
@@ -93,6 +94,7 @@ impl Roster {
             shares: Arc::clone(&parts.shares),
             batch_max: config.sweep.batch_max,
             violations: AtomicU64::new(0),
+            recovered: Default::default(),
         };
         self.add(sweeper, Duration::from_millis(config.sweep.interval_ms));
         let renewer = Renewer {
@@ -108,6 +110,16 @@ impl Roster {
             enforcer: Arc::clone(&parts.enforcer),
         };
         self.add(led(Arc::new(applier)), APPLY_INTERVAL);
+        let reconciler = Reconciler {
+            hot: Arc::clone(&parts.hot),
+            ledger: Arc::clone(&books.ledger),
+            metrics: Arc::clone(&parts.metrics),
+            batch_max: config.reconcile.rounds.batch_max,
+            repair: config.reconcile.repair == RepairWhen::Auto,
+            place: Default::default(),
+        };
+        let reconcile_interval = Duration::from_millis(config.reconcile.rounds.interval_ms);
+        self.add(led(Arc::new(reconciler)), reconcile_interval);
         if let ledger::Opened::Postgres(ledger) = &books.opened {
             let partitioner = Partitioner {
                 ledger: Arc::clone(ledger),
@@ -184,8 +196,6 @@ fn settler(parts: &Parts, books: &Books, config: &Config) -> Settler {
         clock: Arc::clone(&parts.clock),
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
-        is_shared: parts.opened_hot.is_shared(),
         shares: Arc::clone(&parts.shares),
-        tried: Default::default(),
     }
 }

@@ -10,6 +10,7 @@ mod commit;
 mod extend;
 mod record;
 mod release;
+mod repair;
 mod reserve;
 mod settle;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    account::PlanTerm,
+    account::{Account, PlanTerm},
     credits::Credits,
     cycle::Cycle,
     ids::{AccountId, ExtensionId, ReservationId},
@@ -117,4 +117,15 @@ pub struct Renewal {
     pub cycle: Cycle,
     /// The plan of it, at the catalogue's present allowance.
     pub plan: PlanTerm,
+}
+
+/// Puts the ledger's account in the place of one that differs from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repair {
+    /// As the ledger has it.
+    pub stored: Account,
+    /// The version of the hot store's account that was compared with it.
+    pub version: u64,
+    /// How they differ.
+    pub reason: String,
 }

@@ -40,11 +40,14 @@ pub enum EntryKind {
     DebtRepaid,
     /// The account's status changed.
     Status,
+    /// The hot store had another account than the ledger, and was put right: the ledger's own
+    /// account does not move.
+    Repair,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [EntryKind; 9] = [
+    pub const ALL: [EntryKind; 10] = [
         EntryKind::Grant,
         EntryKind::Usage,
         EntryKind::Refund,
@@ -54,6 +57,7 @@ impl EntryKind {
         EntryKind::PlanChange,
         EntryKind::DebtRepaid,
         EntryKind::Status,
+        EntryKind::Repair,
     ];
 
     /// The name that stored records, the command line and the metrics use.
@@ -68,6 +72,7 @@ impl EntryKind {
             EntryKind::PlanChange => "plan_change",
             EntryKind::DebtRepaid => "debt_repaid",
             EntryKind::Status => "status",
+            EntryKind::Repair => "repair",
         }
     }
 }

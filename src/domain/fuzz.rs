@@ -10,7 +10,7 @@ pub(crate) fn packed(bytes: &[u8]) {
     let (Ok(account), Ok(id)) = (AccountId::new("acme"), ReservationId::new("one")) else {
         return;
     };
-    let packed = Packed::from_bytes(bytes.to_vec());
+    let packed = Packed::from_bytes(bytes);
     let _ = packed.times();
     let _ = packed.summary();
     if let Ok(reservation) = packed.unpack(&account, &id) {

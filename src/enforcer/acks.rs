@@ -13,18 +13,41 @@ use crate::{
 /// How far the ledger is, shard by shard.
 #[derive(Debug)]
 pub struct Acks {
-    settled: Vec<watch::Sender<u64>>,
+    settled: Vec<watch::Sender<Reached>>,
     wake: Notify,
     waits: Notify,
     /// What waiting is timed by.
     clock: Option<Arc<dyn Clock>>,
 }
 
+/// How far it is in one shard: ordered by history, then by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Reached {
+    era: u64,
+    position: u64,
+}
+
+impl Reached {
+    fn of(mark: Mark) -> Self {
+        Reached {
+            era: mark.era,
+            position: mark.position,
+        }
+    }
+
+    /// Whether the ledger has what `mark` waits for. A history that was given up never gets there.
+    fn covers(self, mark: Mark) -> bool {
+        self.era == mark.era && self.position >= mark.position
+    }
+}
+
 impl Acks {
     /// For a number of shards, none of which has anything settled.
     pub fn new(shards: u32) -> Self {
         Acks {
-            settled: (0..shards).map(|_| watch::Sender::new(0)).collect(),
+            settled: (0..shards)
+                .map(|_| watch::Sender::new(Reached::default()))
+                .collect(),
             wake: Notify::new(),
             waits: Notify::new(),
             clock: None,
@@ -42,28 +65,32 @@ impl Acks {
     /// Says that the ledger has everything up to `mark`.
     pub fn publish(&self, mark: Mark) {
         if let Some(settled) = self.settled.get(mark.shard as usize) {
-            settled.send_if_modified(|position| {
-                let further = mark.position > *position;
-                *position = mark.position.max(*position);
+            settled.send_if_modified(|reached| {
+                let further = Reached::of(mark) > *reached;
+                *reached = Reached::of(mark).max(*reached);
                 further
             });
         }
     }
 
-    /// Waits until the ledger has `mark`, and wakes the settler for it. `false`: not in time.
+    /// Waits until the ledger has `mark`, and wakes the settler for it. `false`: not in
+    /// time, or never, since the store has lost it.
     pub async fn settled(&self, mark: Mark, timeout: Duration) -> bool {
         let Some(settled) = self.settled.get(mark.shard as usize) else {
             return false;
         };
-        if *settled.borrow() >= mark.position {
+        if settled.borrow().covers(mark) {
             return true;
         }
         let mut settled = settled.subscribe();
         self.wake();
         self.waits.notify_one();
         let started = self.clock.as_ref().map(|clock| clock.monotonic());
-        let reached = settled.wait_for(|position| *position >= mark.position);
-        let in_time = matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)));
+        let decided = settled.wait_for(|reached| *reached >= Reached::of(mark));
+        let in_time = match tokio::time::timeout(timeout, decided).await {
+            Ok(Ok(reached)) => reached.covers(mark),
+            Ok(Err(_)) | Err(_) => false,
+        };
         if let Some((clock, started)) = self.clock.as_ref().zip(started) {
             let error = (!in_time).then_some("timeout");
             present::spent(

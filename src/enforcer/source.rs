@@ -48,13 +48,13 @@ impl Source for LedgerSource {
         account_id: &AccountId,
         _is_absent: bool,
     ) -> Result<Option<u64>, EnforceError> {
-        let now = hot.now().await?;
-        let stored = self.0.account(account_id, now).await?;
+        let loading = hot.loading(account_id).await?;
+        let stored = self.0.account(account_id, loading.now).await?;
         let account = stored.ok_or_else(|| EnforceError::AccountNotFound {
             account_id: account_id.clone(),
         })?;
         let next = account.head.applied_change + 1;
-        hot.load(account).await?;
+        hot.load(account, loading).await?;
         Ok(Some(next))
     }
 

@@ -16,14 +16,17 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use self::shard::Shard;
-use super::{Answer, Certainty, Done, HotFault, HotStats, HotStore, Mark, OutboxBatch, Swept};
+use super::{
+    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, Mark,
+    OutboxBatch, Stored, Swept,
+};
 use crate::{
     clock::Clock,
     domain::{
         account::Account,
         book::{Book, Effects},
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
@@ -71,6 +74,16 @@ struct OutboxFull {
     records: usize,
 }
 
+/// The ledger takes another store's entries.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "shard {shard}: another process has taken this ledger over, and what this one settles does \
+     not count any more: stop it"
+)]
+struct TakenOver {
+    shard: u32,
+}
+
 impl MemoryHot {
     /// An empty store.
     pub fn new(options: MemoryOptions, clock: Arc<dyn Clock>) -> Self {
@@ -85,10 +98,10 @@ impl MemoryHot {
 
     /// Puts back what the ledger had: shard cursors first, then accounts with their
     /// reservations. Accounts that are there already stay as they are.
-    pub fn restore_cursors(&self, cursors: &[(u32, u64)]) {
-        for (shard, position) in cursors {
-            if let Some(shard) = self.shards.get(*shard as usize) {
-                shard.lock().start_at(*position);
+    pub fn restore_cursors(&self, cursors: &[Cursor]) {
+        for cursor in cursors {
+            if let Some(shard) = self.shards.get(cursor.shard as usize) {
+                shard.lock().start_at(*cursor);
             }
         }
     }
@@ -141,6 +154,7 @@ impl MemoryHot {
         let answer = shard.run(account_id, now, transition);
         let mark = Mark {
             shard: number,
+            era: 0,
             position: shard.tail(),
         };
         Ok(answer.map(|value| Done { value, mark }))
@@ -241,7 +255,43 @@ impl HotStore for MemoryHot {
         })
     }
 
-    async fn load(&self, account: Account) -> Result<(), HotFault> {
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        let shard = self.shards.get(shard as usize);
+        let ids = shard.map(|shard| shard.lock().ids_after(from, max));
+        let ids = ids.unwrap_or_default();
+        let is_full = ids.len() >= max;
+        let last = ids.last().map(ToString::to_string);
+        Ok(Loaded {
+            next: last.filter(|_| is_full),
+            ids,
+        })
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        let shard = self.shard_of(account_id).1.lock();
+        Ok(shard.stored(account_id, self.clock.now()))
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        let Repair {
+            stored,
+            version,
+            reason,
+        } = repair;
+        self.step("repair", &stored.id, |book, now, effects| {
+            Ok(book.repair(stored, *version, reason, now, effects))
+        })
+    }
+
+    // What this process keeps is lost with the process only, so there is one history.
+    async fn loading(&self, _account_id: &AccountId) -> Result<Loading, HotFault> {
+        Ok(Loading {
+            now: self.clock.now(),
+            era: 0,
+        })
+    }
+
+    async fn load(&self, account: Account, _loading: Loading) -> Result<(), HotFault> {
         let book = restored_book(account, Vec::new(), self.clock.now());
         self.shard_of(&book.account().id).1.lock().put(book);
         Ok(())
@@ -272,11 +322,21 @@ impl HotStore for MemoryHot {
         Ok(batch.unwrap_or_default())
     }
 
-    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
-        if let Some(shard) = self.shards.get(shard as usize) {
-            shard.lock().trim(to);
+    async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {
+        if let Some(shard) = self.shards.get(reached.shard as usize) {
+            shard.lock().trim(reached);
         }
         Ok(())
+    }
+
+    async fn distrust(&self, cursor: Cursor) -> Result<(), HotFault> {
+        Err(HotFault {
+            certainty: Certainty::Determinate,
+            operation: "settle",
+            source: Box::new(TakenOver {
+                shard: cursor.shard,
+            }),
+        })
     }
 
     async fn stats(&self) -> Result<HotStats, HotFault> {

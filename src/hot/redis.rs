@@ -14,7 +14,6 @@
 mod address;
 mod answers;
 mod bare;
-mod begin;
 mod blobs;
 mod board;
 mod calls;
@@ -24,6 +23,7 @@ mod entries;
 mod faults;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
+mod gate;
 mod inspection;
 mod keys;
 mod layout;
@@ -32,6 +32,7 @@ mod packed;
 mod publication;
 mod recent;
 mod records;
+mod recovery;
 mod scripts;
 mod shards;
 mod steps;
@@ -44,22 +45,26 @@ use async_trait::async_trait;
 pub use self::{
     address::{AddressError, RedisAddress},
     bare::BareScripts,
-    begin::LedgerCursors,
     publication::Published,
+    recovery::LedgerAccess,
 };
 use self::{
+    gate::Gate,
     keys::ShardKeys,
     link::{Link, LinkOptions},
     recent::Recent,
+    recovery::Recovery,
     steps::Violations,
 };
-use super::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept};
+use super::{
+    Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
+};
 use crate::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     domain::{
         account::Account,
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
         reservation::Terms,
@@ -99,9 +104,9 @@ pub struct RedisOptions {
     /// A clock in place of the server's, for tests; then a sweep forgets settled reservations,
     /// which Redis would do itself otherwise.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Where the outboxes of a server begin that is empty: no call is answered before they have.
-    /// Absent: [`RedisHot::restore_cursors`] is the caller's to call.
-    pub ledger: Option<Arc<dyn LedgerCursors>>,
+    /// What a shard is verified against, and rebuilt from, before the first step on it and
+    /// whenever its server was restarted, replaced or emptied. Absent: another process has to.
+    pub ledger: Option<Arc<dyn LedgerAccess>>,
 }
 
 impl RedisOptions {
@@ -127,10 +132,13 @@ impl RedisOptions {
 /// Hot balances in Redis.
 #[derive(Debug)]
 pub struct RedisHot {
-    link: Link,
+    link: Arc<Link>,
+    gate: Arc<Gate>,
     shards: Vec<ShardKeys>,
     options: RedisOptions,
     violations: Violations,
+    /// Measures how much of a call's time is left.
+    clock: SystemClock,
     recent: Recent,
 }
 
@@ -139,7 +147,7 @@ impl RedisHot {
     /// there every call is answered by a fault. `Err` where the address can't be used at all.
     pub fn connect(options: RedisOptions) -> Result<Self, AddressError> {
         let shards = options.shards.max(1);
-        let link = Link::new(&LinkOptions {
+        let link = Arc::new(Link::new(&LinkOptions {
             address: options.address.clone(),
             tls_ca: options.tls_ca.clone(),
             connections: options.connections,
@@ -147,15 +155,29 @@ impl RedisHot {
             connect_timeout: options.connect_timeout,
             shards,
             fixes_shards: options.fixes_shards,
-            ledger: options.ledger.clone(),
-        })?;
+        })?);
+        let keys: Vec<ShardKeys> = (0..shards).map(ShardKeys::new).collect();
+        let ledger = options.ledger.clone();
+        let recovery = Recovery::new(Arc::clone(&link), keys.clone(), ledger);
         Ok(RedisHot {
             link,
-            shards: (0..shards).map(ShardKeys::new).collect(),
+            gate: Arc::new(Gate::new(recovery, shards)),
+            shards: keys,
             options: RedisOptions { shards, ..options },
             violations: Violations::default(),
+            clock: SystemClock::new(),
             recent: Recent::default(),
         })
+    }
+
+    /// Returns once every shard is verified for the server that it is on; fails where one of them
+    /// takes longer than `limit`.
+    pub async fn verified(&self, limit: Duration) -> Result<(), HotFault> {
+        for shard in 0..self.options.shards {
+            let verified = self.gate.verified(shard, limit).await;
+            verified.map_err(|failure| failure.of("verify"))?;
+        }
+        Ok(())
     }
 
     fn shard_of(&self, id: &AccountId) -> u32 {
@@ -225,8 +247,24 @@ impl HotStore for RedisHot {
         self.renew_step(renewal).await
     }
 
-    async fn load(&self, account: Account) -> Result<(), HotFault> {
-        self.load_account(&account).await
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        self.scan(shard, from, max).await
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        self.look_at(account_id).await
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        self.repair_step(repair).await
+    }
+
+    async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault> {
+        self.loading_step(account_id).await
+    }
+
+    async fn load(&self, account: Account, loading: Loading) -> Result<(), HotFault> {
+        self.load_account(&account, loading).await
     }
 
     async fn sweep(&self, max: usize) -> Result<Swept, HotFault> {
@@ -241,8 +279,13 @@ impl HotStore for RedisHot {
         self.read_outbox(shard).await
     }
 
-    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
-        self.trim_outbox(shard, to, false).await
+    async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {
+        self.trim_outbox(reached).await
+    }
+
+    async fn distrust(&self, cursor: Cursor) -> Result<(), HotFault> {
+        let closed = self.gate.distrust(cursor).await;
+        closed.map_err(|failure| failure.of("distrust"))
     }
 
     async fn stats(&self) -> Result<HotStats, HotFault> {

@@ -38,10 +38,18 @@ pub(super) enum Unfit {
     BatchGap { shard: u32 },
 }
 
+/// From where to where one shard's cursor moves, and under which epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CursorMove {
+    pub(super) epoch: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
 /// Batches, added up.
 pub(super) struct Prepared<'a> {
-    /// From where to where each shard's cursor moves.
-    pub(super) cursors: BTreeMap<u32, (u64, u64)>,
+    /// How each shard's cursor moves.
+    pub(super) cursors: BTreeMap<u32, CursorMove>,
     /// All entries, in the order of the batches.
     pub(super) entries: Vec<&'a Entry>,
     /// The entries as they are kept.
@@ -96,16 +104,18 @@ fn latest(batches: &[OutboxBatch]) -> Vec<Latest<'_>> {
 }
 
 /// Several batches of one shard must follow each other.
-fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, (u64, u64)>, Unfit> {
-    let mut cursors: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+fn cursor_moves(batches: &[OutboxBatch]) -> Result<BTreeMap<u32, CursorMove>, Unfit> {
+    let mut cursors: BTreeMap<u32, CursorMove> = BTreeMap::new();
     for batch in batches {
-        let (_, to) = cursors
-            .entry(batch.shard)
-            .or_insert((batch.from, batch.from));
-        if *to != batch.from {
+        let moved = cursors.entry(batch.shard).or_insert(CursorMove {
+            epoch: batch.epoch,
+            from: batch.from,
+            to: batch.from,
+        });
+        if moved.to != batch.from || moved.epoch != batch.epoch {
             return Err(Unfit::BatchGap { shard: batch.shard });
         }
-        *to = batch.to;
+        moved.to = batch.to;
     }
     Ok(cursors)
 }

@@ -171,7 +171,8 @@ fn changes_head(kind: EntryKind) -> bool {
         | EntryKind::Void
         | EntryKind::Renewal
         | EntryKind::PlanChange
-        | EntryKind::Status => true,
+        | EntryKind::Status
+        | EntryKind::Repair => true,
     }
 }
 
@@ -184,7 +185,8 @@ fn ends_grants(kind: EntryKind) -> bool {
         | EntryKind::Refund
         | EntryKind::Void
         | EntryKind::PlanChange
-        | EntryKind::Status => false,
+        | EntryKind::Status
+        | EntryKind::Repair => false,
     }
 }
 

@@ -12,6 +12,7 @@ mod changes;
 mod claim;
 mod copy;
 mod entries;
+mod fences;
 mod open;
 mod options;
 mod outcome;
@@ -48,7 +49,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 pub use open::{Migrated, OpenError};
@@ -238,9 +239,36 @@ impl Ledger for PostgresLedger {
         self.bounded("settle", settled).await
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
         let pool = self.pool("cursors").await?;
-        self.bounded("cursors", settle::cursors(&pool)).await
+        self.bounded("cursors", fences::cursors(&pool)).await
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        let pool = self.pool("fence").await?;
+        self.bounded("fence", fences::fence(&pool, fences)).await
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        let pool = self.pool("standing").await?;
+        let found = fences::standing(&pool, shard, epoch);
+        self.bounded("standing", found).await
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
+        let pool = self.pool("accounts_of").await?;
+        let found = accounts::some(&pool, account_ids);
+        self.bounded("accounts_of", found).await
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let pool = self.pool("commits").await?;
+        let found = settlements::commits(&pool, account_id, reservation_ids);
+        self.bounded("commits", found).await
     }
 
     async fn account(

@@ -43,7 +43,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 /// How many entries and reservations wait for the ledger behind before settling waits for it.
@@ -268,25 +268,29 @@ fn fault(operation: &'static str, error: RedoError) -> LedgerFault {
 
 /// Gives a ledger what it lacks of what the files have; answers how many records that were.
 async fn redo(ledger: &dyn Ledger, files: &Files) -> Result<usize, RedoError> {
-    let mut cursors: BTreeMap<u32, u64> = ledger.cursors().await?.into_iter().collect();
+    let cursors = ledger.cursors().await?.into_iter();
+    let mut cursors: BTreeMap<u32, Cursor> = cursors.map(|at| (at.shard, at)).collect();
     let mut redone = 0;
     for found in files.records()? {
         let (now, batches) = found?;
         let mut lacking = Vec::new();
         for batch in batches {
-            let cursor = cursors.entry(batch.shard).or_insert(0);
-            if batch.to <= *cursor {
+            let cursor = cursors.entry(batch.shard).or_insert(Cursor {
+                shard: batch.shard,
+                ..Cursor::default()
+            });
+            if batch.to <= cursor.position {
                 continue;
             }
-            if batch.from != *cursor {
+            if batch.start() != *cursor {
                 return Err(RedoError::Foreign {
                     shard: batch.shard,
-                    cursor: *cursor,
+                    cursor: cursor.position,
                     from: batch.from,
                     to: batch.to,
                 });
             }
-            *cursor = batch.to;
+            *cursor = batch.end();
             lacking.push(batch);
         }
         if !lacking.is_empty() {
@@ -334,8 +338,36 @@ impl Ledger for RedoLedger {
         settled.map_err(|error| fault("settle", error))
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
         self.caught_up("cursors").await?.cursors().await
+    }
+
+    // Nothing is appended meanwhile: what is in the log was settled before the fence, all of it.
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        let _files = self.files.lock().await;
+        let ledger = self.caught_up("fence").await?;
+        let fenced = ledger.fence(fences).await?;
+        self.backlog.continue_at(ledger.cursors().await?);
+        Ok(fenced)
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        let ledger = self.caught_up("standing").await?;
+        ledger.standing(shard, epoch).await
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
+        let ledger = self.caught_up("accounts_of").await?;
+        ledger.accounts_of(account_ids).await
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let ledger = self.caught_up_on(account_id, "commits").await?;
+        ledger.commits(account_id, reservation_ids).await
     }
 
     async fn account(

@@ -15,6 +15,7 @@ mod create;
 mod desk;
 mod duplicates;
 mod entries;
+mod fences;
 mod kept;
 mod open;
 mod refunds;
@@ -44,7 +45,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
 
 pub use open::OpenError;
@@ -182,10 +183,36 @@ impl Ledger for SqliteLedger {
         written(writer, "settle", result).await
     }
 
-    async fn cursors(&self) -> Result<Vec<(u32, u64)>, LedgerFault> {
-        settle::cursors(&self.readers)
+    async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {
+        fences::cursors(&self.readers)
             .await
             .map_err(|fault| fault.during("cursors"))
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Result<bool, LedgerFault> {
+        let writer = self.writer().map_err(|fault| fault.during("fence"))?;
+        let result = fences::fence(&mut *writer.lock().await, fences).await;
+        written(writer, "fence", result).await
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault> {
+        fences::standing(&self.readers, shard, epoch)
+            .await
+            .map_err(|fault| fault.during("standing"))
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault> {
+        let found = accounts::some(&self.readers, account_ids).await;
+        found.map_err(|fault| fault.during("accounts_of"))
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, LedgerFault> {
+        let found = duplicates::commits(&self.readers, account_id, reservation_ids).await;
+        found.map_err(|fault| fault.during("commits"))
     }
 
     async fn account(

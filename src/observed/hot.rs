@@ -9,13 +9,15 @@ use crate::{
     domain::{
         account::Account,
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{Balance, Charged, Committed, Extended, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
         reservation::Terms,
         timestamp::Timestamp,
     },
-    hot::{Answer, HotFault, HotStats, HotStore, OutboxBatch, Swept},
+    hot::{
+        Answer, Cursor, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored, Swept,
+    },
     telemetry::{
         Ended, HotOperation, Metrics,
         present::{self, Part},
@@ -143,8 +145,28 @@ impl HotStore for ObservedHot {
         self.step(HotOperation::Renew, step).await
     }
 
-    async fn load(&self, account: Account) -> Result<(), HotFault> {
-        let step = self.store.load(account);
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        let step = self.store.loaded(shard, from, max);
+        self.step(HotOperation::Loaded, step).await
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        let step = self.store.stored(account_id);
+        self.step(HotOperation::Stored, step).await
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        let step = self.store.repair(repair);
+        self.step(HotOperation::Repair, step).await
+    }
+
+    async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault> {
+        let step = self.store.loading(account_id);
+        self.step(HotOperation::Loading, step).await
+    }
+
+    async fn load(&self, account: Account, loading: Loading) -> Result<(), HotFault> {
+        let step = self.store.load(account, loading);
         self.step(HotOperation::Load, step).await
     }
 
@@ -162,9 +184,14 @@ impl HotStore for ObservedHot {
         self.step(HotOperation::Outbox, step).await
     }
 
-    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
-        let step = self.store.trim(shard, to);
+    async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {
+        let step = self.store.trim(reached);
         self.step(HotOperation::Trim, step).await
+    }
+
+    async fn distrust(&self, cursor: Cursor) -> Result<(), HotFault> {
+        let step = self.store.distrust(cursor);
+        self.step(HotOperation::Distrust, step).await
     }
 
     async fn stats(&self) -> Result<HotStats, HotFault> {

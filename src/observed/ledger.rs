@@ -14,7 +14,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
     ledger::{
         AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse,
         Ledger, LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
@@ -112,9 +112,33 @@ impl Ledger for ObservedLedger {
         self.run(LedgerOperation::Settle, run).await
     }
 
-    async fn cursors(&self) -> Answer<Vec<(u32, u64)>> {
+    async fn cursors(&self) -> Answer<Vec<Cursor>> {
         let run = self.ledger.cursors();
         self.run(LedgerOperation::Cursors, run).await
+    }
+
+    async fn fence(&self, fences: &[Fence]) -> Answer<bool> {
+        let run = self.ledger.fence(fences);
+        self.run(LedgerOperation::Fence, run).await
+    }
+
+    async fn standing(&self, shard: u32, epoch: u64) -> Answer<Standing> {
+        let run = self.ledger.standing(shard, epoch);
+        self.run(LedgerOperation::Standing, run).await
+    }
+
+    async fn accounts_of(&self, account_ids: &[AccountId]) -> Answer<Vec<Account>> {
+        let run = self.ledger.accounts_of(account_ids);
+        self.run(LedgerOperation::AccountsOf, run).await
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Answer<Vec<(ReservationId, Commits)>> {
+        let run = self.ledger.commits(account_id, reservation_ids);
+        self.run(LedgerOperation::Commits, run).await
     }
 
     async fn account(&self, account_id: &AccountId, now: Timestamp) -> Answer<Option<Account>> {

@@ -60,7 +60,7 @@ pub struct Spec {
 }
 
 /// All of them, in the order of the parts above.
-pub const ALL: [Spec; 49] = [
+pub const ALL: [Spec; 53] = [
     CALLS,
     CALLS_IN_FLIGHT,
     CALLS_REFUSED,
@@ -98,6 +98,10 @@ pub const ALL: [Spec; 49] = [
     CATALOG_RELOADS,
     INVARIANT_VIOLATIONS,
     DRIFT,
+    REPAIRS,
+    RECOVERED_SHARDS,
+    LOST_ENTRIES,
+    DROPPED_HOLDS,
     WORKER_ERRORS,
     WORKER_SUCCESS,
     SPANS_EXPORTED,

@@ -5,26 +5,19 @@
 //! A crash before the transaction loses nothing that the ledger acknowledged; a crash after it
 //! and before the trim repeats the batch, which the cursor refuses.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     clock::Clock,
     domain::change::Change,
     enforcer::{Enforcer, acks::Acks},
-    hot::{HotStore, Mark, OutboxBatch},
+    hot::{Cursor, HotStore, OutboxBatch},
     ledger::Ledger,
     telemetry::Metrics,
 };
-
-/// How many failed batches are remembered.
-const TRIED_MAX: usize = 100_000;
 
 /// Moves the outbox to the ledger.
 pub struct Settler {
@@ -42,30 +35,21 @@ pub struct Settler {
     pub metrics: Arc<Metrics>,
     /// How many entries one transaction takes before the next shard waits for another one.
     pub batch_max: usize,
-    /// Whether other settlers read the same outbox.
-    pub is_shared: bool,
     /// Which shards are this settler's.
     pub shares: Arc<Shares>,
-    /// What was tried and failed since the last success: the ledger may have it all the same.
-    pub tried: Mutex<HashSet<Mark>>,
 }
 
-/// Somebody else settles the same shards.
-#[derive(Debug, thiserror::Error)]
-#[error("the ledger's cursor is not where this settler left it: is another one at work?")]
-struct CursorConflict;
-
-/// The outbox and the ledger are not of one history.
+/// The ledger is behind what it has said that it has.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "shard {shard}: the ledger has {cursor} records of its outbox, which goes from {from} to {to}: \
-     the hot store or the ledger has lost something"
+    "shard {shard}: the ledger is at {cursor} of epoch {epoch} and its outbox has begun at {from}: \
+     the ledger has lost what it had acknowledged; restore it, or put it right by hand"
 )]
-struct OutboxMismatch {
+struct LedgerLost {
     shard: u32,
     cursor: u64,
+    epoch: u64,
     from: u64,
-    to: u64,
 }
 
 #[async_trait]
@@ -88,18 +72,14 @@ impl Worker for Settler {
             return Ok(Progress::Done);
         }
         let settled = self.ledger.settle(&batches, self.clock.now()).await;
-        let settled = settled.inspect_err(|_| self.remember(&batches))?;
+        let settled = settled?;
         if settled.cursor_conflict {
             self.metrics.cursor_conflict();
             return self.follow(&batches).await;
         }
-        self.tried.lock().clear();
         for batch in &batches {
-            self.hot.trim(batch.shard, batch.to).await?;
-            self.acks.publish(Mark {
-                shard: batch.shard,
-                position: batch.to,
-            });
+            self.hot.trim(batch.end()).await?;
+            self.acks.publish(batch.mark_at(batch.to));
         }
         self.metrics.settled_batch(settled.entries as u64);
         if !more {
@@ -117,44 +97,41 @@ fn oldest(batches: &[OutboxBatch]) -> Option<i64> {
 }
 
 impl Settler {
-    /// After another settler was faster, or has died between the ledger and the trim: does what
-    /// it may have left undone, and tells whoever waits.
+    /// After another settler was faster, or has died between the ledger and the trim, or the
+    /// ledger's answer was lost: does what may be left undone, and tells whoever waits. Where the
+    /// ledger takes entries of another history, the store must find out why.
     async fn follow(&self, batches: &[OutboxBatch]) -> Result<Progress, StepError> {
-        let cursors: HashMap<u32, u64> = self.ledger.cursors().await?.into_iter().collect();
+        let cursors = self.ledger.cursors().await?.into_iter();
+        let cursors: HashMap<u32, Cursor> = cursors.map(|at| (at.shard, at)).collect();
         for batch in batches {
-            let shard = batch.shard;
-            let cursor = cursors.get(&shard).copied().unwrap_or(0);
-            let position = cursor;
-            let is_own = self.tried.lock().contains(&Mark { shard, position });
-            // Nobody else settles what only this process has.
-            if !self.is_shared && !is_own && cursor != batch.from {
-                return Err(Box::new(CursorConflict));
-            }
-            // Read after the cursor: it has all that the ledger had then, trimmed or not.
-            let outbox = self.hot.outbox(shard).await?;
-            if cursor < batch.from || cursor > outbox.to {
-                return Err(Box::new(OutboxMismatch {
-                    shard,
-                    cursor,
-                    from: outbox.from,
-                    to: outbox.to,
+            let cursor = cursors.get(&batch.shard).copied().unwrap_or_default();
+            let is_same = cursor.epoch == batch.epoch;
+            if cursor.epoch < batch.epoch || (is_same && cursor.position < batch.from) {
+                return Err(Box::new(LedgerLost {
+                    shard: batch.shard,
+                    cursor: cursor.position,
+                    epoch: cursor.epoch,
+                    from: batch.from,
                 }));
             }
-            self.hot.trim(shard, cursor).await?;
-            let position = cursor.max(outbox.from);
-            self.acks.publish(Mark { shard, position });
+            // Within one epoch positions are of one history, so the ledger has just this part.
+            if is_same && self.has(batch, cursor).await? {
+                self.hot.trim(cursor).await?;
+                self.acks.publish(batch.mark_at(cursor.position));
+            } else {
+                self.hot.distrust(cursor).await?;
+            }
         }
         Ok(Progress::More)
     }
 
-    fn remember(&self, batches: &[OutboxBatch]) {
-        let mut tried = self.tried.lock();
-        if tried.len() < TRIED_MAX {
-            tried.extend(batches.iter().map(|batch| Mark {
-                shard: batch.shard,
-                position: batch.to,
-            }));
+    /// Whether the outbox has been at `cursor`; one that is read after the cursor was.
+    async fn has(&self, batch: &OutboxBatch, cursor: Cursor) -> Result<bool, StepError> {
+        if cursor.position <= batch.to {
+            return Ok(true);
         }
+        let outbox = self.hot.outbox(batch.shard).await?;
+        Ok(outbox.epoch != cursor.epoch || cursor.position <= outbox.to)
     }
 
     async fn reverse(&self, reversals: &[Change]) -> Result<(), StepError> {
@@ -168,22 +145,36 @@ impl Settler {
     /// What waits, shard by shard, and whether some of it was left for the next transaction.
     async fn gather(&self) -> Result<(Vec<OutboxBatch>, bool), StepError> {
         let mut batches: Vec<OutboxBatch> = Vec::new();
+        let mut failed = Vec::new();
         let mut entries = 0;
+        let mut more = false;
         for shard in (0..self.hot.shards()).filter(|shard| self.shares.has(*shard)) {
             if entries >= self.batch_max {
-                return Ok((batches, true));
+                more = true;
+                break;
             }
-            let batch = self.hot.outbox(shard).await?;
+            let batch = match self.hot.outbox(shard).await {
+                Ok(batch) => batch,
+                Err(fault) => {
+                    failed.push(fault);
+                    continue;
+                }
+            };
             // What was there before is in the ledger: a retry after a restart waits for no more.
-            self.acks.publish(Mark {
-                shard,
-                position: batch.from,
-            });
+            self.acks.publish(batch.mark_at(batch.from));
             if batch.to > batch.from {
                 entries += batch.entries.len();
                 batches.push(batch);
             }
         }
-        Ok((batches, false))
+        // A shard that is being verified keeps the others from nothing.
+        match failed.pop() {
+            Some(fault) if failed.len() + 1 == self.hot.shards() as usize => Err(fault.into()),
+            Some(fault) => {
+                tracing::debug!(%fault, others = failed.len(), "an outbox can't be read yet");
+                Ok((batches, more))
+            }
+            None => Ok((batches, more)),
+        }
     }
 }

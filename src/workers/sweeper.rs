@@ -7,11 +7,12 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     domain::timestamp::Timestamp,
-    hot::{HotStore, Swept},
+    hot::{HotStore, Recovered, Swept},
     telemetry::Metrics,
 };
 
@@ -27,6 +28,8 @@ pub struct Sweeper {
     pub batch_max: usize,
     /// How many violations of invariants were counted.
     pub violations: AtomicU64,
+    /// What was counted of what the store has put right.
+    pub recovered: Mutex<Recovered>,
 }
 
 #[async_trait]
@@ -49,6 +52,13 @@ impl Worker for Sweeper {
         self.metrics.set_earliest_deadline(earliest);
         let before = self.violations.swap(stats.violations, Ordering::Relaxed);
         (before..stats.violations).for_each(|_| self.metrics.invariant_violation());
+        let now = stats.recovered;
+        let before = std::mem::replace(&mut *self.recovered.lock(), now);
+        self.metrics.recovered(
+            now.shards - before.shards,
+            now.lost - before.lost,
+            now.holds - before.holds,
+        );
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
         Ok(if full { Progress::More } else { Progress::Done })
     }

@@ -9,6 +9,7 @@ mod calls;
 mod changes;
 mod duplicates;
 mod entries;
+mod fences;
 mod postgres;
 mod redo;
 mod settle;
@@ -85,6 +86,11 @@ macro_rules! conformance {
                 entries_are_paged_newest_first,
                 entries_are_filtered,
                 a_conversation_has_its_refunds;
+            fences:
+                a_fence_ends_every_epoch_before_it,
+                several_shards_are_fenced_together_or_not_at_all,
+                a_history_agrees_up_to_the_first_fence_after_it,
+                accounts_and_commits_are_found_by_their_ids;
             calls:
                 calls_are_paged_newest_first,
                 calls_are_filtered,

@@ -2,8 +2,10 @@
 //! hang or fail over, and memory that is counted. All on real servers.
 
 mod clusters;
+mod drift;
 mod faults;
 mod memory;
+mod recovery;
 mod replies;
 mod terms;
 mod unload;
@@ -21,6 +23,7 @@ use tollgate::{
 
 use crate::support::{
     account::{create, plan},
+    redis::Blank,
     servers::now,
 };
 
@@ -39,7 +42,12 @@ fn store(url: &str) -> Arc<RedisHot> {
     })
 }
 
+/// A store that verifies its shards itself, against a ledger that has nothing.
 fn store_with(options: RedisOptions) -> Arc<RedisHot> {
+    let options = RedisOptions {
+        ledger: Some(Arc::new(Blank::default())),
+        ..options
+    };
     Arc::new(RedisHot::connect(options).expect("an address"))
 }
 
@@ -50,7 +58,8 @@ async fn open(store: &RedisHot, id: &AccountId) -> Result<(), HotFault> {
         OveragePolicy::Debt,
         store.now().await?,
     );
-    store.load(create.blank_account(id)).await?;
+    let loading = store.loading(id).await?;
+    store.load(create.blank_account(id), loading).await?;
     let body = tollgate::domain::change::ChangeBody::Create(create);
     let first = tollgate::domain::change::Change {
         account_id: id.clone(),

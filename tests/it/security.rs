@@ -16,7 +16,7 @@ use tollgate::{
     tls::Tls,
 };
 
-use crate::support::pki::{Authority, Pair};
+use crate::support::pki::Authority;
 
 /// The name of the test servers' certificates.
 const NAME: &str = "localhost";
@@ -51,11 +51,6 @@ impl Files {
 
     fn open(&self) -> Arc<Tls> {
         Arc::new(Tls::open(self.files.clone()).unwrap())
-    }
-
-    /// Replaces certificate and key.
-    fn replace(&self, pair: &Pair) {
-        pair.write(self.folder.path(), "server");
     }
 }
 

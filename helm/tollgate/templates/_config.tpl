@@ -15,6 +15,22 @@ apart.
 {{- if include "tollgate.catalog" . -}}
 {{- $_ := set $own "catalog" "/etc/tollgate/catalog/catalog.yaml" -}}
 {{- end -}}
+{{- if .Values.tls.existingSecret.name -}}
+{{- if .Values.tls.insecure }}{{ fail "tls: existingSecret.name and insecure exclude each other" }}{{ end -}}
+{{- $tls := dict "cert" "/etc/tollgate/tls/tls.crt" "key" "/etc/tollgate/tls/tls.key" -}}
+{{- if ne .Values.tls.clientCertificates "none" -}}
+{{- $_ := set $tls "client_ca" "/etc/tollgate/tls/ca.crt" -}}
+{{- $_ := set $tls "client_cert" .Values.tls.clientCertificates -}}
+{{- end -}}
+{{- $_ := set $own "tls" $tls -}}
+{{- else if .Values.tls.insecure -}}
+{{- $_ := set $own.grpc "insecure_listen" (list $own.grpc.listen) -}}
+{{- else -}}
+{{- fail "tls: set existingSecret.name, or insecure=true where the NetworkPolicy or a mesh keeps strangers out" -}}
+{{- end -}}
+{{- if .Values.access.existingSecret.name -}}
+{{- $_ := set $own "access" (dict "file" "/etc/tollgate/access/access.toml") -}}
+{{- end -}}
 {{- if .Values.embedded.enabled -}}
 {{- $_ := set $own "roles" (list "gateway" "admin" "settler") -}}
 {{- else -}}
@@ -35,7 +51,7 @@ apart.
     "roles" (list "gateway") -}}
 {{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
 {{- $all := mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.sidecar.config) $own -}}
-{{- omit $all "postgres" "sweep" "renew" | toJson -}}
+{{- omit $all "postgres" "sweep" "renew" "tls" "access" | toJson -}}
 {{- end -}}
 
 {{/* The keys that name files of Secrets which both kinds of pods mount. */}}

@@ -65,6 +65,45 @@ its mount, where the Secret is named. Each takes (list NAME SECRET FILE). */}}
 {{- include "tollgate.secret.volume" (list "postgres-ca" .Values.postgres.caSecret "ca.crt") }}
 {{- end -}}
 
+{{/* Who the control plane is, and who may call it. The folders, so that a change reaches a running pod. */}}
+{{- define "tollgate.mounts.security" -}}
+{{- if .Values.tls.existingSecret.name }}
+- name: tls
+  mountPath: /etc/tollgate/tls
+  readOnly: true
+{{- end }}
+{{- if .Values.access.existingSecret.name }}
+- name: access
+  mountPath: /etc/tollgate/access
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "tollgate.volumes.security" -}}
+{{- with .Values.tls }}
+{{- if .existingSecret.name }}
+- name: tls
+  secret:
+    secretName: {{ .existingSecret.name }}
+    items:
+      {{- range ternary (list "tls.crt" "tls.key") (list "tls.crt" "tls.key" "ca.crt") (eq .clientCertificates "none") }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.access.existingSecret }}
+{{- if .name }}
+- name: access
+  secret:
+    secretName: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: access.toml
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Lives as long as the process answers at all: a store that is away is no reason to restart. */}}
 {{- define "tollgate.probes.life" -}}
 startupProbe:

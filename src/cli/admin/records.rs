@@ -71,6 +71,7 @@ fn to_proto(kind: EntryKind) -> pb::EntryKind {
         EntryKind::PlanChange => pb::EntryKind::PlanChange,
         EntryKind::DebtRepaid => pb::EntryKind::DebtRepaid,
         EntryKind::Status => pb::EntryKind::Status,
+        EntryKind::Repair => pb::EntryKind::Repair,
     }
 }
 

@@ -180,6 +180,8 @@ impl Scripts {
 
     /// Puts all accounts of the plan in.
     pub(super) async fn load_accounts(&self, clock: &SystemClock) -> Result<(), Failure> {
+        let begun = self.bare.begin().await;
+        begun.map_err(|fault| Failure::new(Exit::Unavailable, fault))?;
         let next = Arc::new(AtomicU32::new(0));
         let mut tasks = JoinSet::new();
         let internal = |error| Failure::new(Exit::Internal, error);

@@ -122,7 +122,8 @@ impl Bench<'_> {
                 let message = format!("account {id} could not be created on plan {PLAN_ID}");
                 return Err(Failure::new(Exit::Conflict, message));
             };
-            let loaded = self.hot.load(create.blank_account(&id)).await;
+            let loading = self.hot.loading(&id).await.map_err(unavailable)?;
+            let loaded = self.hot.load(create.blank_account(&id), loading).await;
             loaded.map_err(unavailable)?;
             let applied = self.hot.apply(&change).await.map_err(unavailable)?;
             applied.map_err(|refusal| internal(format!("{refusal:?}")))?;
@@ -188,7 +189,7 @@ impl Bench<'_> {
         for shard in 0..self.hot.shards() {
             let batch = self.hot.outbox(shard).await.map_err(unavailable)?;
             if batch.to > batch.from {
-                self.hot.trim(shard, batch.to).await.map_err(unavailable)?;
+                self.hot.trim(batch.end()).await.map_err(unavailable)?;
                 batches.push(OutboxBatch {
                     reservations: Vec::new(),
                     ..batch

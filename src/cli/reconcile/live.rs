@@ -1,9 +1,9 @@
 //! A server's balances against the ledger, account by account, where both stand at the same
 //! sequence.
 
-use serde::Serialize;
 use tonic::transport::Channel;
 
+use super::Compared;
 use crate::{
     cli::{client::failure, output::Failure},
     domain::ids::AccountId,
@@ -19,18 +19,6 @@ const PAGE_ROWS: i32 = 1000;
 const LOOKS_MAX: usize = 3;
 /// The invariant that a difference breaks: the entries add up to the state.
 const ADDS_UP: u8 = 4;
-
-/// What was compared.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Compared {
-    /// Accounts at one sequence in both.
-    pub(super) accounts: usize,
-    /// Accounts that changed too fast to be seen at one sequence.
-    pub(super) moving: usize,
-    /// What is off.
-    #[serde(skip)]
-    pub(super) findings: Vec<Finding>,
-}
 
 /// Compares every account of the server, until `limit` of them are off.
 pub(super) async fn compare(

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Every kind of entry as the contract has it.
-pub const KINDS: [(pb::EntryKind, EntryKind); 9] = [
+pub const KINDS: [(pb::EntryKind, EntryKind); 10] = [
     (pb::EntryKind::Grant, EntryKind::Grant),
     (pb::EntryKind::Usage, EntryKind::Usage),
     (pb::EntryKind::Refund, EntryKind::Refund),
@@ -27,6 +27,7 @@ pub const KINDS: [(pb::EntryKind, EntryKind); 9] = [
     (pb::EntryKind::PlanChange, EntryKind::PlanChange),
     (pb::EntryKind::DebtRepaid, EntryKind::DebtRepaid),
     (pb::EntryKind::Status, EntryKind::Status),
+    (pb::EntryKind::Repair, EntryKind::Repair),
 ];
 
 /// One line of the ledger.
@@ -68,6 +69,7 @@ fn kind(kind: EntryKind) -> pb::EntryKind {
         EntryKind::PlanChange => pb::EntryKind::PlanChange,
         EntryKind::DebtRepaid => pb::EntryKind::DebtRepaid,
         EntryKind::Status => pb::EntryKind::Status,
+        EntryKind::Repair => pb::EntryKind::Repair,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         reservation::State,
         timestamp::Timestamp,
     },
-    hot::{Line, OutboxBatch},
+    hot::{Cursor, Line, OutboxBatch, Stored},
 };
 
 /// Some accounts and what is written of them.
@@ -38,16 +38,19 @@ pub(super) struct Shard {
     /// How many records the outbox has had, and how many of them the ledger has.
     tail: u64,
     trimmed: u64,
+    /// The epoch under which the ledger takes them.
+    epoch: u64,
     /// The latest time that was seen: time never runs backwards within a shard.
     latest: Timestamp,
 }
 
 impl Shard {
     /// Continues after what the ledger has.
-    pub(super) fn start_at(&mut self, position: u64) {
+    pub(super) fn start_at(&mut self, cursor: Cursor) {
         if self.tail == 0 {
-            self.tail = position;
-            self.trimmed = position;
+            self.tail = cursor.position;
+            self.trimmed = cursor.position;
+            self.epoch = cursor.epoch;
         }
     }
 
@@ -184,6 +187,8 @@ impl Shard {
             shard,
             from: self.trimmed,
             to: self.tail,
+            epoch: self.epoch,
+            era: 0,
             entries: self
                 .entries
                 .iter()
@@ -194,7 +199,11 @@ impl Shard {
     }
 
     /// Forgets the records up to a position that the ledger has.
-    pub(super) fn trim(&mut self, to: u64) {
+    pub(super) fn trim(&mut self, reached: Cursor) {
+        if reached.epoch != self.epoch {
+            return;
+        }
+        let to = reached.position;
         while self
             .entries
             .front()
@@ -224,6 +233,30 @@ impl Shard {
         self.violations
     }
 
+    /// The first ids after one, in order.
+    pub(super) fn ids_after(&self, after: Option<&str>, max: usize) -> Vec<AccountId> {
+        let mut first: BTreeSet<&AccountId> = BTreeSet::new();
+        let ids = self.books.keys();
+        for id in ids.filter(|id| after.is_none_or(|after| id.as_str() > after)) {
+            if first.len() < max || first.last().is_some_and(|last| id < *last) {
+                first.insert(id);
+            }
+            if first.len() > max {
+                first.pop_last();
+            }
+        }
+        first.into_iter().cloned().collect()
+    }
+
+    /// An account as it is, and which invariant it breaks.
+    pub(super) fn stored(&self, id: &AccountId, now: Timestamp) -> Option<Stored> {
+        let book = self.books.get(id)?;
+        Some(Stored {
+            account: book.account().clone(),
+            broken: book.broken_invariant(now),
+        })
+    }
+
     pub(super) fn accounts(&self) -> usize {
         self.books.len()
     }
@@ -237,11 +270,11 @@ impl Shard {
     }
 
     pub(super) fn broken_invariants(&self, max: usize, now: Timestamp) -> Vec<(AccountId, String)> {
-        let broken = |(id, book): (&AccountId, &Box<Book>)| {
-            book.broken_invariant(now)
-                .map(|broken| (id.clone(), broken))
-        };
-        self.books.iter().filter_map(broken).take(max).collect()
+        let broken = self.books.iter().filter_map(|(id, book)| {
+            let broken = book.broken_invariant(now)?;
+            Some((id.clone(), broken))
+        });
+        broken.take(max).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told},
+    steps::{Step, Told, read_mark},
 };
 use crate::{
     domain::{
@@ -103,7 +103,11 @@ impl RedisHot {
         if let Some(terms) = self.recent.get(account_id, reservation_id) {
             let shard = self.shard_of(account_id);
             // Nothing was read that the ledger would have to have.
-            let mark = Mark { shard, position: 0 };
+            let mark = Mark {
+                shard,
+                era: 0,
+                position: 0,
+            };
             let value = Some(terms);
             return Ok(Ok(Done { value, mark }));
         }
@@ -162,10 +166,7 @@ impl RedisHot {
                 code::NO_ACCOUNT => return Ok(Err(Refusal::Absent)),
                 _ => {}
             }
-            let mark = Mark {
-                shard,
-                position: reader.uint()?,
-            };
+            let mark = read_mark(shard, &mut reader)?;
             let stored = reader.maybe(Reader::blob)?;
             let value = stored
                 .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))

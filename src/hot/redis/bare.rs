@@ -11,6 +11,7 @@ use super::{
     keys::{self, ShardKeys},
     layout::code,
     packed::{Broken, Reader},
+    scripts,
     steps::Step,
 };
 use crate::{
@@ -43,9 +44,22 @@ impl BareScripts {
         Ok(BareScripts { hot, space })
     }
 
+    /// Begins every shard of its own keys; to be called before anything else.
+    pub async fn begin(&self) -> Result<(), HotFault> {
+        for (shard, keys) in self.hot.shards.iter().enumerate() {
+            let given = [keys.meta.to_string()];
+            let begun = self
+                .hot
+                .run("begin", shard as u32, &scripts::BEGIN, &given, &[]);
+            begun.await?;
+        }
+        Ok(())
+    }
+
     /// Puts an account in, as a store does.
     pub async fn load(&self, account: &Account) -> Result<(), HotFault> {
-        self.hot.load_account(account).await
+        let loading = self.hot.loading_step(&account.id).await?;
+        self.hot.load_account(account, loading).await
     }
 
     /// The script of a reserve. A refusal is a fault here, as with all of them.
@@ -75,7 +89,7 @@ impl BareScripts {
 
     async fn run(&self, step: Step<'_>) -> Result<(), HotFault> {
         let shard = self.hot.shard_of(step.account_id);
-        let reply = self.hot.run_step(&step, shard, &[]).await;
+        let reply = self.hot.run_step(&step, shard, (&[], &[])).await;
         let reply = reply.map_err(|failure| failure.of(step.operation))?;
         match Reader::new(&reply).int() {
             Ok(code::OK) => Ok(()),
@@ -84,12 +98,12 @@ impl BareScripts {
         }
     }
 
-    /// How many keys the server has, besides the two that every connection makes sure of.
+    /// How many keys the server has, besides the one that every connection makes sure of.
     pub async fn keys(&self) -> Result<u64, HotFault> {
         const OPERATION: &str = "size";
         let all: u64 = self.hot.plain(OPERATION, 0, &redis::cmd("DBSIZE")).await?;
         let mut exists = redis::cmd("EXISTS");
-        exists.arg(keys::SHARDS).arg(keys::BEGUN);
+        exists.arg(keys::SHARDS);
         let own: u64 = self.hot.plain(OPERATION, 0, &exists).await?;
         Ok(all.saturating_sub(own))
     }

@@ -75,19 +75,23 @@ impl RedisHot {
         Ok(rung.unwrap_or(0))
     }
 
-    /// How far the ledger is in some shards, all of them asked at once.
+    /// How far the ledger is in some shards, all of them asked at once. One that is to be
+    /// verified first is left out.
     pub async fn settled(&self, shards: &[u32]) -> Result<Vec<Mark>, HotFault> {
         let known = shards.iter().filter(|shard| **shard < self.options.shards);
-        try_join_all(known.map(|shard| async {
-            let mut look = redis::cmd("HGET");
-            look.arg(&*self.shards[*shard as usize].meta).arg("trimmed");
-            let trimmed: Option<u64> = self.plain("settled", *shard, &look).await?;
-            Ok(Mark {
+        let marks = try_join_all(known.map(|shard| async {
+            let mut look = redis::cmd("HMGET");
+            look.arg(&*self.shards[*shard as usize].meta)
+                .arg(&["era", "trimmed"]);
+            let (era, trimmed): (Option<u64>, Option<u64>) =
+                self.plain("settled", *shard, &look).await?;
+            Ok::<_, HotFault>(era.map(|era| Mark {
                 shard: *shard,
+                era,
                 position: trimmed.unwrap_or(0),
-            })
-        }))
-        .await
+            }))
+        }));
+        Ok(marks.await?.into_iter().flatten().collect())
     }
 
     /// Says that a settler lives, and answers all that have said so within `lifetime_ms`, in one

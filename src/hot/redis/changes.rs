@@ -4,8 +4,8 @@ use super::{
     RedisHot,
     answers::broken_reply,
     layout::{change, code},
-    packed::{Broken, Writer},
-    records::{status_code, write_account, write_grant},
+    packed::{Broken, Reader, Writer},
+    records::{self, status_code, write_account, write_grant},
     scripts,
     steps::{Argument, Step, cycle, text},
 };
@@ -17,7 +17,7 @@ use crate::{
         decision::Refusal,
         ids::{AccountId, ReservationId},
     },
-    hot::{Answer, Done, HotFault},
+    hot::{Answer, Done, HotFault, Loading},
 };
 
 /// How long an unloaded account refuses to be loaded from an older state of the ledger: far
@@ -76,16 +76,42 @@ impl RedisHot {
         }))
     }
 
+    pub(super) async fn loading_step(&self, account_id: &AccountId) -> Result<Loading, HotFault> {
+        const OPERATION: &str = "loading";
+        let shard = self.shard_of(account_id);
+        let given = [self.shards[shard as usize].meta.to_string()];
+        let arguments = [self.given_now()];
+        let reply = self
+            .run(OPERATION, shard, &scripts::LOADING, &given, &arguments)
+            .await?;
+        let read = |mut reader: Reader<'_>| -> Result<Loading, Broken> {
+            Ok(Loading {
+                now: records::time(&mut reader)?,
+                era: reader.uint()?,
+            })
+        };
+        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+    }
+
     /// Set-if-absent: whoever comes second changes nothing.
-    pub(super) async fn load_account(&self, account: &Account) -> Result<(), HotFault> {
+    pub(super) async fn load_account(
+        &self,
+        account: &Account,
+        loading: Loading,
+    ) -> Result<(), HotFault> {
         let shard = self.shard_of(&account.id);
         let keys = &self.shards[shard as usize];
-        let given = [keys.account(&account.id), keys.due.to_string()];
+        let given = [
+            keys.account(&account.id),
+            keys.due.to_string(),
+            keys.meta.to_string(),
+        ];
         let arguments = [
             self.given_now(),
             account.id.as_str().into(),
             write_account(account),
             text(self.options.unload_idle_ms),
+            text(loading.era),
         ];
         self.run("load", shard, &scripts::LOAD, &given, &arguments)
             .await?;
@@ -114,16 +140,6 @@ impl RedisHot {
             })),
             Err(refusal) => Ok(Err(refusal)),
         }
-    }
-
-    /// Begins every shard's outbox where the ledger's cursor is, unless it has begun already.
-    pub async fn restore_cursors(&self, cursors: &[(u32, u64)]) -> Result<(), HotFault> {
-        for (shard, position) in cursors {
-            if *shard < self.options.shards {
-                self.trim_outbox(*shard, *position, true).await?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,6 +7,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::hot::{Certainty, HotFault};
 
+/// The error of a script on a shard that is not verified for its server.
+const UNVERIFIED: &str = "NOTBEGUN";
+
 /// A call that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -15,6 +18,8 @@ pub(super) struct Failure {
     pub is_lost: bool,
     /// Whether the server does not know the script.
     pub is_unknown_script: bool,
+    /// Whether the shard must be verified first.
+    pub is_unverified: bool,
     pub source: Box<dyn Error + Send + Sync>,
 }
 
@@ -25,6 +30,7 @@ impl Failure {
             certainty: Certainty::Determinate,
             is_lost: false,
             is_unknown_script: false,
+            is_unverified: false,
             source: source.into(),
         }
     }
@@ -59,6 +65,7 @@ impl Failure {
             _ => (Certainty::Indeterminate, true),
         };
         let is_unknown_script = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+        let is_unverified = error.code() == Some(UNVERIFIED);
         let proves_nothing = is_cluster && !is_unknown_script;
         Failure {
             certainty: if proves_nothing {
@@ -69,6 +76,7 @@ impl Failure {
             // A cluster client mends itself.
             is_lost: is_lost && !is_cluster,
             is_unknown_script,
+            is_unverified,
             source: Box::new(error),
         }
     }
@@ -107,7 +115,9 @@ fn of_server(kind: ServerErrorKind) -> (Certainty, bool) {
 
 fn of_code(code: &str) -> (Certainty, bool) {
     match code {
-        "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TOLLGATE" => (Certainty::Determinate, false),
+        "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TOLLGATE" | UNVERIFIED => {
+            (Certainty::Determinate, false)
+        }
         "NOAUTH" | "WRONGPASS" => (Certainty::Determinate, true),
         _ => (Certainty::Indeterminate, false),
     }

@@ -4,22 +4,26 @@ use super::{
     RedisHot,
     answers::broken_reply,
     packed::{Broken, Reader},
-    records, scripts,
-    steps::Argument,
+    records::{self, write_account},
+    scripts,
+    steps::{Argument, Step, text},
 };
 use crate::{
     domain::{
         account::Account,
         book::Book,
+        command::Repair,
         ids::{AccountId, ReservationId},
         reservation::Reservation,
     },
-    hot::HotFault,
+    hot::{Answer, Done, HotFault, Loaded, Stored},
 };
 
 const OPERATION: &str = "inspect";
 /// The most accounts of one shard that are read at once.
-const PAGE: isize = 1_000;
+const PAGE: usize = 1_000;
+/// Where a scan starts, and what its last page brings as the place of the next one.
+const SCAN_START: &str = "0";
 /// The most open holds of one account that are read: one with more is not judged.
 const HOLDS_MAX: isize = 20_000;
 /// How often an account is read again that changed while it was read.
@@ -30,23 +34,17 @@ impl RedisHot {
     pub(super) async fn inspect(&self, max: usize) -> Result<Vec<(AccountId, String)>, HotFault> {
         let mut found = Vec::new();
         for shard in 0..self.options.shards {
-            let mut from = 0;
-            while found.len() < max {
-                let mut list = redis::cmd("ZRANGE");
-                list.arg(&*self.shards[shard as usize].due)
-                    .arg(from)
-                    .arg(from + PAGE - 1);
-                let names: Vec<String> = self.plain(OPERATION, shard, &list).await?;
-                if names.is_empty() {
-                    break;
+            let mut from = None;
+            loop {
+                let page = self.scan(shard, from.as_deref(), PAGE).await?;
+                for id in page.ids {
+                    let looked = self.look_at(&id).await?;
+                    let broken = looked.and_then(|looked| looked.broken);
+                    found.extend(broken.map(|broken| (id, broken)));
                 }
-                from += PAGE;
-                for name in &names {
-                    let id = AccountId::new(name)
-                        .map_err(|_| broken_reply(Broken("no identifier"), OPERATION))?;
-                    if let Some(broken) = self.inspect_account(&id).await? {
-                        found.push((id, broken));
-                    }
+                from = page.next;
+                if from.is_none() || found.len() >= max {
+                    break;
                 }
             }
         }
@@ -54,20 +52,87 @@ impl RedisHot {
         Ok(found)
     }
 
-    /// The first invariant of an account that does not hold. One that is not loaded, changes all
+    /// Some loaded accounts of a shard. What is there all the time is found, whatever comes and
+    /// goes meanwhile: that is what Redis promises of a scan.
+    pub(super) async fn scan(
+        &self,
+        shard: u32,
+        from: Option<&str>,
+        max: usize,
+    ) -> Result<Loaded, HotFault> {
+        let Some(keys) = self.shards.get(shard as usize) else {
+            return Ok(Loaded::default());
+        };
+        let mut scan = redis::cmd("ZSCAN");
+        scan.arg(&*keys.due).arg(from.unwrap_or(SCAN_START));
+        scan.arg("COUNT").arg(max);
+        let (next, found): (String, Vec<(String, String)>) =
+            self.plain(OPERATION, shard, &scan).await?;
+        let id = |(name, _): (String, String)| {
+            AccountId::new(&name).map_err(|_| broken_reply(Broken("no identifier"), OPERATION))
+        };
+        Ok(Loaded {
+            ids: found.into_iter().map(id).collect::<Result<_, _>>()?,
+            next: Some(next).filter(|next| next != SCAN_START),
+        })
+    }
+
+    /// An account with the first invariant that it breaks. One that is not loaded, changes all
     /// the time or has too many holds is not judged.
-    pub(super) async fn inspect_account(&self, id: &AccountId) -> Result<Option<String>, HotFault> {
+    pub(super) async fn look_at(&self, id: &AccountId) -> Result<Option<Stored>, HotFault> {
         for _ in 0..ATTEMPTS {
-            let keys = &self.shards[self.shard_of(id) as usize];
-            let mut list = redis::cmd("ZRANGE");
-            list.arg(keys.deadlines(id)).arg(0).arg(HOLDS_MAX - 1);
-            let holds: Vec<String> = self.plain(OPERATION, self.shard_of(id), &list).await?;
+            let holds = self.open_holds(id).await?;
             if let Some((account, holds, seen)) = self.read_whole(id, holds).await? {
                 let broken = account.broken_invariant(seen);
-                return Ok(broken.or_else(|| Book::new(account, holds).broken_invariant(seen)));
+                let broken =
+                    broken.or_else(|| Book::new(account.clone(), holds).broken_invariant(seen));
+                return Ok(Some(Stored { account, broken }));
             }
         }
         Ok(None)
+    }
+
+    /// Puts an account right that differs from the ledger's.
+    pub(super) async fn repair_step(&self, repair: &Repair) -> Answer<Option<usize>> {
+        const OPERATION: &str = "repair";
+        let stored = &repair.stored;
+        let holds = self.open_holds(&stored.id).await?;
+        let keys = &self.shards[self.shard_of(&stored.id) as usize];
+        let records = holds.iter().map(|hold| keys.reservation(&stored.id, hold));
+        let mut arguments = vec![
+            text(stored.sequence),
+            text(repair.version),
+            write_account(stored),
+            repair.reason.clone().into_bytes(),
+        ];
+        arguments.extend(holds.iter().map(|hold| hold.clone().into_bytes()));
+        let step = Step {
+            operation: OPERATION,
+            script: &scripts::REPAIR,
+            account_id: &stored.id,
+            reservation_id: None,
+            arguments,
+        };
+        let told = match self.step_with(step, records.collect()).await? {
+            Ok(told) => told,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let read = |mut reader: Reader<'_>| Ok((reader.bool()?, reader.u32()?));
+        let (is_repaired, expired) =
+            read(told.extra()).map_err(|broken| broken_reply(broken, OPERATION))?;
+        Ok(Ok(Done {
+            value: is_repaired.then_some(expired as usize),
+            mark: told.mark,
+        }))
+    }
+
+    /// The account's open holds, earliest deadline first.
+    async fn open_holds(&self, id: &AccountId) -> Result<Vec<String>, HotFault> {
+        let shard = self.shard_of(id);
+        let mut list = redis::cmd("ZRANGE");
+        list.arg(self.shards[shard as usize].deadlines(id));
+        list.arg(0).arg(HOLDS_MAX - 1);
+        self.plain(OPERATION, shard, &list).await
     }
 
     async fn read_whole(

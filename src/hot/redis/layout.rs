@@ -40,6 +40,18 @@ pub(super) mod code {
     pub const NO_ACCOUNT: i64 = 13;
 }
 
+/// What a look at a shard finds.
+pub(super) mod look {
+    /// Steps may run on it.
+    pub const VERIFIED: i64 = 0;
+    /// The ledger takes another server's entries, and never this one's again.
+    pub const REPLACED: i64 = 1;
+    /// Another process verifies it.
+    pub const BUSY: i64 = 2;
+    /// Nobody has verified it for this server.
+    pub const UNVERIFIED: i64 = 3;
+}
+
 /// The kinds of changes that `apply.lua` knows.
 pub(super) mod change {
     pub const CREATE: i64 = 0;
@@ -178,6 +190,7 @@ const NAMES: &[(&str, i64)] = &[
     ("PLAN_CHANGE", 6),
     ("DEBT_REPAID", 7),
     ("ENTRY_STATUS", 8),
+    ("REPAIR", 9),
     ("CREATE", change::CREATE),
     ("SET_STATUS", change::SET_STATUS),
     ("CHANGE_PLAN", change::CHANGE_PLAN),
@@ -198,6 +211,10 @@ const NAMES: &[(&str, i64)] = &[
     ("DUE", code::DUE),
     ("FULL", code::FULL),
     ("NO_ACCOUNT", code::NO_ACCOUNT),
+    ("VERIFIED", look::VERIFIED),
+    ("REPLACED", look::REPLACED),
+    ("BUSY", look::BUSY),
+    ("UNVERIFIED", look::UNVERIFIED),
 ];
 
 /// A script's text without its comments, its names replaced by their numbers.

@@ -20,9 +20,10 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     address::{AddressError, RedisAddress},
-    begin::{self, LedgerCursors},
     faults::Failure,
     keys,
+    packed::Broken,
+    scripts::Script,
     wires::{Target, Wire},
 };
 use crate::clock::{Clock, SystemClock};
@@ -47,9 +48,11 @@ pub(super) struct LinkOptions {
     pub shards: u32,
     /// Whether this process may fix their number.
     pub fixes_shards: bool,
-    /// Where the outboxes of an empty server begin; absent: at zero.
-    pub ledger: Option<Arc<dyn LedgerCursors>>,
 }
+
+/// A command, once it is known on which server it will run, by that server's name; `true`: with
+/// a script's text, for a server that does not know it.
+pub(super) type Request<'a> = dyn Fn(&str, bool) -> Cmd + Sync + 'a;
 
 /// The connections.
 #[derive(Debug)]
@@ -68,8 +71,9 @@ struct Line {
 }
 
 enum State {
-    /// Which one it is, so that whoever finds it broken breaks no newer one.
-    Up(u64, Wire),
+    /// Which one it is, so that whoever finds it broken breaks no newer one; and the name of the
+    /// server at its other end, empty where the client hides that.
+    Up(u64, Wire, Arc<str>),
     Connecting(watch::Receiver<()>),
     /// Since when, and why.
     Down(u64, Option<(Duration, Arc<str>)>),
@@ -140,23 +144,70 @@ impl Link {
         })
     }
 
-    /// Sends a command and answers its reply, within the deadline. `text` is the script that an
-    /// EVALSHA names, for a server that does not know it.
-    pub async fn call(
+    /// Runs a script and answers the one text that it replies with, within a limit.
+    pub async fn eval(
+        &self,
+        shard: u32,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+        limit: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let request = |server: &str, is_whole| script.call(keys, arguments, server, is_whole);
+        self.request(shard, &request, limit).await
+    }
+
+    /// Sends a script's call and answers the one text that it replies with, within a limit.
+    pub async fn request(
+        &self,
+        shard: u32,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        match self.call(shard, request, limit).await? {
+            Value::BulkString(reply) => Ok(reply),
+            _ => Err(Failure::unknown(Broken("a script's reply is no text"))),
+        }
+    }
+
+    /// Sends a command that is no script.
+    pub async fn plain(&self, lane: u32, command: &Cmd, limit: Duration) -> Result<Value, Failure> {
+        self.call(lane, &|_, _| command.clone(), limit).await
+    }
+
+    /// The longest that one call may take where nothing else is said.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Leaves a lane's connection for a new one where it does not know its server by this name.
+    pub fn relearn(&self, lane: u32, server: &str) {
+        let line = self.line(lane);
+        let number = match &*line.state.lock() {
+            State::Up(number, _, known) if !known.is_empty() && **known != *server => *number,
+            State::Up(..) | State::Connecting(_) | State::Down(..) => return,
+        };
+        line.lose(number, "the server has another replication id by now");
+    }
+
+    fn line(&self, lane: u32) -> &Arc<Line> {
+        &self.lines[lane as usize % self.lines.len()]
+    }
+
+    async fn call(
         &self,
         lane: u32,
-        command: &Cmd,
-        text: Option<&(dyn Fn() -> Cmd + Sync)>,
+        request: &Request<'_>,
+        limit: Duration,
     ) -> Result<Value, Failure> {
-        let line = &self.lines[lane as usize % self.lines.len()];
+        let line = self.line(lane);
         let sent = Mutex::new(None);
-        let attempts = line.attempts(command, text, &sent);
-        match timeout(self.deadline, attempts).await {
+        match timeout(limit, line.attempts(request, &sent)).await {
             Ok(answer) => answer,
             Err(_) => {
                 let silence = NoAnswer {
                     address: line.options.address.clone(),
-                    deadline: self.deadline,
+                    deadline: limit,
                 };
                 let Some(number) = *sent.lock() else {
                     return Err(Failure::not_sent(silence));
@@ -175,19 +226,18 @@ impl Line {
     /// is out, and on which connection.
     async fn attempts(
         self: &Arc<Self>,
-        command: &Cmd,
-        text: Option<&(dyn Fn() -> Cmd + Sync)>,
+        request: &Request<'_>,
         sent: &Mutex<Option<u64>>,
     ) -> Result<Value, Failure> {
-        let mut whole = None;
+        let mut whole = false;
         let mut doubt: Option<Failure> = None;
         for attempt in 1..=ATTEMPTS {
-            let (number, mut wire) = match self.wire().await {
+            let (number, mut wire, server) = match self.wire().await {
                 Ok(up) => up,
                 Err(failure) => return Err(doubt.unwrap_or(failure)),
             };
             *sent.lock() = Some(number);
-            let error = match wire.send(whole.as_ref().unwrap_or(command)).await {
+            let error = match wire.send(&request(&server, whole)).await {
                 Ok(value) => {
                     self.silent.store(0, Ordering::Relaxed);
                     return Ok(value);
@@ -198,13 +248,8 @@ impl Line {
             if failure.is_lost {
                 self.lose(number, &failure.source.to_string());
             }
-            let again = match (failure.is_unknown_script, text) {
-                (true, Some(text)) => {
-                    whole = Some(text());
-                    true
-                }
-                _ => failure.is_lost,
-            };
+            whole |= failure.is_unknown_script;
+            let again = failure.is_unknown_script || failure.is_lost;
             if !again || attempt == ATTEMPTS {
                 return Err(doubt.unwrap_or(failure));
             }
@@ -217,11 +262,13 @@ impl Line {
     }
 
     /// The connection, once there is one.
-    async fn wire(self: &Arc<Self>) -> Result<(u64, Wire), Failure> {
+    async fn wire(self: &Arc<Self>) -> Result<(u64, Wire, Arc<str>), Failure> {
         let mut made = {
             let mut state = self.state.lock();
             match &*state {
-                State::Up(number, wire) => return Ok((*number, wire.clone())),
+                State::Up(number, wire, server) => {
+                    return Ok((*number, wire.clone(), Arc::clone(server)));
+                }
                 State::Connecting(made) => made.clone(),
                 State::Down(_, Some((since, why))) if self.clock.monotonic() < *since + PAUSE => {
                     return Err(self.not_connected(why));
@@ -239,7 +286,7 @@ impl Line {
         while made.changed().await.is_ok() {}
         let state = self.state.lock();
         match &*state {
-            State::Up(number, wire) => Ok((*number, wire.clone())),
+            State::Up(number, wire, server) => Ok((*number, wire.clone(), Arc::clone(server))),
             State::Down(_, Some((_, why))) => Err(self.not_connected(why)),
             State::Down(_, None) | State::Connecting(..) => {
                 Err(self.not_connected(&Arc::from("it was lost at once")))
@@ -263,10 +310,10 @@ impl Line {
         };
         let mut state = self.state.lock();
         *state = match made {
-            Ok(wire) => {
+            Ok((wire, server)) => {
                 tracing::info!(address = %self.options.address, "connected to Redis");
                 self.silent.store(0, Ordering::Relaxed);
-                State::Up(number, wire)
+                State::Up(number, wire, server)
             }
             Err(error) => {
                 let why: Arc<str> = Arc::from(error.to_string());
@@ -278,13 +325,11 @@ impl Line {
         drop(done);
     }
 
-    async fn connect(&self) -> Result<Wire, Box<dyn std::error::Error + Send + Sync>> {
+    async fn connect(&self) -> Result<(Wire, Arc<str>), Box<dyn std::error::Error + Send + Sync>> {
         let mut wire = self.target.connect(&self.options).await?;
+        let server = wire.server().await?;
         self.check_shards(&mut wire).await?;
-        if let Some(ledger) = &self.options.ledger {
-            begin::begin(&mut wire, ledger.as_ref(), self.options.shards).await?;
-        }
-        Ok(wire)
+        Ok((wire, server))
     }
 
     /// Fixes the number of shards at the first start, and refuses any other afterwards.
@@ -311,7 +356,7 @@ impl Line {
     /// Counts a connection as lost, unless there is a newer one.
     fn lose(&self, number: u64, why: &str) {
         let mut state = self.state.lock();
-        if matches!(&*state, State::Up(up, _) if *up == number) {
+        if matches!(&*state, State::Up(up, ..) if *up == number) {
             tracing::warn!(address = %self.options.address, why, "lost the connection to Redis");
             *state = State::Down(number, None);
         }

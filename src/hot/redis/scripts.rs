@@ -18,7 +18,31 @@ impl Script {
         let hash = redis::Script::new(&text).get_hash().to_owned();
         Script { text, hash }
     }
+
+    /// The script's call, by its name or with its whole text, on a server of some name.
+    pub fn call(
+        &self,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+        server: &str,
+        is_whole: bool,
+    ) -> redis::Cmd {
+        let mut command = redis::cmd(if is_whole { "EVAL" } else { "EVALSHA" });
+        command.arg(if is_whole { &self.text } else { &self.hash });
+        command.arg(keys.len());
+        keys.iter().for_each(|key| {
+            command.arg(key);
+        });
+        arguments.iter().for_each(|argument| {
+            command.arg(argument.as_slice());
+        });
+        command.arg(server);
+        command
+    }
 }
+
+/// What every script begins with.
+const GATE: &str = include_str!("lua/gate.lua");
 
 /// The moves of an account besides `common`, which every step begins with.
 const MOVES: &[(&str, &str)] = &[
@@ -46,27 +70,37 @@ fn step(always: &[&str], own: &str) -> Script {
     let seldom = moves(&|name| !always.contains(name));
     let often = moves(&|name| always.contains(name));
     Script::new(layout::with_numbers(&format!(
-        "{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
+        "{GATE}\n{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
     )))
 }
 
+/// Any other script, behind the parts that it needs.
+fn plain(parts: &[&str], own: &str) -> Script {
+    let parts = parts.join("\n");
+    Script::new(layout::with_numbers(&format!("{GATE}\n{parts}\n{own}")))
+}
+
 macro_rules! scripts {
-    ($($name:ident: $file:literal $(with [$($often:literal),*])?;)+) => {
+    ($($name:ident: $file:literal
+        $(with [$($often:literal),*])? $(after [$($part:literal),*])?;)+) => {
         $(
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
                 let own = include_str!(concat!("lua/", $file, ".lua"));
-                scripts!(@make own $(, [$($often),*])?)
+                scripts!(@make own $(, with [$($often),*])? $(, after [$($part),*])?)
             });
         )+
 
         #[cfg(test)]
         const ALL: &[(&str, &LazyLock<Script>)] = &[$((stringify!($name), &$name)),+];
     };
-    (@make $own:ident) => { Script::new(layout::with_numbers($own)) };
-    (@make $own:ident, [$($often:literal),*]) => { step(&[$($often),*], $own) };
+    (@make $own:ident, with [$($often:literal),*]) => { step(&[$($often),*], $own) };
+    (@make $own:ident, after [$($part:literal),*]) => {
+        plain(&[$(include_str!(concat!("lua/", $part, ".lua"))),*], $own)
+    };
 }
 
-// Those with a list are steps on an account: it names the moves that they need each time.
+// Those with moves are steps on an account: the list names the moves that they need each time. The
+// others come after the parts that they need.
 scripts! {
     RESERVE: "reserve" with ["spend"];
     EXTEND: "extend" with ["draws", "spend", "holds"];
@@ -75,17 +109,28 @@ scripts! {
     CHARGE: "charge" with ["draws", "spend", "holds", "entries", "settle", "final"];
     BALANCE: "balance" with [];
     APPLY: "apply" with [];
+    REPAIR: "repair" with [];
     RENEW: "renew" with [];
     UNLOAD: "unload" with [];
     EXPIRE: "expire" with [];
-    RESERVATION: "reservation";
-    LOAD: "load";
-    DUE: "due";
-    FORGET: "forget";
-    OUTBOX: "outbox";
-    TRIM: "trim";
-    STATS: "stats";
-    INSPECT: "inspect";
+    RESERVATION: "reservation" after [];
+    LOADING: "loading" after [];
+    LOAD: "load" after [];
+    DUE: "due" after [];
+    FORGET: "forget" after [];
+    OUTBOX: "outbox" after [];
+    TRIM: "trim" after [];
+    STATS: "stats" after [];
+    INSPECT: "inspect" after [];
+    BEGIN: "begin" after ["live"];
+    LOOK: "look" after ["live"];
+    DISTRUST: "distrust" after ["live"];
+    RESET: "reset" after ["live", "claim"];
+    DROP: "drop" after ["live", "claim"];
+    PEEK: "peek" after ["live", "claim"];
+    REBUILD: "rebuild" after ["live", "claim"];
+    CLOSE: "close" after ["live", "claim"];
+    OPEN: "open" after ["live", "claim"];
 }
 
 #[cfg(test)]

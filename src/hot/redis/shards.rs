@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-
 use super::{
     RedisHot,
     answers::broken_reply,
@@ -15,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{ids::AccountId, timestamp::Timestamp},
-    hot::{HotFault, HotStats, Line, OutboxBatch, Swept},
+    hot::{Cursor, HotFault, HotStats, Line, OutboxBatch, Swept},
 };
 
 /// The most records that one batch of an outbox has.
@@ -27,11 +25,23 @@ const VISITS_MAX: usize = 1_000;
 impl RedisHot {
     pub(super) async fn sweep_shards(&self, max: usize) -> Result<Swept, HotFault> {
         let mut swept = Swept::default();
+        let mut fault = None;
         for shard in 0..self.options.shards {
-            self.expire_due(shard, max, &mut swept).await?;
-            swept.forgotten += self.forget(shard, max).await?;
+            if let Err(found) = self.sweep_shard(shard, max, &mut swept).await {
+                fault = Some(found);
+            }
         }
-        Ok(swept)
+        // A shard that is being verified keeps nobody waiting for the others.
+        match fault {
+            Some(fault) if swept == Swept::default() => Err(fault),
+            Some(_) | None => Ok(swept),
+        }
+    }
+
+    async fn sweep_shard(&self, shard: u32, max: usize, swept: &mut Swept) -> Result<(), HotFault> {
+        self.expire_due(shard, max, swept).await?;
+        swept.forgotten += self.forget(shard, max).await?;
+        Ok(())
     }
 
     /// Visits the accounts that are due, earliest first.
@@ -115,7 +125,7 @@ impl RedisHot {
         if found.is_empty() {
             return Ok(0);
         }
-        let mut given = vec![keys.ended.to_string()];
+        let mut given = vec![keys.ended.to_string(), keys.meta.to_string()];
         given.extend(found.iter().map(|member| keys.ended_reservation(member)));
         let mut arguments = vec![until.to_string().into_bytes()];
         arguments.extend(found.into_iter().map(String::into_bytes));
@@ -138,6 +148,7 @@ impl RedisHot {
             .await?;
         let read = |mut reader: Reader<'_>| -> Result<OutboxBatch, Broken> {
             let from = reader.uint()?;
+            let (epoch, era) = (reader.uint()?, reader.uint()?);
             let count = reader.array()?;
             let mut entries = Vec::with_capacity(count.min(BATCH_MAX as usize));
             for _ in 0..count {
@@ -147,6 +158,8 @@ impl RedisHot {
                 shard,
                 from,
                 to: from + count as u64,
+                epoch,
+                era,
                 entries,
                 reservations: Vec::new(),
             })
@@ -154,17 +167,13 @@ impl RedisHot {
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }
 
-    pub(super) async fn trim_outbox(
-        &self,
-        shard: u32,
-        to: u64,
-        is_start: bool,
-    ) -> Result<(), HotFault> {
+    pub(super) async fn trim_outbox(&self, reached: Cursor) -> Result<(), HotFault> {
+        let shard = reached.shard;
         let Some(keys) = self.shards.get(shard as usize) else {
             return Ok(());
         };
         let given = [keys.out.to_string(), keys.meta.to_string()];
-        let arguments = [text(to), super::steps::flag(is_start)];
+        let arguments = [text(reached.position), text(reached.epoch)];
         self.run("trim", shard, &scripts::TRIM, &given, &arguments)
             .await?;
         Ok(())
@@ -174,6 +183,7 @@ impl RedisHot {
         const OPERATION: &str = "stats";
         let mut stats = HotStats {
             violations: self.violations.total(),
+            recovered: self.gate.recovered(),
             ..HotStats::default()
         };
         for shard in 0..self.options.shards {
@@ -212,8 +222,8 @@ impl RedisHot {
         shard: u32,
         command: &redis::Cmd,
     ) -> Result<T, HotFault> {
-        let reply: Result<Value, Failure> = self.link.call(shard, command, None).await;
-        let value = reply.map_err(|failure| failure.of(operation))?;
+        let reply = self.link.plain(shard, command, self.link.deadline());
+        let value = reply.await.map_err(|failure| failure.of(operation))?;
         redis::from_redis_value(value).map_err(|error| Failure::unknown(error).of(operation))
     }
 }

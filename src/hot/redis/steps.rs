@@ -2,18 +2,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::{
     RedisHot,
     faults::Failure,
     keys::ShardKeys,
     layout::code,
+    link::Request,
     packed::{Broken, Reader, Writer},
     records,
     scripts::Script,
 };
 use crate::{
+    clock::Clock,
     domain::{
         account::Account,
         decision::{CycleEnded, Refusal},
@@ -90,10 +92,19 @@ pub(super) fn flag(value: bool) -> Argument {
 impl RedisHot {
     /// Runs a step; what it refuses for every operation alike is refused here.
     pub(super) async fn step(&self, step: Step<'_>) -> Result<Result<Told, Refusal>, HotFault> {
+        self.step_with(step, Vec::new()).await
+    }
+
+    /// Runs a step that has further keys besides its reservation's.
+    pub(super) async fn step_with(
+        &self,
+        step: Step<'_>,
+        further: Vec<String>,
+    ) -> Result<Result<Told, Refusal>, HotFault> {
         let shard = self.shard_of(step.account_id);
         let mut due: Vec<String> = Vec::new();
         for _ in 0..DUE_ATTEMPTS {
-            let reply = self.run_step(&step, shard, &due).await;
+            let reply = self.run_step(&step, shard, (&further, &due)).await;
             let reply = reply.map_err(|failure| failure.of(step.operation))?;
             let read = self.read_reply(&step, shard, &reply);
             match read.map_err(|broken| Failure::unknown(broken).of(step.operation))? {
@@ -110,20 +121,20 @@ impl RedisHot {
         Err(busy.of(step.operation))
     }
 
-    /// The call of a step's script, by its name or with its whole text.
+    /// The call of a step's script, by its name or with its whole text, on a server of some name.
     fn command(
         &self,
         step: &Step<'_>,
         keys: &ShardKeys,
-        due: &[String],
+        (further, due): (&[String], &[String]),
         (verb, script): (&str, &str),
+        server: &str,
     ) -> Cmd {
         let id = step.account_id;
-        let own = step.reservation_id.iter().map(|id| id.as_str());
-        let records: Vec<&str> = own.chain(due.iter().map(String::as_str)).collect();
-        let given = STEP_KEYS + records.len();
+        let records = step.reservation_id.iter().map(|id| id.as_str());
+        let given = STEP_KEYS + records.len() + further.len() + due.len();
         let size = COMMAND_BYTES + step.arguments.iter().map(Vec::len).sum::<usize>();
-        let values = 3 + given + STEP_ARGUMENTS + step.arguments.len() + due.len();
+        let values = 4 + given + STEP_ARGUMENTS + step.arguments.len() + due.len();
         let mut command = Cmd::with_capacity(values, size);
         command.arg(verb).arg(script).arg(given);
         command.arg(keys.account(id)).arg(keys.deadlines(id));
@@ -131,6 +142,12 @@ impl RedisHot {
             command.arg(&**key);
         }
         for record in records {
+            command.arg(keys.reservation(id, record));
+        }
+        for key in further {
+            command.arg(key);
+        }
+        for record in due {
             command.arg(keys.reservation(id, record));
         }
         command.arg(self.given_now()).arg(self.window_ms());
@@ -142,20 +159,26 @@ impl RedisHot {
         for id in due {
             command.arg(id);
         }
+        command.arg(server);
         command
     }
 
-    /// Runs a step's script, which is told of some due holds.
+    /// Runs a step's script, with further keys, which is told of some due holds.
     pub(super) async fn run_step(
         &self,
         step: &Step<'_>,
         shard: u32,
-        due: &[String],
+        given: (&[String], &[String]),
     ) -> Result<Vec<u8>, Failure> {
         let keys = &self.shards[shard as usize];
-        let command = self.command(step, keys, due, ("EVALSHA", &step.script.hash));
-        let whole = || self.command(step, keys, due, ("EVAL", &step.script.text));
-        self.reply(shard, &command, &whole).await
+        let request = |server: &str, is_whole: bool| {
+            let script = match is_whole {
+                true => ("EVAL", step.script.text.as_str()),
+                false => ("EVALSHA", step.script.hash.as_str()),
+            };
+            self.command(step, keys, given, script, server)
+        };
+        self.guarded(shard, &request).await
     }
 
     /// The time that a script is given: nothing where the server's clock counts.
@@ -183,33 +206,26 @@ impl RedisHot {
         keys: &[String],
         arguments: &[Argument],
     ) -> Result<Vec<u8>, Failure> {
-        let build = |verb: &str, body: &str| {
-            let mut command = redis::cmd(verb);
-            command.arg(body).arg(keys.len());
-            keys.iter().for_each(|key| {
-                command.arg(key);
-            });
-            arguments.iter().for_each(|argument| {
-                command.arg(argument.as_slice());
-            });
-            command
-        };
-        let command = build("EVALSHA", &script.hash);
-        let whole = || build("EVAL", &script.text);
-        self.reply(shard, &command, &whole).await
+        let request = |server: &str, is_whole| script.call(keys, arguments, server, is_whole);
+        self.guarded(shard, &request).await
     }
 
-    async fn reply(
-        &self,
-        shard: u32,
-        command: &Cmd,
-        whole: &(dyn Fn() -> Cmd + Sync),
-    ) -> Result<Vec<u8>, Failure> {
-        let reply = self.link.call(shard, command, Some(whole)).await?;
-        let Value::BulkString(reply) = reply else {
-            return Err(Failure::unknown(Broken("a script's reply is no text")));
+    /// Sends a script's call. Where its shard must be verified first it waits for that, all within
+    /// the deadline.
+    async fn guarded(&self, shard: u32, request: &Request<'_>) -> Result<Vec<u8>, Failure> {
+        let started = self.clock.monotonic();
+        let deadline = self.link.deadline();
+        let first = self.link.request(shard, request, deadline);
+        match first.await {
+            Err(failure) if failure.is_unverified => {}
+            answer => return answer,
+        }
+        let left = || {
+            let taken = self.clock.monotonic().saturating_sub(started);
+            deadline.saturating_sub(taken)
         };
-        Ok(reply)
+        self.gate.verified(shard, left()).await?;
+        self.link.request(shard, request, left()).await
     }
 
     fn read_reply(&self, step: &Step<'_>, shard: u32, reply: &[u8]) -> Result<Read, Broken> {
@@ -229,10 +245,7 @@ impl RedisHot {
             _ => {}
         }
         let now = records::time(&mut reader)?;
-        let mark = Mark {
-            shard,
-            position: reader.uint()?,
-        };
+        let mark = read_mark(shard, &mut reader)?;
         let (account, seen) = records::read_account(step.account_id, reader.blob()?)?;
         let stored = reader.maybe(Reader::blob)?;
         let reservation = match (stored, step.reservation_id) {
@@ -264,6 +277,17 @@ impl RedisHot {
         let reply = self.eval(shard, script, keys, arguments).await;
         reply.map_err(|failure| failure.of(operation))
     }
+}
+
+/// Where a step's shard stood after it.
+pub(super) fn read_mark(shard: u32, reader: &mut Reader<'_>) -> Result<Mark, Broken> {
+    let position = reader.uint()?;
+    let era = reader.uint()?;
+    Ok(Mark {
+        shard,
+        era,
+        position,
+    })
 }
 
 enum Read {

@@ -1,5 +1,7 @@
 //! What a connection is made to and how, and the connection itself.
 
+use std::sync::Arc;
+
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionInfo, RedisResult, TlsCertificates, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -45,6 +47,29 @@ impl Wire {
         }
         // A server's error is a value until somebody asks.
         .and_then(Value::extract_error)
+    }
+}
+
+impl Wire {
+    /// The name of the server at the other end: its replication id, which it changes when it
+    /// starts, is promoted, or follows another one. Empty on a cluster, whose servers are asked
+    /// whenever it counts. A replica is refused: it may be behind, and writes nothing.
+    pub async fn server(&mut self) -> Result<Arc<str>, Box<dyn std::error::Error + Send + Sync>> {
+        if matches!(self, Wire::Cluster(_)) {
+            return Ok(Arc::from(""));
+        }
+        let mut info = redis::cmd("INFO");
+        info.arg("replication");
+        let told: String = redis::from_redis_value(self.send(&info).await?)?;
+        let field = |name: &str| {
+            let mut lines = told.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        };
+        if field("role") != Some("master") {
+            return Err("it is a replica: give the address of its master".into());
+        }
+        let id = field("master_replid").ok_or("its INFO has no master_replid")?;
+        Ok(Arc::from(id))
     }
 }
 

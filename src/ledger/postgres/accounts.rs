@@ -46,6 +46,25 @@ pub(super) async fn one(pool: &PgPool, account_id: &AccountId) -> Result<Option<
     Ok(merge(&found)?.pop())
 }
 
+/// Some accounts with their live grants.
+pub(super) async fn some(pool: &PgPool, account_ids: &[AccountId]) -> Result<Vec<Account>, Fault> {
+    let ids: Vec<&str> = account_ids.iter().map(AccountId::as_str).collect();
+    let found = sqlx::query(concat!(
+        "SELECT ",
+        account_columns!(),
+        ", ",
+        grant_columns!(),
+        " FROM (SELECT * FROM accounts WHERE account_id = ANY($1)) AS page
+          LEFT JOIN (SELECT * FROM grants WHERE account_id = ANY($1) AND ",
+        live!(),
+        ") AS live USING (account_id) ORDER BY account_id"
+    ))
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    merge(&found)
+}
+
 /// One account with its live grants, locked until the transaction ends. The grants are read after
 /// the lock was waited for.
 pub(super) async fn lock(

@@ -79,7 +79,7 @@ impl PostgresOptions {
         Ok(PostgresOptions {
             connect: connect.disable_statement_logging(),
             connections_max: 16,
-            acquire_timeout: Duration::from_secs(1),
+            acquire_timeout: Duration::from_millis(1_500),
             statement_timeout: Duration::from_secs(15),
             lock_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(15),

@@ -24,7 +24,7 @@ use crate::{
     },
     ledger::{
         Settled,
-        batch::{Key, Prepared, Unfit},
+        batch::{CursorMove, Key, Prepared, Unfit},
         eras::Mark,
     },
 };
@@ -131,11 +131,11 @@ impl Drop for Disposable {
 /// them is elsewhere. A shard that the ledger has never seen stands at zero.
 async fn move_cursors(
     connection: &mut PgConnection,
-    cursors: &BTreeMap<u32, (u64, u64)>,
+    cursors: &BTreeMap<u32, CursorMove>,
 ) -> Result<Option<String>, Fault> {
     let first: Vec<i64> = cursors
         .iter()
-        .filter(|(_, (from, _))| *from == 0)
+        .filter(|(_, moved)| moved.from == 0)
         .map(|(shard, _)| i64::from(*shard))
         .collect();
     if !first.is_empty() {
@@ -147,21 +147,21 @@ async fn move_cursors(
         .execute(&mut *connection)
         .await?;
     }
-    let column = |take: fn(u32, u64, u64) -> i64| -> Vec<i64> {
-        cursors
-            .iter()
-            .map(|(shard, (from, to))| take(*shard, *from, *to))
-            .collect()
+    let shards: Vec<i64> = cursors.keys().map(|shard| i64::from(*shard)).collect();
+    let column = |take: fn(&CursorMove) -> u64| -> Vec<i64> {
+        cursors.values().map(|moved| int(take(moved))).collect()
     };
     let moved = sqlx::query(
         "UPDATE cursors AS c SET position = m.upto
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS m (shard, since, upto)
-         WHERE c.shard = m.shard AND c.position = m.since
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+             AS m (shard, epoch, since, upto)
+         WHERE c.shard = m.shard AND c.epoch = m.epoch AND c.position = m.since
          RETURNING pg_current_xact_id()::text",
     )
-    .bind(column(|shard, _, _| i64::from(shard)))
-    .bind(column(|_, from, _| int(from)))
-    .bind(column(|_, _, to| int(to)))
+    .bind(shards)
+    .bind(column(|moved| moved.epoch))
+    .bind(column(|moved| moved.from))
+    .bind(column(|moved| moved.to))
     .fetch_all(connection)
     .await?;
     if moved.len() != cursors.len() {
@@ -332,22 +332,4 @@ async fn write_reservations(
         .await?;
     }
     Ok(())
-}
-
-/// Every shard's cursor.
-pub(super) async fn cursors(pool: &PgPool) -> Result<Vec<(u32, u64)>, Fault> {
-    let found = sqlx::query("SELECT shard, position FROM cursors ORDER BY shard")
-        .fetch_all(pool)
-        .await?;
-    found
-        .iter()
-        .map(|row| {
-            let shard: i64 = row.try_get(0)?;
-            let position: i64 = row.try_get(1)?;
-            Ok((
-                u32::try_from(shard).unwrap_or(u32::MAX),
-                position.unsigned_abs(),
-            ))
-        })
-        .collect()
 }

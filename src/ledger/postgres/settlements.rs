@@ -4,21 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use super::{
     Fault,
     changes::{self, Submission},
     refunds,
-    rows::int,
+    rows::{self, int},
 };
 use crate::{
     domain::{
         change::{Change, ChangeBody, Refund},
         entry::{Entry, Settlement},
-        ids::ReservationId,
+        ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
+    hot::Commits,
     ledger::{
         batch::Key,
         eras::{self, Known, Mark, settled},
@@ -67,6 +68,34 @@ pub(super) async fn mark<'a>(
         marks,
         reservations,
     })
+}
+
+/// What there is of some reservations of one account.
+pub(super) async fn commits(
+    pool: &PgPool,
+    account_id: &AccountId,
+    reservation_ids: &[ReservationId],
+) -> Result<Vec<(ReservationId, Commits)>, Fault> {
+    let ids: Vec<&str> = reservation_ids.iter().map(ReservationId::as_str).collect();
+    let rows = sqlx::query(
+        "SELECT reservation_id, last_commit, ended OR forgotten FROM settlements
+         WHERE account_id = $1 AND reservation_id = ANY($2)",
+    )
+    .bind(account_id.as_str())
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        let id: &str = row.try_get(0)?;
+        let id = ReservationId::new(id).map_err(|error| rows::unreadable("reservation", error))?;
+        let last: i64 = row.try_get(1)?;
+        let commits = Commits {
+            last: last.unsigned_abs(),
+            ended: row.try_get(2)?,
+        };
+        Ok((id, commits))
+    };
+    rows.iter().map(read).collect()
 }
 
 async fn look_up(

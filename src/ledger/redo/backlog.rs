@@ -8,12 +8,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use super::{RedoError, files::Files};
 use crate::{
     domain::{change::Change, ids::AccountId, timestamp::Timestamp},
-    hot::OutboxBatch,
+    hot::{Cursor, OutboxBatch},
     ledger::Ledger,
 };
 
@@ -23,6 +26,9 @@ const BATCH: usize = 65_536;
 const GATHER: Duration = Duration::from_millis(500);
 /// The pause after the ledger behind failed.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long deleting waits for whoever has the files. A fence has them until all is written, and
+/// waits for this; what stays is deleted the next time.
+const DELETE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What one call settled.
 pub(super) struct Waiting {
@@ -64,7 +70,7 @@ struct Queue {
     /// hash wait for each other, which does no harm.
     accounts: HashMap<u64, u64>,
     /// Where the log has each shard.
-    cursors: HashMap<u32, u64>,
+    cursors: HashMap<u32, Cursor>,
     /// How many records the log has had.
     appended: u64,
     /// Up to which one somebody waits.
@@ -76,10 +82,10 @@ struct Queue {
 }
 
 impl Backlog {
-    pub(super) fn new(cursors: Vec<(u32, u64)>) -> Self {
+    pub(super) fn new(cursors: Vec<Cursor>) -> Self {
         Backlog {
             queue: Mutex::new(Queue {
-                cursors: cursors.into_iter().collect(),
+                cursors: by_shard(cursors),
                 ..Queue::default()
             }),
             written: watch::Sender::new(0),
@@ -90,21 +96,30 @@ impl Backlog {
     /// Whether some batches start where the log has their shards.
     pub(super) fn continues(&self, batches: &[OutboxBatch]) -> bool {
         let queue = self.queue.lock();
-        let mut moved: HashMap<u32, u64> = HashMap::new();
+        let mut moved: HashMap<u32, Cursor> = HashMap::new();
         batches.iter().all(|batch| {
-            let known = queue.cursors.get(&batch.shard).copied().unwrap_or(0);
-            let cursor = moved.entry(batch.shard).or_insert(known);
-            let continues = *cursor == batch.from && batch.to >= batch.from;
-            *cursor = batch.to;
+            let unknown = Cursor {
+                shard: batch.shard,
+                ..Cursor::default()
+            };
+            let known = queue.cursors.get(&batch.shard).copied();
+            let cursor = moved.entry(batch.shard).or_insert(known.unwrap_or(unknown));
+            let continues = *cursor == batch.start() && batch.to >= batch.from;
+            *cursor = batch.end();
             continues
         })
+    }
+
+    /// Continues where the ledger behind is, after a fence; nothing waits.
+    pub(super) fn continue_at(&self, cursors: Vec<Cursor>) {
+        self.queue.lock().cursors = by_shard(cursors);
     }
 
     /// Adds what the log has; answers the reversals that came up since the last call.
     pub(super) fn push(&self, waiting: Waiting) -> Vec<Change> {
         let mut queue = self.queue.lock();
         for batch in &waiting.batches {
-            queue.cursors.insert(batch.shard, batch.to);
+            queue.cursors.insert(batch.shard, batch.end());
         }
         queue.size += waiting.size();
         queue.appended += 1;
@@ -220,6 +235,11 @@ impl Backlog {
     }
 }
 
+fn by_shard(cursors: Vec<Cursor>) -> HashMap<u32, Cursor> {
+    let keyed = cursors.into_iter().map(|cursor| (cursor.shard, cursor));
+    keyed.collect()
+}
+
 fn short(account_id: &AccountId) -> u64 {
     let mut hasher = DefaultHasher::new();
     account_id.hash(&mut hasher);
@@ -239,7 +259,7 @@ pub(super) async fn write_on(
         }
         if !backlog.is_urgent() {
             // Woken early where a transaction is full, or somebody waits.
-            let _ = tokio::time::timeout(GATHER, backlog.work.notified()).await;
+            let _ = timeout(GATHER, backlog.work.notified()).await;
         }
         let oldest = backlog.oldest();
         let Some(last) = oldest.last() else { continue };
@@ -247,7 +267,8 @@ pub(super) async fn write_on(
             Ok(reversals) => {
                 let needed = backlog.pop(&oldest, reversals);
                 if let Some(needed) = needed
-                    && let Err(error) = files.lock().await.delete_before(needed)
+                    && let Ok(mut files) = timeout(DELETE_TIMEOUT, files.lock()).await
+                    && let Err(error) = files.delete_before(needed)
                 {
                     tracing::warn!(%error, "a redo file can't be deleted");
                 }

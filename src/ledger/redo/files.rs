@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What every file starts with: the format's name and version.
-const MAGIC: &[u8; 8] = b"tgredo1\n";
+const MAGIC: &[u8; 8] = b"tgredo2\n";
 /// A file that is longer is followed by a new one.
 const FILE_BYTES: u64 = 32 << 20;
 /// From this length on the next file is made ready. Who settles little never needs one.

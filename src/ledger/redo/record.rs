@@ -38,6 +38,7 @@ struct Body<'a> {
 #[derive(Serialize, Deserialize)]
 struct Batch<'a> {
     shard: u32,
+    epoch: u64,
     from: u64,
     to: u64,
     #[serde(borrow)]
@@ -122,6 +123,7 @@ fn batch(batch: &OutboxBatch) -> Result<Batch<'_>, RedoError> {
     });
     Ok(Batch {
         shard: batch.shard,
+        epoch: batch.epoch,
         from: batch.from,
         to: batch.to,
         entries: entries.collect::<Result<_, _>>()?,
@@ -145,6 +147,8 @@ fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
         shard: batch.shard,
         from: batch.from,
         to: batch.to,
+        epoch: batch.epoch,
+        era: 0,
         entries: batch
             .entries
             .into_iter()

@@ -35,6 +35,20 @@ pub(super) async fn one(
     Ok(found)
 }
 
+/// Some accounts with their live grants.
+pub(super) async fn some(
+    readers: &SqlitePool,
+    account_ids: &[AccountId],
+) -> Result<Vec<Account>, Fault> {
+    let mut snapshot = readers.begin().await?;
+    let mut found = Vec::with_capacity(account_ids.len());
+    for account_id in account_ids {
+        found.extend(with_grants(&mut snapshot, account_id).await?);
+    }
+    snapshot.commit().await?;
+    Ok(found)
+}
+
 /// As [`one`], within a transaction.
 pub(super) async fn with_grants(
     connection: &mut SqliteConnection,

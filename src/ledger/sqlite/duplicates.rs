@@ -9,7 +9,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     Fault,
@@ -21,9 +21,10 @@ use crate::{
     domain::{
         change::{Change, ChangeBody, Refund},
         entry::{Entry, Settlement},
-        ids::ReservationId,
+        ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
+    hot::Commits,
     ledger::eras::{self, Known, Mark, settled},
 };
 
@@ -45,6 +46,32 @@ static NEWEST: LazyLock<Bulk> = LazyLock::new(|| {
 });
 
 type Key<'a> = (&'a str, &'a str);
+
+/// What there is of some reservations of one account.
+pub(super) async fn commits(
+    readers: &SqlitePool,
+    account_id: &AccountId,
+    reservation_ids: &[ReservationId],
+) -> Result<Vec<(ReservationId, Commits)>, Fault> {
+    let mut connection = readers.acquire().await?;
+    let found = NEWEST
+        .fetch(&mut connection, reservation_ids, |id, arguments| {
+            bind_all!(arguments, account_id.as_str(), id.as_str())
+        })
+        .await?;
+    let read = |row: &SqliteRow| {
+        let id: &str = row.try_get(1)?;
+        let id = ReservationId::new(id).map_err(|error| rows::unreadable("reservation", error))?;
+        let last: i64 = row.try_get(2)?;
+        let (is_last, is_forgotten): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
+        let commits = Commits {
+            last: last.unsigned_abs(),
+            ended: is_last || is_forgotten,
+        };
+        Ok((id, commits))
+    };
+    found.iter().map(read).collect()
+}
 
 /// Which settlements are looked up before they are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection};
 
 use super::{
     Fault,
@@ -28,7 +28,7 @@ use crate::{
     },
     ledger::{
         Settled,
-        batch::{Key, Prepared},
+        batch::{CursorMove, Key, Prepared},
         eras::Mark,
         raw::Raw,
     },
@@ -43,9 +43,10 @@ static START_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
 });
 static MOVE_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        3,
-        "UPDATE cursors SET position = moved.column3 FROM",
-        "AS moved WHERE shard = moved.column1 AND position = moved.column2",
+        4,
+        "UPDATE cursors SET position = moved.column4 FROM",
+        "AS moved WHERE shard = moved.column1 AND epoch = moved.column2
+             AND position = moved.column3",
     )
 });
 /// What fails is rolled back whole, so no statement need be able to undo what it did itself.
@@ -113,16 +114,13 @@ async fn attempt(
 /// the ledger has never seen stands at zero.
 async fn move_cursors(
     connection: &mut SqliteConnection,
-    cursors: &BTreeMap<u32, (u64, u64)>,
+    cursors: &BTreeMap<u32, CursorMove>,
 ) -> Result<bool, Fault> {
-    let steps: Vec<(u32, u64, u64)> = cursors
-        .iter()
-        .map(|(shard, (from, to))| (*shard, *from, *to))
-        .collect();
+    let steps: Vec<(u32, CursorMove)> = cursors.iter().map(|(shard, to)| (*shard, *to)).collect();
     let first: Vec<u32> = steps
         .iter()
-        .filter(|(_, from, _)| *from == 0)
-        .map(|(shard, ..)| *shard)
+        .filter(|(_, moved)| moved.from == 0)
+        .map(|(shard, _)| *shard)
         .collect();
     START_CURSORS
         .execute(connection, &first, |shard, arguments| {
@@ -130,8 +128,14 @@ async fn move_cursors(
         })
         .await?;
     let moved = MOVE_CURSORS
-        .execute(connection, &steps, |(shard, from, to), arguments| {
-            bind_all!(arguments, i64::from(*shard), int(*from), int(*to))
+        .execute(connection, &steps, |(shard, moved), arguments| {
+            bind_all!(
+                arguments,
+                i64::from(*shard),
+                int(moved.epoch),
+                int(moved.from),
+                int(moved.to)
+            )
         })
         .await?;
     Ok(moved == steps.len() as u64)
@@ -231,19 +235,4 @@ fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Re
         id.as_str(),
         packed.map(|packed| Raw(packed.as_bytes())),
     )
-}
-
-/// Every shard's cursor.
-pub(super) async fn cursors(readers: &SqlitePool) -> Result<Vec<(u32, u64)>, Fault> {
-    let found = sqlx::query("SELECT shard, position FROM cursors ORDER BY shard")
-        .fetch_all(readers)
-        .await?;
-    found
-        .iter()
-        .map(|row| {
-            let shard: u32 = row.try_get(0)?;
-            let position: i64 = row.try_get(1)?;
-            Ok((shard, position.unsigned_abs()))
-        })
-        .collect()
 }

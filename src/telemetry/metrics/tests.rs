@@ -72,7 +72,9 @@ fn touched() -> Metrics {
     metrics.catalog_reload(Reload::Refused);
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
+    metrics.recovered(1, 2, 3);
     metrics.drift();
+    metrics.repaired();
     metrics.worker_error("settler");
     metrics.worker_success("settler");
     metrics.spans_exported(5);

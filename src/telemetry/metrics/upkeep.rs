@@ -102,6 +102,19 @@ impl Metrics {
         self.drift.inc();
     }
 
+    /// An account that was put right by the ledger.
+    pub fn repaired(&self) {
+        self.repairs.inc();
+    }
+
+    /// What was put right after a Redis server had lost something: shards that began anew, entries
+    /// that never reach the ledger, holds that were dropped.
+    pub fn recovered(&self, shards: u64, lost_entries: u64, dropped_holds: u64) {
+        let counts = [shards, lost_entries, dropped_holds];
+        let counters = self.recovered.iter().zip(counts);
+        counters.for_each(|(counter, count)| counter.inc_by(count));
+    }
+
     /// A round of a worker that failed.
     pub fn worker_error(&self, worker: &'static str) {
         self.worker_errors.add([worker], 1);

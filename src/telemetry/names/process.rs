@@ -35,6 +35,39 @@ pub const DRIFT: Spec = counter(
     &[],
     "Times that an account was not as the ledger has it; must stay 0.",
 );
+/// Hot store and ledger together again.
+pub const REPAIRS: Spec = counter(
+    "tollgate_repaired_accounts_total",
+    "tollgate.repaired.accounts",
+    "{account}",
+    &[],
+    "Accounts that differed from the ledger and were put right.",
+);
+/// Shards of a Redis server that lost something.
+pub const RECOVERED_SHARDS: Spec = counter(
+    "tollgate_recovered_shards_total",
+    "tollgate.recovered.shards",
+    "{shard}",
+    &[],
+    "Shards that began anew from the ledger, since their Redis server had lost something.",
+);
+/// What no ledger gets.
+pub const LOST_ENTRIES: Spec = counter(
+    "tollgate_lost_entries_total",
+    "tollgate.lost.entries",
+    "{entry}",
+    &[],
+    "Entries of a Redis server that was replaced which never reach the ledger; must stay 0.",
+);
+/// Holds that went with a server.
+pub const DROPPED_HOLDS: Spec = counter(
+    "tollgate_dropped_holds_total",
+    "tollgate.dropped.holds",
+    "{hold}",
+    &[],
+    "Open holds that were dropped in a rebuild: the ledger has settled them, or does not cover \
+     them any more.",
+);
 /// Workers in trouble.
 pub const WORKER_ERRORS: Spec = counter(
     "tollgate_worker_errors_total",

@@ -237,6 +237,8 @@ impl Books {
             &format!("shards={SHARDS}"),
             "log.filter=off",
             "redis.call_timeout_ms=2000",
+            "redis.connect_timeout_ms=4000",
+            "postgres.acquire_timeout_ms=5000",
             // Nobody else is heard of while it settles.
             "sweep.interval_ms=60000",
             "renew.interval_ms=60000",

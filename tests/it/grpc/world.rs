@@ -235,9 +235,7 @@ async fn enforcer(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         batch_max: 1000,
-        is_shared: false,
         shares: Arc::new(Shares::whole()),
-        tried: Default::default(),
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();

@@ -61,6 +61,7 @@ fn copy(from: &Path, to: &Path) {
             copy(&from.join(&name), &to.join(&name));
         }
     } else {
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     }
 }

@@ -40,9 +40,10 @@ const PATIENT: [&str; 4] = [
 const ROUNDS: u32 = 100;
 
 /// Expressions of the dashboard that a healthy process has nothing for: their labels come into being
-/// with the first fault, and the redo log is SQLite's.
+/// with the first fault, the redo log is SQLite's, and the certificate one of TLS.
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "max(tollgate_redo_backlog_records)",
+    "min by (pod, instance) (tollgate_tls_certificate_not_after_seconds > 0) - time()",
     "sum by (operation) (rate(tollgate_hot_faults_total[$__rate_interval]))",
     "sum by (operation) (rate(tollgate_ledger_faults_total[$__rate_interval]))",
     "sum by (worker) (rate(tollgate_worker_errors_total[$__rate_interval]))",

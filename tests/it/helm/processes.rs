@@ -128,6 +128,7 @@ impl Cluster {
         node.secret("stores", "postgres-url", &database.url());
         // A busy machine is no fault.
         let stores = "
+tls: {insecure: true}
 redis: {existingSecret: {name: stores, key: redis-url}}
 postgres: {existingSecret: {name: stores, key: postgres-url}}
 config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}

@@ -4,8 +4,14 @@ use super::render::{What, file, render};
 
 /// Values that are wrong, and what the refusal must name.
 const REFUSED: &[(&str, &str)] = &[
-    ("postgres: {url: 'postgres://db/t'}", "redis: set url"),
-    ("redis: {url: 'redis://r'}", "postgres: set url"),
+    (
+        "tls: {insecure: true}\npostgres: {url: 'postgres://db/t'}",
+        "redis: set url",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}",
+        "postgres: set url",
+    ),
     ("nope: 1", "'nope' not allowed"),
     ("image: {repositori: x}", "'repositori' not allowed"),
     ("image: {tag: 1}", "/image/tag"),
@@ -15,7 +21,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("redis: {url: 'http://r'}", "/redis/url"),
     ("redis: {url: 'redis://:hunter2@r'}", "/redis/url"),
     (
-        "postgres: {url: 'postgres://db/t'}\nredis: {url: 'redis://r', existingSecret: {name: x}}",
+        "tls: {insecure: true}\npostgres: {url: 'postgres://db/t'}\nredis: {url: 'redis://r', existingSecret: {name: x}}",
         "exclude each other",
     ),
     (
@@ -30,8 +36,22 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("postgres: {url: 'mysql://db'}", "/postgres/url"),
     (
-        "redis: {url: 'redis://r'}\npostgres: {url: 'postgres://db/t', existingSecret: {name: x}}",
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://db/t', existingSecret: {name: x}}",
         "exclude each other",
+    ),
+    ("embedded: {enabled: true}", "tls: set existingSecret.name"),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true, existingSecret: {name: x}}",
+        "exclude each other",
+    ),
+    (
+        "tls: {clientCertificates: maybe}",
+        "/tls/clientCertificates",
+    ),
+    ("access: {file: x}", "'file' not allowed"),
+    (
+        "config: {grpc: {insecure_listen: []}}",
+        "'insecure_listen' not allowed",
     ),
     ("embedded: {enabled: 'yes'}", "/embedded/enabled"),
     (

@@ -99,7 +99,7 @@ async fn drain(store: &dyn HotStore) -> BTreeMap<AccountId, Vec<Entry>> {
     let mut all: BTreeMap<AccountId, Vec<Entry>> = BTreeMap::new();
     for shard in 0..store.shards() {
         let batch = store.outbox(shard).await.expect("no fault");
-        store.trim(shard, batch.to).await.expect("no fault");
+        store.trim(batch.end()).await.expect("no fault");
         for entry in batch.entries {
             all.entry(entry.account_id.clone())
                 .or_default()
@@ -397,15 +397,15 @@ fn every_batch_is_a_consistent_cut() {
                     .iter()
                     .filter(|entry| entry.kind == EntryKind::Usage);
                 charged -= usage.map(|entry| entry.credits).sum::<i64>();
-                for (key, known) in batch.reservations {
-                    let known = known.expect("nothing is forgotten here");
+                for (key, known) in &batch.reservations {
+                    let known = known.as_ref().expect("nothing is forgotten here");
                     let charged = known.summary().expect("readable").charged;
-                    reported.insert(key, charged as i64);
+                    reported.insert(key.clone(), charged as i64);
                 }
                 if !backend.keeps_reservations() {
                     assert_eq!(charged, reported.values().sum::<i64>(), "a torn batch");
                 }
-                store.trim(shard, batch.to).await.expect("no fault");
+                store.trim(batch.end()).await.expect("no fault");
             }
             if is_last {
                 break;

@@ -13,7 +13,7 @@ use tollgate::domain::{
 use super::on_every_backend;
 use crate::support::{
     Backend, Fixture, Setup,
-    account::{change, create, grant, granting, open, plan},
+    account::{change, create, grant, granting, load, open, plan},
     commands::{acme, charge, commit, extend, release, reservation_id, reserve},
     instant,
 };
@@ -105,7 +105,7 @@ fn a_second_load_changes_nothing() {
             .await
             .expect("no fault")
             .expect("charged");
-        store.load(stale).await.expect("no fault");
+        load(store.as_ref(), stale).await;
         let balance = store
             .balance(&acme())
             .await
@@ -140,7 +140,7 @@ fn an_account_comes_in_as_the_ledger_had_it() {
             .value;
 
         let other = backend.start(Setup::default()).await.store;
-        other.load(account).await.expect("no fault");
+        load(other.as_ref(), account).await;
         let after = other
             .balance(&acme())
             .await

@@ -77,11 +77,11 @@ fn it_repeats_until_it_is_trimmed() {
             said(&first)
         );
 
-        store.trim(0, to).await.expect("no fault");
+        store.trim(first.cursor_at(to)).await.expect("no fault");
         let empty = store.outbox(0).await.expect("no fault");
         assert_eq!(said(&empty), (to, to, vec![], vec![]));
-        store.trim(0, to).await.expect("no fault");
-        store.trim(0, 0).await.expect("no fault");
+        store.trim(first.cursor_at(to)).await.expect("no fault");
+        store.trim(first.cursor_at(0)).await.expect("no fault");
         assert_eq!(
             said(&store.outbox(0).await.expect("no fault")),
             (to, to, vec![], vec![])
@@ -116,7 +116,7 @@ fn a_trim_drops_what_the_batch_had_and_nothing_newer() {
             .await
             .expect("no fault")
             .expect("charged");
-        store.trim(0, before.to).await.expect("no fault");
+        store.trim(before.end()).await.expect("no fault");
         let (from, to, entries, reservations) = said(&store.outbox(0).await.expect("no fault"));
         assert_eq!(from, before.to);
         assert!(to > from);
@@ -152,7 +152,7 @@ fn a_mark_says_what_the_ledger_must_have_reached() {
             let sequence = done.value.receipt.sequence;
             assert!(batch.entries.iter().any(|entry| entry.sequence == sequence));
             if n % 2 == 0 {
-                store.trim(done.mark.shard, last).await.expect("no fault");
+                store.trim(batch.cursor_at(last)).await.expect("no fault");
                 let rest = store.outbox(done.mark.shard).await.expect("no fault");
                 assert!(rest.from >= last && rest.entries.is_empty());
             }
@@ -182,7 +182,7 @@ fn what_changed_nothing_says_nothing() {
             .expect("no fault")
             .expect("released");
         let batch = store.outbox(0).await.expect("no fault");
-        store.trim(0, batch.to).await.expect("no fault");
+        store.trim(batch.end()).await.expect("no fault");
         store
             .balance(&acme())
             .await

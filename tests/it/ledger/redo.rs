@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tollgate::{
     domain::timestamp::Timestamp,
-    hot::OutboxBatch,
+    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
     ledger::{
         EntryFilter, Ledger,
         redo::{RedoError, RedoLedger},
@@ -372,7 +372,12 @@ mod support {
         submit(request: &ChangeRequest, now: Timestamp) -> Submitted;
         changes(account_id: &AccountId, number: u64, max: usize) -> Vec<Change>;
         unapplied(max: usize) -> Vec<AccountId>;
-        cursors() -> Vec<(u32, u64)>;
+        cursors() -> Vec<Cursor>;
+        fence(fences: &[Fence]) -> bool;
+        standing(shard: u32, epoch: u64) -> Standing;
+        accounts_of(account_ids: &[AccountId]) -> Vec<Account>;
+        commits(account_id: &AccountId, reservation_ids: &[ReservationId])
+            -> Vec<(ReservationId, Commits)>;
         account(account_id: &AccountId, now: Timestamp) -> Option<Account>;
         accounts(after: Option<&AccountId>, max: usize, now: Timestamp) -> Vec<Account>;
         grant(account_id: &AccountId, grant_id: &GrantId) -> Option<Grant>;

@@ -59,7 +59,7 @@ pub async fn a_batch_is_settled_once(backend: Box<dyn Backend>) {
             ..Settled::default()
         }
     );
-    assert_eq!(world.ledger.cursors().await.unwrap(), [(0, batch[0].to)]);
+    assert_eq!(world.ledger.cursors().await.unwrap(), [batch[0].end()]);
     world.check().await;
 }
 
@@ -149,7 +149,7 @@ pub async fn batches_of_a_shard_must_follow_each_other(backend: Box<dyn Backend>
     };
     let wrong = [second.clone(), first.clone()];
     world.ledger.settle(&wrong, world.now).await.unwrap_err();
-    let right = [first, second.clone(), other];
+    let right = [first, second.clone(), other.clone()];
     assert_eq!(
         world
             .ledger
@@ -161,7 +161,7 @@ pub async fn batches_of_a_shard_must_follow_each_other(backend: Box<dyn Backend>
     );
     assert_eq!(
         world.ledger.cursors().await.unwrap(),
-        [(0, second.to), (3, 7)]
+        [second.end(), other.end()]
     );
     world.check().await;
 }

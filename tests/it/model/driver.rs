@@ -292,7 +292,7 @@ impl Driver {
     async fn check_outbox(&mut self) -> Result<(), TestCaseError> {
         let store = &self.fixture.store;
         let batch = store.outbox(0).await.expect(FAULT);
-        store.trim(0, batch.to).await.expect(FAULT);
+        store.trim(batch.end()).await.expect(FAULT);
         let before = self.clerk.entries.len();
         for entry in &batch.entries {
             self.clerk.take(entry)?;

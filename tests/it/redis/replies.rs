@@ -25,7 +25,7 @@ use tollgate::{
 use super::{in_time, store_with, until_it_works};
 use crate::support::{
     Setup,
-    account::{change, create, grant, granting, plan},
+    account::{change, create, grant, granting, load, plan},
     commands::{
         TTL_MS, acme, charge, commit, commit_open, extend, release, reservation_id, reserve,
     },

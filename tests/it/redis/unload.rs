@@ -15,6 +15,7 @@ use tollgate::{
 use super::{open, store, store_with};
 use crate::support::{
     Setup,
+    account::load,
     commands::{TTL_MS, acme, charge, commit, release, reserve},
     redis::NO_DEADLINE,
     servers::{Kind, Server},
@@ -60,7 +61,7 @@ impl World {
     /// The ledger takes everything.
     async fn flush(&self) {
         let batch = self.store.outbox(0).await.expect("no fault");
-        self.store.trim(0, batch.to).await.expect("no fault");
+        self.store.trim(batch.end()).await.expect("no fault");
     }
 
     async fn sweep_after(&self, ms: u64) {
@@ -94,7 +95,7 @@ async fn fifty_that_load_one_cold_account_load_it_once() {
                 connections: 1,
                 ..RedisOptions::new(url.parse().expect("a URL"))
             });
-            store.load(cold).await.expect("no fault");
+            load(store.as_ref(), cold).await;
             let command = reserve(&format!("r{n}"), 10);
             let answer = store.reserve(&command).await.expect("no fault");
             answer.expect("loaded").value.result.is_ok()
@@ -140,12 +141,12 @@ async fn an_idle_account_goes_once_the_ledger_has_everything() {
         sequence: known.sequence - 1,
         ..known.clone()
     };
-    world.store.load(stale).await.expect("no fault");
+    load(world.store.as_ref(), stale).await;
     assert!(
         world.account().await.is_none(),
         "an older state is not put back"
     );
-    world.store.load(known.clone()).await.expect("no fault");
+    load(world.store.as_ref(), known.clone()).await;
     let back = world.account().await.expect("loaded");
     assert!(
         back.version > known.version,

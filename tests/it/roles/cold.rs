@@ -248,9 +248,9 @@ async fn store(server: &Server, redis: Arc<RedisHot>, ledger: Arc<dyn Ledger>, i
     let direct = enforcer(redis.clone(), Arc::new(LedgerSource(ledger.clone())));
     direct.touch(&account_id(id)).await.unwrap();
     let batch = redis.outbox(0).await.unwrap();
-    let to = batch.to;
+    let end = batch.end();
     ledger.settle(&[batch], now).await.unwrap();
-    redis.trim(0, to).await.unwrap();
+    redis.trim(end).await.unwrap();
     chill(server, id);
 }
 

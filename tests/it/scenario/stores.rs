@@ -13,10 +13,11 @@ use tollgate::{
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
-        redis::RedisHot,
+        redis::{LedgerAccess, RedisHot, RedisOptions},
     },
     ledger::{
         Ledger,
+        access::Access,
         redo::RedoLedger,
         sqlite::{OpenError, SqliteLedger},
     },
@@ -162,7 +163,12 @@ impl Shared {
     }
 
     /// The store of a world: on its own server again, or on an empty one.
-    fn store(&self, folder: &Path, clock: Arc<ManualClock>) -> Result<Arc<RedisHot>, String> {
+    fn store(
+        &self,
+        folder: &Path,
+        ledger: Arc<dyn LedgerAccess>,
+        clock: Arc<ManualClock>,
+    ) -> Result<Arc<RedisHot>, String> {
         let mut servers = self.servers.lock().expect("no panic");
         let own = servers.iter().position(|served| served.folder == folder);
         let free = servers
@@ -186,7 +192,10 @@ impl Shared {
             replay_window_ms: REPLAY_WINDOW_MS,
             ..Setup::default()
         };
-        let options = options(self.kind, &served.server, setup, Some(clock));
+        let options = RedisOptions {
+            ledger: Some(ledger),
+            ..options(self.kind, &served.server, setup, Some(clock))
+        };
         let store = Arc::new(RedisHot::connect(options).map_err(|error| error.to_string())?);
         served.user = Arc::downgrade(&store);
         Ok(store)
@@ -210,10 +219,9 @@ impl Backend for Shared {
             .await
             .map_err(|fault| fault.to_string())?;
         assert_eq!(fixed, SHARDS);
-        let hot = self.store(folder, clock)?;
-        let cursors = ledger.cursors().await.map_err(|fault| fault.to_string())?;
-        let restored = hot.restore_cursors(&cursors).await;
-        restored.map_err(|fault| fault.to_string())?;
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let access = Arc::new(Access(Arc::clone(&ledger)));
+        let hot = self.store(folder, access, clock)?;
         Ok(Stores { hot, ledger })
     }
 }

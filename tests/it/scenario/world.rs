@@ -114,9 +114,7 @@ impl<'b> World<'b> {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
-                is_shared: false,
                 shares: Arc::new(Shares::whole()),
-                tried: Default::default(),
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),

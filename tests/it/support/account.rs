@@ -1,13 +1,16 @@
 //! Accounts and their administrative changes, as the ledger would hand them to a hot store.
 
-use tollgate::domain::{
-    account::{OveragePolicy, PlanTerm},
-    change::{Change, ChangeBody, Create},
-    credits::Credits,
-    cycle::Cycle,
-    grant::{DEFAULT_PRIORITY, Grant, GrantKind},
-    ids::{AccountId, GrantId, PlanId},
-    timestamp::Timestamp,
+use tollgate::{
+    domain::{
+        account::{Account, OveragePolicy, PlanTerm},
+        change::{Change, ChangeBody, Create},
+        credits::Credits,
+        cycle::Cycle,
+        grant::{DEFAULT_PRIORITY, Grant, GrantKind},
+        ids::{AccountId, GrantId, PlanId},
+        timestamp::Timestamp,
+    },
+    hot::HotStore,
 };
 
 use super::{Fixture, commands::acme};
@@ -67,10 +70,16 @@ pub fn granting(number: u64, grant: Grant) -> Change {
     )
 }
 
+/// Puts an account in that was just read.
+pub async fn load(store: &dyn HotStore, account: Account) {
+    let loading = store.loading(&account.id).await.expect("no fault");
+    store.load(account, loading).await.expect("a load");
+}
+
 /// Puts an account into a store, with its first change applied.
 pub async fn open(fixture: &Fixture, id: &AccountId, create: Create) {
     let store = &fixture.store;
-    store.load(create.blank_account(id)).await.expect("a load");
+    load(store.as_ref(), create.blank_account(id)).await;
     let body = ChangeBody::Create(create);
     let first = Change {
         account_id: id.clone(),

@@ -13,7 +13,7 @@ use tollgate::{
     domain::{
         account::Account,
         change::{Applied, Change},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         decision::{
             Balance, Charged, Committed, Extended, Refusal, Released, ReservationView, Reserved,
         },
@@ -21,7 +21,8 @@ use tollgate::{
         timestamp::Timestamp,
     },
     hot::{
-        Answer, Done, HotFault, HotStats, HotStore, OutboxBatch, Swept,
+        Answer, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, OutboxBatch, Stored,
+        Swept,
         memory::{MemoryHot, MemoryOptions},
         redis::RedisHot,
     },
@@ -70,7 +71,7 @@ struct Both {
     memory: MemoryHot,
     redis: Arc<RedisHot>,
     /// Where Redis's batch ended by where memory's did.
-    batches: Mutex<BTreeMap<u64, u64>>,
+    batches: Mutex<BTreeMap<u64, Cursor>>,
     /// Every reservation that was ever asked for.
     known: Mutex<BTreeSet<(AccountId, ReservationId)>>,
 }
@@ -225,10 +226,36 @@ impl HotStore for Both {
         answer
     }
 
-    async fn load(&self, account: Account) -> Result<(), HotFault> {
+    async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault> {
+        self.memory.loaded(shard, from, max).await
+    }
+
+    async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
+        let memory = self.memory.stored(account_id).await.expect(FAULT);
+        let redis = self.redis.stored(account_id).await.expect(FAULT);
+        assert_eq!(memory, redis, "memory left, redis right");
+        Ok(memory)
+    }
+
+    async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {
+        let (memory, redis) = (
+            self.memory.repair(repair).await,
+            self.redis.repair(repair).await,
+        );
+        let answer = Self::same(memory, redis);
+        self.compare(&repair.stored.id, None).await;
+        answer
+    }
+
+    async fn loading(&self, account_id: &AccountId) -> Result<Loading, HotFault> {
+        self.redis.loading(account_id).await
+    }
+
+    async fn load(&self, account: Account, loading: Loading) -> Result<(), HotFault> {
         let id = account.id.clone();
-        self.memory.load(account.clone()).await.expect(FAULT);
-        self.redis.load(account).await.expect(FAULT);
+        let of_memory = self.memory.load(account.clone(), loading);
+        of_memory.await.expect(FAULT);
+        self.redis.load(account, loading).await.expect(FAULT);
         self.compare(&id, None).await;
         Ok(())
     }
@@ -252,18 +279,20 @@ impl HotStore for Both {
         self.batches
             .lock()
             .expect("no panic")
-            .insert(memory.to, redis.to);
+            .insert(memory.to, redis.end());
         Ok(memory)
     }
 
-    async fn trim(&self, shard: u32, to: u64) -> Result<(), HotFault> {
-        let of_redis = self.batches.lock().expect("no panic").get(&to).copied();
-        self.memory.trim(shard, to).await.expect(FAULT);
-        self.redis
-            .trim(shard, of_redis.expect("the end of a batch"))
-            .await
-            .expect(FAULT);
+    async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {
+        let batches = self.batches.lock().expect("no panic").clone();
+        let of_redis = batches.get(&reached.position).expect("the end of a batch");
+        self.memory.trim(reached).await.expect(FAULT);
+        self.redis.trim(*of_redis).await.expect(FAULT);
         Ok(())
+    }
+
+    async fn distrust(&self, cursor: Cursor) -> Result<(), HotFault> {
+        self.redis.distrust(cursor).await
     }
 
     async fn stats(&self) -> Result<HotStats, HotFault> {

@@ -1,12 +1,23 @@
 //! The Redis store as a backend: on servers that are started when they are needed, emptied
 //! between two fixtures, and killed with the backend.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{Arc, Mutex, Weak},
+};
 
 use async_trait::async_trait;
 use tollgate::{
     clock::{Clock, ManualClock},
-    hot::redis::{RedisHot, RedisOptions},
+    domain::{
+        account::Account,
+        ids::{AccountId, ReservationId},
+    },
+    hot::{
+        Commits, Cursor, Fence, Standing,
+        redis::{LedgerAccess, RedisHot, RedisOptions},
+    },
 };
 
 use super::{
@@ -16,6 +27,52 @@ use super::{
 
 /// How long a call may take where no fault is expected: a busy machine is none.
 pub const NO_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A ledger that has nothing of any shard but its epoch, for stores that are tested by themselves.
+#[derive(Debug, Default)]
+pub struct Blank(Mutex<BTreeMap<u32, u64>>);
+
+#[async_trait]
+impl LedgerAccess for Blank {
+    async fn standing(
+        &self,
+        shard: u32,
+        _epoch: u64,
+    ) -> Result<Standing, Box<dyn Error + Send + Sync>> {
+        let epochs = self.0.lock().expect("no panic");
+        let epoch = epochs.get(&shard).copied().unwrap_or(0);
+        Ok(Standing {
+            cursor: Cursor {
+                shard,
+                epoch,
+                position: 0,
+            },
+            ..Standing::default()
+        })
+    }
+
+    async fn fence(&self, fence: &Fence) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        let mut epochs = self.0.lock().expect("no panic");
+        let epoch = epochs.entry(fence.shard).or_insert(0);
+        *epoch += 1;
+        Ok(*epoch == fence.epoch + 1)
+    }
+
+    async fn accounts(
+        &self,
+        _account_ids: &[AccountId],
+    ) -> Result<Vec<Account>, Box<dyn Error + Send + Sync>> {
+        Ok(Vec::new())
+    }
+
+    async fn commits(
+        &self,
+        _account_id: &AccountId,
+        _reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, Box<dyn Error + Send + Sync>> {
+        Ok(Vec::new())
+    }
+}
 
 /// Redis, or what stands in for it.
 pub struct Redis {
@@ -70,6 +127,7 @@ pub fn options(
         shards: setup.shards,
         replay_window_ms: setup.replay_window_ms,
         unload_idle_ms: 0,
+        ledger: Some(Arc::new(Blank::default())),
         clock,
         ..RedisOptions::new(address.parse().expect("an address"))
     }

@@ -12,8 +12,8 @@
 --      3 the most records that the outbox keeps   4 how many due holds are given   5 account id
 --      the step's own
 --      the ids of those due holds
--- Reply: packed values: code, now, outbox position, account record, reservation record or false,
---        then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand alone; DUE brings the ids to ask with.
+-- Reply: packed values: code, now, outbox position, era, account record, reservation record or
+--        false, then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand alone; DUE brings the ids to ask with.
 
 -- The moves of one account, as they are the book's in the domain. Lua makes every function anew
 -- each time a script runs, which takes longer than most of them do: `book.seldom` makes those
@@ -26,6 +26,11 @@ end})
 local call, pack, decode, text = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
 local window_ms, outbox_max, due_given = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
+local meta = call('HMGET', KEYS[5], 'tail', 'trimmed', 'epoch', 'server', 'era')
+local closed = gate(meta[3], meta[4])
+if closed then return closed end
+local tail, trimmed, era = tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[5])
+
 local stored = call('GET', KEYS[1])
 if not stored then return pack(NOT_LOADED) end
 local account = decode(stored)
@@ -36,8 +41,6 @@ if account[A_FORMAT] ~= FORMAT then
 end
 local grants = account[A_GRANTS]
 
-local meta = call('HMGET', KEYS[5], 'tail', 'trimmed')
-local tail, trimmed = tonumber(meta[1] or '0'), tonumber(meta[2] or '0')
 if tail - trimmed >= outbox_max then return pack(FULL, tail - trimmed) end
 
 local now = tonumber(ARGV[1])
@@ -177,5 +180,5 @@ end
 function book.answer(code, held, ...)
   if wanted then return pack(DUE, wanted) end
   local bytes = book.flush()
-  return pack(code, now, tail, bytes, held and (held.bytes or pack(held.record)) or false, ...)
+  return pack(code, now, tail, era, bytes, held and (held.bytes or pack(held.record)) or false, ...)
 end

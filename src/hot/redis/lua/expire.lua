@@ -27,4 +27,4 @@ if again ~= account[A_DUE] then
   call('SET', KEYS[1], bytes)
   call('ZADD', KEYS[3], text('%.0f', again), ARGV[5])
 end
-return pack(OK, now, tail, bytes, false, expired_count, is_idle)
+return pack(OK, now, tail, era, bytes, false, expired_count, is_idle)

@@ -6,6 +6,9 @@
 --        outbox position, then the hold records
 assert(#KEYS == 3 + #ARGV, 'arity')
 
+local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'tail')
+local closed = gate(meta[1], meta[2])
+if closed then return closed end
 local account = redis.call('GET', KEYS[1])
 if not account or string.byte(account, 2) >= ABSENT
     or redis.call('ZCARD', KEYS[2]) ~= #ARGV then
@@ -18,4 +21,4 @@ for i = 1, #ARGV do
     return cmsgpack.pack(false)
   end
 end
-return cmsgpack.pack(account, tonumber(redis.call('HGET', KEYS[3], 'tail') or '0'), holds)
+return cmsgpack.pack(account, tonumber(meta[3]), holds)

@@ -1,11 +1,18 @@
 -- Puts an account in, unless it is there. What was unloaded since the ledger was read is not put
--- back from an older state: the tombstone remembers the sequence for a while.
+-- back from an older state: the tombstone remembers the sequence for a while. Nor is what was read
+-- before the shard began another history.
 --
--- KEYS 1 account  2 due
+-- KEYS 1 account  2 due  3 meta
 -- ARGV 1 now in ms, or '' for the server's clock  2 account id  3 the account record
 --      4 how long an account is idle before it may go, in ms; 0: never
+--      5 the era of the shard before the ledger was read
 -- Reply: whether it was put in
-assert(#KEYS == 2 and #ARGV == 4, 'arity')
+assert(#KEYS == 3 and #ARGV == 5, 'arity')
+
+local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'era')
+local closed = gate(meta[1], meta[2])
+if closed then return closed end
+if meta[3] ~= ARGV[5] then return cmsgpack.pack(false) end
 
 local account = cmsgpack.unpack(ARGV[3])
 local stored = redis.call('GET', KEYS[1])

@@ -2,10 +2,15 @@
 --
 -- KEYS 1 out  2 meta
 -- ARGV 1 the most records
--- Reply: where the ledger is, then the records in order
+-- Reply: where the ledger is, epoch, era, then the records in order
 assert(#KEYS == 2 and #ARGV == 1, 'arity')
 
-local trimmed = tonumber(redis.call('HGET', KEYS[2], 'trimmed') or '0')
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'server', 'era', 'trimmed')
+-- Asked a few times a second, and so the first to see that a living server follows another one.
+server = ''
+local closed = gate(meta[1], meta[2])
+if closed then return closed end
+local trimmed = tonumber(meta[4])
 local from = string.format('(%.0f-0', trimmed)
 local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[1])
 local records = {}
@@ -15,4 +20,4 @@ for i = 1, #found do
   end
   records[i] = found[i][2][2]
 end
-return cmsgpack.pack(trimmed, records)
+return cmsgpack.pack(trimmed, tonumber(meta[1]), tonumber(meta[3]), records)

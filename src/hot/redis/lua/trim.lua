@@ -1,19 +1,15 @@
--- Forgets what the ledger has, or begins where it is: `tail` is set where the shard has none.
+-- Forgets what the ledger has, of the epoch in which the ledger has it.
 --
 -- KEYS 1 out  2 meta
--- ARGV 1 the position up to which the ledger has everything  2 '1': a start
+-- ARGV 1 the position up to which the ledger has everything  2 epoch
 -- Reply: where the ledger is now
 assert(#KEYS == 2 and #ARGV == 2, 'arity')
 
-local meta = redis.call('HMGET', KEYS[2], 'tail', 'trimmed')
-local tail, trimmed, to = tonumber(meta[1] or '0'), tonumber(meta[2] or '0'), tonumber(ARGV[1])
-if ARGV[2] == '1' then
-  if tail > 0 then return cmsgpack.pack(trimmed) end
-  tail = to
-  redis.call('HSET', KEYS[2], 'tail', ARGV[1])
-end
-to = math.min(to, tail)
-if to > trimmed then
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'server', 'tail', 'trimmed')
+local closed = gate(meta[1], meta[2])
+if closed then return closed end
+local tail, trimmed, to = tonumber(meta[3]), tonumber(meta[4]), tonumber(ARGV[1])
+if meta[1] == ARGV[2] and to > trimmed and to <= tail then
   redis.call('HSET', KEYS[2], 'trimmed', string.format('%.0f', to))
   redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-0', to + 1))
   trimmed = to

@@ -202,7 +202,7 @@ async fn shards_are_settled_side_by_side() {
         .await
         .unwrap()
         .iter()
-        .map(|(shard, _)| *shard)
+        .map(|cursor| cursor.shard)
         .collect();
     assert_eq!(shards, [0, 1, 2, 3]);
 }
@@ -242,7 +242,7 @@ async fn an_abandoned_call_leaves_the_ledger_usable() {
         if tokio::time::timeout(wait, settle).await.is_err() {
             // Whether it happened is what the next try finds out.
             world.ledger.settle(&batch, world.now).await.unwrap();
-            assert_eq!(world.ledger.cursors().await.unwrap(), [(0, batch[0].to)]);
+            assert_eq!(world.ledger.cursors().await.unwrap(), [batch[0].end()]);
         }
     }
     world.check().await;

@@ -228,7 +228,7 @@ async fn a_settlement_finds_by_index(database: &Database, ledger: Arc<PostgresLe
         world.create(&format!("new-{number}"), 500).await;
     }
     let cursor = ledger.cursors().await.unwrap();
-    let mut from = cursor[0].1;
+    let mut from = cursor[0].position;
     for round in 0..3 {
         for number in 0..200 {
             let name = format!("new-{number}");
@@ -247,5 +247,5 @@ async fn a_settlement_finds_by_index(database: &Database, ledger: Arc<PostgresLe
             read_by_index(statement, plan);
         }
     }
-    assert_eq!(ledger.cursors().await.unwrap(), [(0, from)]);
+    assert_eq!(ledger.cursors().await.unwrap()[0].position, from);
 }

@@ -1,0 +1,67 @@
+-- Puts an account in as the ledger has it, with those of its open holds that the ledger does not
+-- show as settled, as far as its grants still cover them. Never adds to what is there, so it can
+-- be repeated.
+--
+-- KEYS 1 meta  2 account  3 deadlines  4 due, then the records of the holds, earliest first
+-- ARGV 1 claim  2 the server's name  3 account id  4 account record, or '' where there is none
+--      then for each hold: its id, and how many of its commits the ledger has, -1: it has ended
+-- Reply: the ids of the holds that were dropped
+assert(#ARGV == 4 + 2 * (#KEYS - 4), 'arity')
+
+local account = ARGV[4] ~= '' and cmsgpack.unpack(ARGV[4])
+local grants = {}
+if account then
+  for i = 1, #account[A_GRANTS] do
+    local grant = account[A_GRANTS][i]
+    grants[grant[G_ID]] = grant
+  end
+end
+
+-- Whether the grants cover a hold. Its draws are of different grants.
+local function is_covered(draws)
+  for i = 1, #draws, 2 do
+    local grant = grants[draws[i]]
+    local left = grant and grant[G_AMOUNT] - grant[G_USED] - grant[G_HELD] - grant[G_EXPIRED]
+    if not left or left < draws[i + 1] then return false end
+  end
+  return true
+end
+
+local dropped, gone = {}, 0
+for i = 5, #KEYS do
+  local id, commits = ARGV[2 * i - 5], tonumber(ARGV[2 * i - 4])
+  local stored = call('GET', KEYS[i])
+  local known = stored and cmsgpack.unpack(stored)
+  local is_open = known and known[R_FORMAT] == FORMAT and known[R_STATE] == OPEN
+  if is_open and account and known[R_COMMITS] == commits and is_covered(known[R_HOLDS]) then
+    local draws = known[R_HOLDS]
+    for d = 1, #draws, 2 do
+      local grant = grants[draws[d]]
+      grant[G_HELD] = grant[G_HELD] + draws[d + 1]
+    end
+  else
+    if is_open then
+      call('DEL', KEYS[i])
+      dropped[#dropped + 1] = id
+    end
+    call('ZREM', KEYS[3], id)
+    gone = gone + 1
+  end
+end
+if gone > 0 then call('HINCRBY', KEYS[1], 'open', text('%.0f', -gone)) end
+
+if not account then
+  call('DEL', KEYS[2])
+  call('ZREM', KEYS[4], ARGV[3])
+  return pack(dropped)
+end
+-- Versions continue above any that was answered before; the score in `due` stays.
+local before = call('GET', KEYS[2])
+local known = before and cmsgpack.unpack(before)
+if known and known[A_FORMAT] == FORMAT then
+  account[A_VERSION] = math.max(account[A_VERSION], known[A_VERSION] + 1)
+end
+account[A_VERSION] = math.max(account[A_VERSION], time_ms() * 1000)
+account[A_DUE] = tonumber(call('ZSCORE', KEYS[4], ARGV[3]))
+call('SET', KEYS[2], pack(account))
+return pack(dropped)

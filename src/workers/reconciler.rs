@@ -1,0 +1,142 @@
+//! The reconciler holds what is loaded against the ledger, account by account, where both stand at
+//! the same sequence. A difference is logged and counted, and put right where that is wanted: the
+//! ledger is the truth, open holds stay, and an entry of its own says what was repaired.
+//!
+//! It goes on where it was, a bounded number of accounts at a time, round and round.
+
+mod compare;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+pub use self::compare::{Compared, Drift, compare};
+use super::{Progress, StepError, Worker};
+use crate::{
+    domain::command::Repair,
+    hot::{HotStore, Loaded},
+    ledger::Ledger,
+    telemetry::Metrics,
+};
+
+/// Compares, and repairs.
+pub struct Reconciler {
+    /// What is compared.
+    pub hot: Arc<dyn HotStore>,
+    /// With what.
+    pub ledger: Arc<dyn Ledger>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// About how many accounts one step compares.
+    pub batch_max: usize,
+    /// Whether what differs is put right.
+    pub repair: bool,
+    /// Where the next step goes on.
+    pub place: Mutex<Place>,
+}
+
+/// A place on the way through all accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    shard: u32,
+    from: Option<String>,
+}
+
+impl Place {
+    /// The accounts at this place, and the next one; `None`: that was all.
+    pub async fn next(
+        self,
+        hot: &dyn HotStore,
+        max: usize,
+    ) -> Result<(Loaded, Option<Place>), StepError> {
+        let page = hot.loaded(self.shard, self.from.as_deref(), max).await?;
+        let next = match &page.next {
+            Some(from) => Some(Place {
+                from: Some(from.clone()),
+                ..self
+            }),
+            None if self.shard + 1 < hot.shards() => Some(Place {
+                shard: self.shard + 1,
+                from: None,
+            }),
+            None => None,
+        };
+        Ok((page, next))
+    }
+}
+
+#[async_trait]
+impl Worker for Reconciler {
+    fn name(&self) -> &'static str {
+        "reconciler"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        let mut place = self.place.lock().clone();
+        let mut looked_at = 0;
+        loop {
+            // A shard that can't be read is left for the next round.
+            let (page, next) = match place.clone().next(self.hot.as_ref(), self.batch_max).await {
+                Ok(found) => found,
+                Err(error) => {
+                    let shard = place.shard + 1;
+                    let skipped = Place { shard, from: None };
+                    let is_last = shard >= self.hot.shards();
+                    *self.place.lock() = if is_last { Place::default() } else { skipped };
+                    return Err(error);
+                }
+            };
+            let compared = compare(self.hot.as_ref(), self.ledger.as_ref(), &page.ids).await?;
+            for drift in &compared.drifts {
+                self.found(drift).await?;
+            }
+            looked_at += page.ids.len();
+            let Some(next) = next else {
+                *self.place.lock() = Place::default();
+                return Ok(Progress::Done);
+            };
+            *self.place.lock() = next.clone();
+            place = next;
+            if looked_at >= self.batch_max {
+                return Ok(Progress::Done);
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    async fn found(&self, drift: &Drift) -> Result<(), StepError> {
+        let Drift {
+            account_id,
+            reason,
+            repair,
+        } = drift;
+        self.metrics.drift();
+        tracing::error!(account = %account_id, reason, "the hot store differs from the ledger");
+        let Some(repair) = repair.as_ref().filter(|_| self.repair) else {
+            return Ok(());
+        };
+        if repaired(self.hot.as_ref(), repair).await? {
+            self.metrics.repaired();
+        }
+        Ok(())
+    }
+}
+
+/// Puts an account right; answers whether it did: it may have moved on.
+pub async fn repaired(hot: &dyn HotStore, repair: &Repair) -> Result<bool, StepError> {
+    let account = &repair.stored.id;
+    match hot.repair(repair).await? {
+        Ok(done) => {
+            if let Some(expired) = done.value {
+                tracing::warn!(%account, expired, "repaired from the ledger; holds that it can't cover expired");
+            }
+            Ok(done.value.is_some())
+        }
+        Err(refusal) => {
+            tracing::warn!(%account, %refusal, "not repaired: will look again");
+            Ok(false)
+        }
+    }
+}

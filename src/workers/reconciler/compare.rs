@@ -1,0 +1,109 @@
+//! Accounts in both stores, at one sequence.
+
+use std::collections::HashMap;
+
+use crate::{
+    domain::{account::Account, command::Repair, drift::differences, ids::AccountId},
+    hot::HotStore,
+    ledger::Ledger,
+    workers::StepError,
+};
+
+/// How often an account is looked at again whose ledger is still on its way.
+const LOOKS_MAX: usize = 3;
+
+/// What some accounts were found to be.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// How many were at one sequence in both.
+    pub accounts: usize,
+    /// How many changed too fast to be seen at one sequence.
+    pub moving: usize,
+    /// Those that differ.
+    pub drifts: Vec<Drift>,
+}
+
+/// An account that is not as the ledger has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// The account.
+    pub account_id: AccountId,
+    /// How it differs.
+    pub reason: String,
+    /// What puts it right; absent: the ledger does not know the account.
+    pub repair: Option<Repair>,
+}
+
+/// Compares some loaded accounts with the ledger. Both are read at any time, and only what is at
+/// one sequence is compared: then nothing but holds can have moved in between.
+pub async fn compare(
+    hot: &dyn HotStore,
+    ledger: &dyn Ledger,
+    ids: &[AccountId],
+) -> Result<Compared, StepError> {
+    let mut compared = Compared::default();
+    let mut left: Vec<AccountId> = ids.to_vec();
+    for _ in 0..LOOKS_MAX {
+        if left.is_empty() {
+            break;
+        }
+        let mut seen = Vec::with_capacity(left.len());
+        for id in &left {
+            // What was unloaded meanwhile is the ledger's alone.
+            seen.extend(hot.stored(id).await?);
+        }
+        let of_ledger = ledger.accounts_of(&left).await?;
+        let mut of_ledger: HashMap<AccountId, Account> = of_ledger
+            .into_iter()
+            .map(|account| (account.id.clone(), account))
+            .collect();
+        left.clear();
+        for found in seen {
+            let (account, broken) = (found.account, found.broken);
+            match of_ledger.remove(&account.id) {
+                Some(stored) if stored.sequence != account.sequence => left.push(account.id),
+                Some(stored) => {
+                    compared.accounts += 1;
+                    let drift = drift(ledger, account, broken, stored).await?;
+                    compared.drifts.extend(drift);
+                }
+                None => compared.drifts.push(Drift {
+                    account_id: account.id,
+                    reason: "the ledger does not know it".to_owned(),
+                    repair: None,
+                }),
+            }
+        }
+    }
+    compared.moving = left.len();
+    Ok(compared)
+}
+
+async fn drift(
+    ledger: &dyn Ledger,
+    account: Account,
+    broken: Option<String>,
+    stored: Account,
+) -> Result<Option<Drift>, StepError> {
+    let mut others = Vec::new();
+    for grant in &account.grants {
+        if stored.grant(&grant.id).is_none() {
+            others.extend(ledger.grant(&account.id, &grant.id).await?);
+        }
+    }
+    let mut found = differences(&account, &stored, &others);
+    found.extend(broken);
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let reason = found.join("; ");
+    Ok(Some(Drift {
+        account_id: account.id,
+        reason: reason.clone(),
+        repair: Some(Repair {
+            stored,
+            version: account.version,
+            reason,
+        }),
+    }))
+}

@@ -1,0 +1,193 @@
+//! Records that somebody has written wrongly into Redis: found, named, and put right by the
+//! ledger, with an entry that says so.
+
+use std::sync::Arc;
+
+use tollgate::{
+    domain::{account::Account, entry::EntryKind},
+    hot::HotStore,
+    ledger::Ledger,
+    telemetry::Metrics,
+    workers::{Worker, reconciler::Reconciler},
+};
+
+use super::recovery::plane::{Plane, retried};
+use crate::{
+    process::run,
+    support::{
+        account_id, postgres,
+        postgres::Database,
+        servers::{Kind, Server},
+    },
+};
+
+struct World {
+    server: Server,
+    database: Database,
+    ledger: Arc<dyn Ledger>,
+    plane: Plane,
+}
+
+async fn world(kind: Kind) -> World {
+    let server = Server::start(kind);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let scheme = match kind {
+        Kind::Redis | Kind::Valkey => "redis",
+        Kind::Cluster => "redis+cluster",
+    };
+    let plane = Plane::start(&format!("{scheme}://{}", server.address()), &ledger);
+    for account in ["a0", "a1", "a2"] {
+        plane.create(account).await;
+        plane.charge(account, "c1", 100).await;
+        plane.reserve(account, "r1", 60).await;
+        plane.settled(account).await;
+    }
+    World {
+        server,
+        database,
+        ledger,
+        plane,
+    }
+}
+
+impl World {
+    /// Writes over what the account's grant has used: the record is packed, and one script of the
+    /// test's own knows where.
+    fn use_up(&self, account: &str, used: u64) {
+        let keys: Vec<String> = self
+            .server
+            .ask(redis::cmd("KEYS").arg(format!("*:a:{account}")));
+        let script = "local account = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+            account[#account][1][4] = tonumber(ARGV[1])
+            redis.call('SET', KEYS[1], cmsgpack.pack(account))";
+        let mut write = redis::cmd("EVAL");
+        write.arg(script).arg(1).arg(&keys[0]).arg(used);
+        self.server.ask::<()>(&write);
+    }
+
+    fn reconciler(&self, repair: bool) -> Reconciler {
+        Reconciler {
+            hot: self.plane.hot.clone(),
+            ledger: Arc::clone(&self.ledger),
+            metrics: Arc::new(Metrics::new().expect("metrics")),
+            batch_max: 100,
+            repair,
+            place: Default::default(),
+        }
+    }
+
+    async fn account(&self, account: &str) -> Account {
+        let id = account_id(account);
+        let found = retried(async || self.plane.hot.stored(&id).await).await;
+        found.expect("loaded").account
+    }
+
+    async fn repairs(&self, account: &str) -> usize {
+        let id = account_id(account);
+        self.plane.entries(&id, EntryKind::Repair).await
+    }
+}
+
+fn counted(reconciler: &Reconciler) -> (bool, bool) {
+    let text = reconciler.metrics.render().expect("metrics");
+    let has = |line: &str| text.lines().any(|found| found == line);
+    (
+        has("tollgate_drift_accounts_total 1"),
+        has("tollgate_repaired_accounts_total 1"),
+    )
+}
+
+async fn found_and_repaired(kind: Kind) {
+    let world = world(kind).await;
+    let reconciler = world.reconciler(true);
+    reconciler.step().await.expect("a step");
+    assert_eq!(counted(&reconciler), (false, false), "nothing is off");
+
+    world.use_up("a1", 40);
+    let looking = world.reconciler(false);
+    looking.step().await.expect("a step");
+    assert_eq!(counted(&looking), (true, false), "it is only named");
+    assert_eq!(world.account("a1").await.grants[0].used, 40);
+
+    reconciler.step().await.expect("a step");
+    assert_eq!(counted(&reconciler), (true, true));
+    let repaired = world.account("a1").await;
+    assert_eq!(
+        (repaired.grants[0].used, repaired.grants[0].held),
+        (100, 60)
+    );
+    world.plane.check("a1", 100).await;
+    assert_eq!(world.repairs("a1").await, 1);
+    assert_eq!(world.repairs("a0").await, 0);
+    reconciler.step().await.expect("a step");
+    assert_eq!(counted(&reconciler), (true, true), "once is enough");
+
+    // The hold is as good as it was.
+    world.plane.commit("a1", "r1", 60, false).await;
+    world.plane.check("a1", 160).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_record_is_found_and_repaired() {
+    found_and_repaired(Kind::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_record_in_valkey_is_found_and_repaired() {
+    found_and_repaired(Kind::Valkey).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_record_in_a_cluster_is_found_and_repaired() {
+    found_and_repaired(Kind::Cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_the_ledger_can_not_cover_expires() {
+    let world = world(Kind::Redis).await;
+    // Somebody gave the account credits that it does not have, and it held them.
+    let keys: Vec<String> = world.server.ask(redis::cmd("KEYS").arg("*:a:a2"));
+    let script = "local account = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+        account[#account][1][3] = 9000000
+        redis.call('SET', KEYS[1], cmsgpack.pack(account))";
+    let mut write = redis::cmd("EVAL");
+    write.arg(script).arg(1).arg(&keys[0]);
+    world.server.ask::<()>(&write);
+    world.plane.reserve("a2", "too-much", 2_000_000).await;
+    world.reconciler(true).step().await.expect("a step");
+    world.plane.check("a2", 100).await;
+    assert_eq!(world.plane.held("a2").await, 60);
+    // What was used is charged all the same, as late.
+    world.plane.commit("a2", "too-much", 5, false).await;
+    world.plane.check("a2", 105).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_finds_it_and_repairs_it() {
+    let world = world(Kind::Redis).await;
+    let hot = format!("redis://{}", world.server.address());
+    let url = world.database.url();
+    let reconcile = |more: &[&str]| {
+        let args = ["reconcile", "--ledger", &url, "--hot", &hot];
+        let output = run(&[&args, more].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), format!("{said}{errors}"))
+    };
+    let (code, said) = reconcile(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("3 accounts compared"), "{said}");
+    world.use_up("a0", 7);
+    let (code, said) = reconcile(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("used is 7, not 100"), "{said}");
+    assert!(said.contains("0 were put right"), "{said}");
+    let (code, said) = reconcile(&["--repair"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1 were put right"), "{said}");
+    world.plane.check("a0", 100).await;
+    let (code, said) = reconcile(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(world.repairs("a0").await, 1);
+}

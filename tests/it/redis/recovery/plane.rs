@@ -1,0 +1,336 @@
+//! A process of a control plane: the enforcer and the settler on one Redis and one ledger, without
+//! the gRPC around them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    catalogs::{self, Catalogs},
+    clock::{Clock, SystemClock},
+    domain::{
+        account::{Account, OveragePolicy},
+        entry::EntryKind,
+        ids::AccountId,
+        reservation::State,
+        usage::{Action, Amount, Outcome},
+    },
+    enforcer::{
+        Ack, Enforcer, EnforcerOptions,
+        acks::Acks,
+        error::EnforceError,
+        request::{ChargeRequest, CommitRequest, ReserveRequest},
+    },
+    hot::{
+        HotStore, Recovered,
+        redis::{LedgerAccess, RedisHot, RedisOptions},
+    },
+    ledger::{self, EntryFilter, Ledger, Wanted, access::Access},
+    telemetry::Metrics,
+    workers::{self, Worker, applier::Applier, settler::Settler},
+};
+
+use super::PATIENCE;
+use crate::support::{
+    account::{create, plan},
+    account_id,
+    commands::{credits, reservation_id},
+    servers::now,
+};
+
+/// What each account starts with.
+pub const ALLOWANCE: u64 = 1_000_000;
+pub const SHARDS: u32 = 4;
+/// Between two tries of one call.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// A process; it ends when it is dropped.
+pub struct Plane {
+    pub hot: Arc<RedisHot>,
+    pub ledger: Arc<dyn Ledger>,
+    pub enforcer: Arc<Enforcer>,
+    stop: CancellationToken,
+}
+
+impl Plane {
+    /// On a Redis and a ledger.
+    pub fn start(url: &str, ledger: &Arc<dyn Ledger>) -> Self {
+        Plane::start_with(url, ledger, Arc::new(Access(Arc::clone(ledger))))
+    }
+
+    /// With an access to the ledger of the test's own.
+    pub fn start_with(url: &str, ledger: &Arc<dyn Ledger>, access: Arc<dyn LedgerAccess>) -> Self {
+        let options = RedisOptions {
+            deadline: Duration::from_millis(500),
+            shards: SHARDS,
+            unload_idle_ms: 0,
+            ledger: Some(access),
+            ..RedisOptions::new(url.parse().expect("an address"))
+        };
+        let hot = Arc::new(RedisHot::connect(options).expect("an address"));
+        let acks = Arc::new(Acks::new(SHARDS));
+        let catalogs = Catalogs::new(catalogs::builtin(), Vec::new()).expect("a catalogue");
+        let options = EnforcerOptions {
+            ack: Ack::Ledger,
+            ack_timeout: Duration::from_secs(2),
+            default_ttl_ms: 600_000,
+        };
+        let store: Arc<dyn HotStore> = hot.clone();
+        let enforcer = Arc::new(Enforcer::new(
+            Arc::clone(&store),
+            Arc::clone(ledger),
+            Arc::new(catalogs),
+            Arc::clone(&acks),
+            options,
+        ));
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let settler = Settler {
+            hot: store,
+            ledger: Arc::clone(ledger),
+            enforcer: Arc::clone(&enforcer),
+            acks,
+            clock: Arc::new(SystemClock::new()),
+            metrics: Arc::clone(&metrics),
+            batch_max: 1_000,
+        };
+        let stop = CancellationToken::new();
+        let interval = Duration::from_millis(50);
+        let applier = Applier {
+            ledger: Arc::clone(ledger),
+            enforcer: Arc::clone(&enforcer),
+        };
+        let workers: [Arc<dyn Worker>; 2] = [Arc::new(settler), Arc::new(applier)];
+        for worker in workers {
+            let running = workers::run(worker, interval, Arc::clone(&metrics), stop.clone());
+            tokio::spawn(running);
+        }
+        Plane {
+            hot,
+            ledger: Arc::clone(ledger),
+            enforcer,
+            stop,
+        }
+    }
+
+    /// Makes an account on a plan of [`ALLOWANCE`] credits.
+    pub async fn create(&self, account: &str) {
+        let now = SystemClock::new().now();
+        let request = ledger::ChangeRequest {
+            account_id: account_id(account),
+            key: Some("create".to_owned()),
+            payload: Vec::new(),
+            wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
+        };
+        retried(async || self.enforcer.change(request.clone()).await).await;
+    }
+
+    /// Holds credits, once.
+    pub async fn reserve(&self, account: &str, id: &str, amount: u64) {
+        retried(async || {
+            let request = ReserveRequest {
+                account_id: account_id(account),
+                reservation_id: reservation_id(id),
+                action: discuss(),
+                amount: Amount::Credits(credits(amount)),
+                min_credits: None,
+                ttl_ms: None,
+                dry_run: false,
+            };
+            self.enforcer.reserve(request).await
+        })
+        .await;
+    }
+
+    /// Settles usage; answers what the account had left.
+    pub async fn commit(&self, account: &str, id: &str, amount: u64, keep_open: bool) -> u64 {
+        let answer = retried(async || {
+            let request = CommitRequest {
+                account_id: account_id(account),
+                reservation_id: reservation_id(id),
+                amount: Amount::Credits(credits(amount)),
+                outcome: Outcome::Succeeded,
+                keep_open,
+                next_hold: credits(0),
+                action: Some(discuss()),
+            };
+            self.enforcer.commit(request).await
+        })
+        .await;
+        answer.committed.balance.available
+    }
+
+    /// Charges, and asks again with the same id until it is answered.
+    pub async fn charge(&self, account: &str, id: &str, amount: u64) {
+        let started = now();
+        while let Err(error) = self.try_charge(account, id, amount).await {
+            assert!(started.elapsed() < PATIENCE, "still: {error}");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Charges, once.
+    pub async fn try_charge(
+        &self,
+        account: &str,
+        id: &str,
+        amount: u64,
+    ) -> Result<(), EnforceError> {
+        let request = ChargeRequest {
+            account_id: account_id(account),
+            charge_id: reservation_id(id),
+            action: discuss(),
+            amount: Amount::Credits(credits(amount)),
+            force: true,
+        };
+        self.enforcer.charge(request).await.map(|_| ())
+    }
+
+    /// Charges one credit after the other from several clients until it is told to stop; answers
+    /// how many were answered on each account.
+    pub fn load(self: &Arc<Self>, accounts: &'static [&'static str], run: &'static str) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for client in 0..4 {
+            let (plane, stop) = (Arc::clone(self), Arc::clone(&stop));
+            clients.spawn(async move {
+                let mut charged = vec![0; accounts.len()];
+                for call in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let place = (client + call) % accounts.len();
+                    let id = format!("{run}-{client}-{call}");
+                    plane.charge(accounts[place], &id, 1).await;
+                    charged[place] += 1;
+                }
+                charged
+            });
+        }
+        Load { stop, clients }
+    }
+
+    /// The account as the ledger has it, and as the store has it, once both stand at one sequence
+    /// and nothing waits.
+    pub async fn settled(&self, account: &str) -> (Account, Account) {
+        let id = account_id(account);
+        let started = now();
+        loop {
+            let (hot, _) = retried(async || self.enforcer.account(&id).await).await;
+            let stored = self.ledger.account(&id, SystemClock::new().now()).await;
+            let stored = stored.expect("no fault").expect("an account");
+            let waits = self.ledger.unapplied(10).await.expect("no fault");
+            if hot.sequence == stored.sequence && waits.is_empty() {
+                return (hot, stored);
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "hot is at {} and the ledger at {}, unapplied: {waits:?}",
+                hot.sequence,
+                stored.sequence
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// That store and ledger say the same of an account, which has been charged so much in all.
+    pub async fn check(&self, account: &str, charged: u64) {
+        let (hot, stored) = self.settled(account).await;
+        for grant in &stored.grants {
+            let of_hot = hot.grant(&grant.id).expect("the same grants");
+            let parts =
+                |grant: &tollgate::domain::grant::Grant| (grant.amount, grant.used, grant.expired);
+            assert_eq!(parts(of_hot), parts(grant), "{account}: {}", grant.id);
+        }
+        assert_eq!(hot.head.debt, stored.head.debt);
+        assert_eq!(stored.worth(), (ALLOWANCE - charged) as i64, "{account}");
+        let broken = retried(async || self.hot.broken_invariants(10).await).await;
+        assert_eq!(broken, [], "{account}");
+        let findings = self.ledger.audit(10).await.expect("no fault");
+        assert_eq!(findings, [], "{account}");
+    }
+
+    /// What is held of an account.
+    pub async fn held(&self, account: &str) -> u64 {
+        let id = account_id(account);
+        retried(async || self.enforcer.account(&id).await)
+            .await
+            .0
+            .held()
+    }
+
+    /// What the store knows of a reservation.
+    pub async fn state(&self, account: &str, id: &str) -> Option<State> {
+        let (account_id, id) = (account_id(account), reservation_id(id));
+        let answer = retried(async || self.hot.reservation(&account_id, &id).await).await;
+        answer.expect("loaded").value.and_then(|view| view.state)
+    }
+
+    /// How many entries of a kind the account has in the ledger.
+    pub async fn entries(&self, account_id: &AccountId, kind: EntryKind) -> usize {
+        let filter = EntryFilter {
+            account_id: Some(account_id.clone()),
+            kinds: vec![kind],
+            ..EntryFilter::default()
+        };
+        let page = self.ledger.entries(&filter, None, 10_000).await;
+        page.expect("no fault").entries.len()
+    }
+
+    /// What was put right.
+    pub async fn recovered(&self) -> Recovered {
+        let stats = retried(async || self.hot.stats().await).await;
+        stats.recovered
+    }
+
+    /// Lets it do nothing more for the ledger.
+    pub fn stop_settling(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Clients at work.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<Vec<u64>>,
+}
+
+impl Load {
+    /// Stops them; answers how many charges were answered on each account.
+    pub async fn end(self) -> Vec<u64> {
+        self.stop.store(true, Ordering::SeqCst);
+        let all = self.clients.join_all().await;
+        let of_account = |place: usize| all.iter().map(|charged| charged[place]).sum();
+        (0..all[0].len()).map(of_account).collect()
+    }
+}
+
+fn discuss() -> Action {
+    Action {
+        mode: "discuss".to_owned(),
+        ..Action::default()
+    }
+}
+
+/// Asks again until there is an answer, as every caller must.
+pub async fn retried<T, E: std::fmt::Display>(call: impl AsyncFn() -> Result<T, E>) -> T {
+    let started = now();
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "still: {error}"),
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

@@ -1,0 +1,154 @@
+//! Two servers that both take writes: the ledger takes those of the one that replaced the other.
+
+use std::sync::Arc;
+
+use tollgate::{enforcer::error::EnforceError, hot::HotStore, ledger::Ledger};
+
+use super::plane::{Plane, retried};
+use crate::support::{
+    account_id, postgres,
+    servers::{Kind, Server, wait},
+};
+
+fn promote(server: &Server) {
+    server.ask::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"));
+}
+
+/// A replica that has all of its master.
+fn replica_of(master: &Server) -> Server {
+    let replica = Server::start(Kind::Redis);
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(master.port);
+    replica.ask::<()>(&follow);
+    replica.wait("its master", |replica| {
+        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    replica
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_that_still_takes_writes_is_fenced_off_for_ever() {
+    let old = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let behind = Plane::start(&format!("redis://{}", old.address()), &ledger);
+    behind.create("a0").await;
+    behind.charge("a0", "c1", 10).await;
+    behind.reserve("a0", "r1", 60).await;
+    let new = replica_of(&old);
+    wait("the hold on the replica", || {
+        let found: Vec<String> = new.ask(redis::cmd("KEYS").arg("*:r:a0/r1"));
+        !found.is_empty()
+    });
+    promote(&new);
+    let plane = Plane::start(&format!("redis://{}", new.address()), &ledger);
+    plane.charge("a0", "c2", 100).await;
+
+    // The old one takes it, but the ledger never will: it is not answered as settled.
+    let refused = behind.try_charge("a0", "lost", 7).await;
+    let error = refused.expect_err("the ledger does not take it");
+    assert!(
+        matches!(error, EnforceError::NotSettledInTime | EnforceError::Hot(_)),
+        "{error}"
+    );
+    let closed = retried(async || match behind.hot.balance(&account_id("a0")).await {
+        Err(fault) if fault.to_string().contains("replaced this one") => Ok(fault),
+        Err(fault) => Err(fault.to_string()),
+        Ok(_) => Err("it still answers".to_owned()),
+    })
+    .await;
+    assert!(closed.to_string().contains("not verified"), "{closed}");
+    assert_eq!(behind.recovered().await.lost, 1, "it is counted");
+
+    plane.charge("a0", "c3", 1_000).await;
+    plane.commit("a0", "r1", 50, false).await;
+    plane.check("a0", 10 + 100 + 1_000 + 50).await;
+    // The caller whose charge was not answered asks the server that counts.
+    plane.charge("a0", "lost", 7).await;
+    plane.check("a0", 10 + 100 + 1_000 + 50 + 7).await;
+    assert!(behind.hot.balance(&account_id("a0")).await.is_err());
+
+    // Once it follows the new one it has nothing of its own any more, and may be promoted again.
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(new.port);
+    old.ask::<()>(&follow);
+    old.wait("its master", |old| {
+        let info: String = old.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    drop(new);
+    promote(&old);
+    behind.charge("a0", "c4", 3).await;
+    behind.check("a0", 10 + 100 + 1_000 + 50 + 7 + 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_old_master_settled_since_is_named_and_rebuilt_where_it_comes_back() {
+    let old = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let url = format!("redis://{}", old.address());
+    let behind = Plane::start(&url, &ledger);
+    behind.create("a0").await;
+    behind.create("a1").await;
+    behind.charge("a0", "c1", 10).await;
+    behind.settled("a1").await;
+    behind.stop_settling();
+    let new = replica_of(&old);
+    // Nobody settles what the old master takes now, and its replica does not get it.
+    new.ask::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"));
+    let plane = Plane::start(&format!("redis://{}", new.address()), &ledger);
+    plane.charge("a0", "c2", 100).await;
+    for id in ["x1", "x2", "x3"] {
+        let answer = behind.try_charge("a0", id, 1).await;
+        assert!(matches!(answer, Err(EnforceError::NotSettledInTime)));
+    }
+    plane.settled("a0").await;
+    drop(plane);
+    drop(new);
+
+    // The old master's process ends, and starts again as it was: the only server there is.
+    let again = Server::start(Kind::Redis);
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(old.port);
+    again.ask::<()>(&follow);
+    again.wait("its master", |again| {
+        let info: String = again.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    promote(&again);
+    let plane = Plane::start(&format!("redis://{}", again.address()), &ledger);
+    plane.check("a0", 10 + 100).await;
+    plane.check("a1", 0).await;
+    assert_eq!(plane.recovered().await.lost, 3);
+    // Their callers ask again, and are charged.
+    for id in ["x1", "x2", "x3"] {
+        plane.charge("a0", id, 1).await;
+    }
+    plane.check("a0", 10 + 100 + 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_living_server_that_followed_another_one_meanwhile_is_verified_anew() {
+    let server = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let plane = Plane::start(&format!("redis://{}", server.address()), &ledger);
+    plane.create("a0").await;
+    plane.charge("a0", "c1", 10).await;
+    let replica = replica_of(&server);
+    promote(&replica);
+    plane.charge("a0", "c2", 100).await;
+    // Back to what the replica has, on the same process and the same connections.
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(replica.port);
+    server.ask::<()>(&follow);
+    server.wait("its master", |server| {
+        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    promote(&server);
+    plane.charge("a0", "c3", 1_000).await;
+    plane.check("a0", 10 + 100 + 1_000).await;
+}

@@ -1,0 +1,241 @@
+//! A server that comes back with less than it had: from an old file, or as a replica that lacks
+//! the last writes.
+
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use tollgate::{domain::reservation::State, ledger::Ledger};
+
+use super::plane::{ALLOWANCE, Plane};
+use crate::support::{
+    postgres,
+    servers::{Kind, Server, wait},
+};
+
+/// What happens before the server's state is kept, and after it. Answers nothing: everything is
+/// charged once the ledger has it.
+struct Story;
+
+impl Story {
+    async fn before(plane: &Plane) {
+        for account in ["a0", "a1", "a2"] {
+            plane.create(account).await;
+            plane.charge(account, "c1", 10).await;
+        }
+        plane.reserve("a0", "kept", 60).await;
+        plane.reserve("a0", "settled", 70).await;
+        plane.reserve("a0", "released", 50).await;
+        plane.reserve("a0", "stepped", 80).await;
+        plane.commit("a0", "stepped", 20, true).await;
+        plane.reserve("a1", "everything", 900_000).await;
+        plane.settled("a0").await;
+        plane.settled("a1").await;
+        plane.settled("a2").await;
+    }
+
+    async fn after(plane: &Plane) {
+        plane.commit("a0", "settled", 65, false).await;
+        plane.commit("a0", "stepped", 35, true).await;
+        plane.charge("a0", "c2", 7).await;
+        // What the hold of a1 needs is charged by somebody else once the hold is gone.
+        plane.commit("a1", "everything", 0, false).await;
+        plane.charge("a1", "c2", 200_000).await;
+        plane.reserve("a2", "forgotten", 5).await;
+        plane.create("a3").await;
+        plane.charge("a3", "c1", 1).await;
+    }
+
+    /// What the callers find, on the server that lost what came after.
+    async fn goes_on(plane: &Plane) {
+        // Of a0 the hold that the ledger does not show as settled is still there, and those that
+        // it does are not.
+        assert_eq!(plane.held("a0").await, 60 + 50);
+        assert_eq!(plane.state("a0", "kept").await, Some(State::Open));
+        assert_eq!(plane.state("a0", "settled").await, None);
+        assert_eq!(plane.state("a0", "stepped").await, None);
+        assert_eq!(plane.held("a1").await, 0);
+        plane.check("a0", 10 + 65 + 35 + 7).await;
+        plane.check("a1", 10 + 200_000).await;
+        plane.check("a2", 10).await;
+        plane.check("a3", 1).await;
+
+        // Retries of what was answered change nothing in the end.
+        plane.commit("a0", "settled", 65, false).await;
+        plane.charge("a0", "c2", 7).await;
+        plane.charge("a2", "c1", 10).await;
+        plane.commit("a0", "stepped", 36, false).await;
+        plane.commit("a0", "kept", 61, false).await;
+        plane.check("a0", 10 + 65 + 36 + 7 + 61).await;
+        plane.check("a2", 10).await;
+        let available = plane.commit("a1", "new", 0, false).await;
+        assert_eq!(available, ALLOWANCE - 10 - 200_000);
+    }
+}
+
+async fn restarted_from_an_old_file(kind: Kind, scheme: &str) {
+    let mut server = Server::start(kind);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let plane = Plane::start(&format!("{scheme}://{}", server.address()), &ledger);
+    Story::before(&plane).await;
+    server.ask::<()>(&redis::cmd("SAVE"));
+    Story::after(&plane).await;
+    let args: &[&str] = match kind {
+        Kind::Redis | Kind::Valkey => &[],
+        Kind::Cluster => &["--cluster-enabled", "yes"],
+    };
+    server.restart(&kind.binary(), args);
+    Story::goes_on(&plane).await;
+    let recovered = plane.recovered().await;
+    assert_eq!((recovered.lost, recovered.holds), (0, 3), "{recovered:?}");
+    assert!(recovered.shards > 0, "{recovered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_restarted_from_an_old_file_is_rebuilt() {
+    restarted_from_an_old_file(Kind::Redis, "redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valkey_restarted_from_an_old_file_is_rebuilt() {
+    restarted_from_an_old_file(Kind::Valkey, "redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_node_restarted_from_an_old_file_is_rebuilt() {
+    restarted_from_an_old_file(Kind::Cluster, "redis+cluster").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_restarted_with_all_it_had_goes_on() {
+    let args = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut server = Server::start_with(&Kind::Redis.binary(), &args);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let plane = Plane::start(&format!("redis://{}", server.address()), &ledger);
+    Story::before(&plane).await;
+    Story::after(&plane).await;
+    server.restart(&Kind::Redis.binary(), &args);
+    assert_eq!(plane.state("a0", "stepped").await, Some(State::Open));
+    assert_eq!(plane.state("a2", "forgotten").await, Some(State::Open));
+    assert_eq!(plane.held("a0").await, 60 + 50 + 45);
+    plane.check("a0", 10 + 65 + 35 + 7).await;
+    let recovered = plane.recovered().await;
+    assert_eq!((recovered.lost, recovered.holds), (0, 0), "{recovered:?}");
+    assert_eq!(recovered.shards, 0, "nothing was lost");
+}
+
+/// Waits until a replica follows its master.
+fn follows(replica: &Server) {
+    replica.wait("its master", |replica| {
+        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+}
+
+fn follow(replica: &Server, master: &Server) {
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(master.port);
+    replica.ask::<()>(&follow);
+    follows(replica);
+}
+
+/// Waits until a replica has all that its master has, and then cuts it off: it gets nothing more,
+/// and can't ask.
+fn cut_off(replica: &Server, master: &Server) {
+    let offset = |server: &Server, name: &str| -> String {
+        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
+        let found = info.lines().find_map(|line| line.strip_prefix(name));
+        found.expect("an offset").to_owned()
+    };
+    wait("the replica to catch up", || {
+        offset(replica, "slave_repl_offset:") == offset(master, "master_repl_offset:")
+    });
+    replica.signal("STOP");
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("REPLICA");
+    master.ask::<()>(&kill);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_promote_a_replica_that_lacks_the_last_writes() {
+    let mut master = Server::start(Kind::Redis);
+    let replica = Server::start(Kind::Redis);
+    follow(&replica, &master);
+    let sentinels: Vec<Server> = (0..3)
+        .map(|_| Server::start_sentinel(master.port))
+        .collect();
+    let knows = |sentinel: &Server, what: &str| -> bool {
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("MASTER").arg("main");
+        let told: std::collections::HashMap<String, String> = sentinel.ask(&ask);
+        told.get(what).is_some_and(|count| count != "0")
+    };
+    wait("the Sentinels to know each other", || {
+        sentinels
+            .iter()
+            .all(|one| knows(one, "num-slaves") && knows(one, "num-other-sentinels"))
+    });
+    let hosts: Vec<String> = sentinels.iter().map(Server::address).collect();
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let url = format!("redis+sentinel://{}/main", hosts.join(","));
+    let plane = Plane::start(&url, &ledger);
+    Story::before(&plane).await;
+    cut_off(&replica, &master);
+    Story::after(&plane).await;
+    master.kill();
+    replica.signal("CONT");
+    Story::goes_on(&plane).await;
+    let recovered = plane.recovered().await;
+    assert_eq!((recovered.lost, recovered.holds), (0, 3), "{recovered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_promotes_a_replica_that_lacks_the_last_writes() {
+    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+    let binary = Kind::Redis.binary();
+    let mut nodes: Vec<Server> = (0..6).map(|_| Server::start_with(&binary, &args)).collect();
+    let mut create = Command::new("redis-cli");
+    create.args(["--cluster", "create"]);
+    create.args(nodes.iter().map(Server::address));
+    create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+    let made = create.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(made.expect("redis-cli runs").success());
+    for node in &nodes {
+        node.wait("the cluster's state", |node| {
+            let info: String = node.ask(redis::cmd("CLUSTER").arg("INFO"));
+            info.contains("cluster_state:ok")
+        });
+    }
+    nodes[3..].iter().for_each(follows);
+    let hosts: Vec<String> = nodes.iter().map(Server::address).collect();
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let url = format!("redis+cluster://{}", hosts.join(","));
+    let plane = Plane::start(&url, &ledger);
+    Story::before(&plane).await;
+    let has = |node: &Server| -> bool {
+        let found: Vec<String> = node.ask(redis::cmd("KEYS").arg("*:a:a0"));
+        !found.is_empty()
+    };
+    let master = nodes[..3].iter().position(has).expect("a node with a0");
+    let port = format!("master_port:{}", nodes[master].port);
+    let is_its_replica = |node: &Server| {
+        let info: String = node.ask(redis::cmd("INFO").arg("replication"));
+        info.contains(&port)
+    };
+    let replica = 3 + nodes[3..]
+        .iter()
+        .position(is_its_replica)
+        .expect("a replica");
+    cut_off(&nodes[replica], &nodes[master]);
+    Story::after(&plane).await;
+    nodes[master].kill();
+    nodes[replica].signal("CONT");
+    Story::goes_on(&plane).await;
+    let recovered = plane.recovered().await;
+    assert!(recovered.shards > 0 && recovered.lost == 0, "{recovered:?}");
+}
