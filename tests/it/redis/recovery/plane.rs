@@ -24,8 +24,10 @@ use tollgate::{
     enforcer::{
         Ack, Enforcer, EnforcerOptions,
         acks::Acks,
+        changes::Clerk,
         error::EnforceError,
         request::{ChargeRequest, CommitRequest, ReserveRequest},
+        source::LedgerSource,
     },
     hot::{
         HotStore, Recovered,
@@ -33,7 +35,7 @@ use tollgate::{
     },
     ledger::{self, EntryFilter, Ledger, Wanted, access::Access},
     telemetry::Metrics,
-    workers::{self, Worker, applier::Applier, settler::Settler},
+    workers::{self, Worker, applier::Applier, settler::Settler, shares::Shares},
 };
 
 use super::PATIENCE;
@@ -84,7 +86,7 @@ impl Plane {
         let store: Arc<dyn HotStore> = hot.clone();
         let enforcer = Arc::new(Enforcer::new(
             Arc::clone(&store),
-            Arc::clone(ledger),
+            Arc::new(LedgerSource(Arc::clone(ledger))),
             Arc::new(catalogs),
             Arc::clone(&acks),
             options,
@@ -98,6 +100,7 @@ impl Plane {
             clock: Arc::new(SystemClock::new()),
             metrics: Arc::clone(&metrics),
             batch_max: 1_000,
+            shares: Arc::new(Shares::whole()),
         };
         let stop = CancellationToken::new();
         let interval = Duration::from_millis(50);
@@ -127,7 +130,8 @@ impl Plane {
             payload: Vec::new(),
             wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
         };
-        retried(async || self.enforcer.change(request.clone()).await).await;
+        let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
+        retried(async || clerk.change(request.clone()).await).await;
     }
 
     /// Holds credits, once.
