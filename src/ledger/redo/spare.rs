@@ -23,7 +23,8 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Begins to make a file of `start`, followed by zeros up to about `bytes`.
+    /// Begins to make a file of `start`, followed by zeros up to `bytes` in all: what is written
+    /// to its end leaves none of them behind it.
     pub(super) fn begin(path: PathBuf, start: &'static [u8], bytes: u64) -> io::Result<Self> {
         let own = path.clone();
         let maker = thread::Builder::new()
@@ -69,8 +70,13 @@ fn fill(path: &Path, start: &[u8], bytes: u64) -> io::Result<()> {
         .open(path)?;
     file.write_all(start)?;
     let zeros = vec![0; CHUNK_BYTES];
-    for _ in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
-        file.write_all(&zeros)?;
+    let mut left = usize::try_from(bytes)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(start.len());
+    while left > 0 {
+        let chunk = left.min(CHUNK_BYTES);
+        file.write_all(&zeros[..chunk])?;
+        left -= chunk;
     }
     file.sync_all()
 }

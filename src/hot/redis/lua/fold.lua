@@ -17,6 +17,8 @@ function book.fold()
   local before, at_hand, after, left, changes = {}, {}, {}, 0, NEVER
   for i = 1, #grants do
     local grant = grants[i]
+    -- One that has ended since time last acted on the account must be found by who acts next.
+    if book.has_ended(grant) and (grant[G_HELD] == 0 or book.remaining(grant) > 0) then return end
     local spendable = book.is_active(grant) and book.remaining(grant) or 0
     if spendable > 0 and #at_hand == 0 then
       at_hand[1] = grant
