@@ -25,7 +25,7 @@ use tollgate::{
 use super::{in_time, store_with, until_it_works};
 use crate::support::{
     Setup,
-    account::{change, create, grant, granting, load, plan},
+    account::{change, create, grant, granting, plan},
     commands::{
         TTL_MS, acme, charge, commit, commit_open, extend, release, reservation_id, reserve,
     },
@@ -69,7 +69,10 @@ async fn ask(store: &dyn HotStore, ask: &Ask) -> Result<Result<(), Refusal>, Hot
         Ask::Charge(command) => done(store.charge(command).await).await,
         Ask::Apply(change) => done(store.apply(change).await).await,
         Ask::Renew(renewal) => done(store.renew(renewal).await).await,
-        Ask::Load(account) => Ok(Ok(store.load(account.clone()).await?)),
+        Ask::Load(account) => {
+            let loading = store.loading(&account.id).await?;
+            Ok(Ok(store.load(account.clone(), loading).await?))
+        }
         Ask::Sweep => store.sweep(100).await.map(|_| Ok(())),
         Ask::Read => read(store).await.map(Ok),
     }
@@ -267,12 +270,13 @@ async fn lose_and_ask_again(network: Network) {
 /// What no other store has: the ledger takes everything, and the account goes and comes back.
 async fn settle_and_unload(far: &Far, network: Network) {
     let (account, _) = state(&*far.near).await;
-    let to = far.near.outbox(0).await.expect("no fault").to;
+    let settled = far.near.outbox(0).await.expect("no fault");
+    let to = settled.to;
     let mut trims = 0;
     loop {
         far.works().await;
         far.proxy.set_after(trims, network);
-        if in_time(far.store.trim(0, to)).await.is_ok() {
+        if in_time(far.store.trim(settled.end())).await.is_ok() {
             break;
         }
         trims += 1;

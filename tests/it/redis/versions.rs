@@ -14,7 +14,7 @@ use tollgate::{
 
 use super::{is_determinate, open, store_with};
 use crate::support::{
-    account::{create, plan},
+    account::{create, load, plan},
     account_id,
     commands::{acme, commit, release, reservation_id, reserve},
     redis::NO_DEADLINE,
@@ -89,7 +89,7 @@ async fn an_account_of_another_version_is_refused_and_left_alone() {
         let now = world.store.now().await.expect("no fault");
         let create = create(plan("starter", 500), OveragePolicy::Debt, now);
         let blank = create.blank_account(&acme());
-        world.store.load(blank).await.expect("no fault");
+        load(&*world.store, blank).await;
         assert_eq!(world.get(key), foreign, "{}", kind.name());
         // Nobody else is affected.
         let balance = world.store.balance(&other).await.expect("no fault");

@@ -219,7 +219,6 @@ impl Backend for Shared {
             .await
             .map_err(|fault| fault.to_string())?;
         assert_eq!(fixed, SHARDS);
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let access = Arc::new(Access(Arc::clone(&ledger)));
         let hot = self.store(folder, access, clock)?;
         Ok(Stores { hot, ledger })
