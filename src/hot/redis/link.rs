@@ -164,10 +164,10 @@ impl Link {
         request: &Request<'_>,
         limit: Duration,
     ) -> Result<Vec<u8>, Failure> {
-        match self.call(shard, request, limit).await? {
-            Value::BulkString(reply) => Ok(reply),
-            _ => Err(Failure::unknown(Broken("a script's reply is no text"))),
-        }
+        let Value::BulkString(reply) = self.call(shard, request, limit).await? else {
+            return Err(Failure::unknown(Broken("a script's reply is no text")));
+        };
+        Ok(reply)
     }
 
     /// Sends a command that is no script.
