@@ -1,14 +1,16 @@
 //! The manifests, started: migration, control plane and sidecar as processes with real stores,
 //! asked by the probes that stand in the manifests.
 
-use std::{collections::BTreeMap, process::Output};
+use std::{collections::BTreeMap, process::Output, time::Duration};
 
 use tempfile::TempDir;
 use tollgate::pb::{
-    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ReserveRequest,
-    admin_service_client::AdminServiceClient, commit_request,
+    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ListEntriesRequest,
+    ReserveRequest, admin_service_client::AdminServiceClient, commit_request,
     quota_service_client::QuotaServiceClient, reserve_request,
 };
+
+use tonic::transport::{Channel, Endpoint};
 
 use super::{
     pod::{Container, Node, connect, http_get, project},
@@ -113,6 +115,7 @@ struct Cluster {
     _folder: TempDir,
     node: Node,
     control_plane: Rendered,
+    gateway: Rendered,
 }
 
 impl Cluster {
@@ -133,8 +136,11 @@ redis: {existingSecret: {name: stores, key: redis-url}}
 postgres: {existingSecret: {name: stores, key: postgres-url}}
 config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
 ";
+        let indented = stores.replace('\n', "\n  ");
+        let gateway = format!("tollgate:\n  controlPlane: {{enabled: false}}{indented}");
         Cluster {
             control_plane: render_one(What::Tollgate, stores),
+            gateway: render_one(What::Gateway, &gateway),
             node,
             _redis: redis,
             _database: database,
@@ -153,6 +159,12 @@ config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
         let pod = &deployment["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         self.node.start(name, &self.control_plane, pod, container)
+    }
+
+    fn sidecar(&self, name: &str) -> Container {
+        let pod = self.gateway.pods()[0];
+        let sidecar = &pod["initContainers"][0];
+        self.node.start(name, &self.gateway, pod, sidecar)
     }
 }
 
@@ -183,4 +195,53 @@ async fn the_migration_makes_the_ledger_that_the_control_plane_insists_on() {
     assert!(!reconciled.is_empty(), "{reconciled}");
     assert_eq!(first.terminate().code(), Some(0));
     assert_eq!(second.terminate().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_serves_its_gateway_while_control_planes_come_and_go() {
+    let cluster = Cluster::new().await;
+    assert!(cluster.migrate().status.success());
+    // Started first, as a gateway's pod may be: it lives, and is ready when it can be.
+    let mut sidecar = cluster.sidecar("gateway");
+    sidecar.wait_for("startupProbe").await;
+    let mut first = cluster.control_plane("first");
+    let mut second = cluster.control_plane("second");
+    first.wait_for("readinessProbe").await;
+    second.wait_for("readinessProbe").await;
+    create(first.port(50051)).await;
+    let http = sidecar.port(9464);
+    wait("the sidecar", || {
+        http_get(http, "/readyz").is_ok_and(|answer| answer.contains(" 200 "))
+    });
+
+    // Over the socket in the shared volume, as the gateway's container would.
+    let socket = sidecar.volume("tollgate").join("tollgate.sock");
+    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap();
+    let mut quota = QuotaServiceClient::new(endpoint.connect().await.unwrap());
+    quota.reserve(reserve("r1", 60)).await.unwrap();
+    // Either replica may go: the other settles.
+    assert_eq!(first.terminate().code(), Some(0));
+    quota.commit(commit("r1", 45)).await.unwrap();
+    assert_eq!(balance(sidecar.port(50051)).await, (455, 0));
+    let mut admin = AdminServiceClient::new(connect(second.port(50051)).await.unwrap());
+    wait_for_charge(&mut admin, 45).await;
+    assert_eq!(sidecar.probe("livenessProbe").await, Ok(()));
+    assert_eq!(sidecar.terminate().code(), Some(0));
+    assert_eq!(second.terminate().code(), Some(0));
+}
+
+/// Waits until the ledger has a charge of so many credits.
+async fn wait_for_charge(admin: &mut AdminServiceClient<Channel>, credits: i64) {
+    for _ in 0..300 {
+        let request = ListEntriesRequest {
+            account_id: "acme".into(),
+            ..ListEntriesRequest::default()
+        };
+        let answer = admin.list_entries(request).await.unwrap().into_inner();
+        if answer.entries.iter().any(|entry| entry.credits == -credits) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the ledger has no charge of {credits}");
 }
