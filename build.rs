@@ -7,7 +7,7 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    println!("cargo:rustc-env=TOLLGATE_RUSTC={}", rustc_version());
+    println!("cargo:rustc-env=RUSTC_VERSION_LINE={}", rustc_version());
     let files = [
         "proto/tollgate/v1/quota.proto",
         "proto/tollgate/v1/admin.proto",

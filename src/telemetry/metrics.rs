@@ -103,7 +103,7 @@ impl Metrics {
         pull(&r, &clock, &levels)?;
         process::register(&r, &clock)?;
         let build = Gauges::new(&r, &names::BUILD_INFO)?;
-        build.set([env!("CARGO_PKG_VERSION"), env!("TOLLGATE_RUSTC")], 1);
+        build.set([env!("CARGO_PKG_VERSION"), env!("RUSTC_VERSION_LINE")], 1);
         let credits = Counters::new(&r, &names::CREDITS)?;
         let credit = |kind: CreditsKind| credits.handle([kind.name()]);
         let reloads = Counters::new(&r, &names::CATALOG_RELOADS)?;
