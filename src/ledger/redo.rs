@@ -17,9 +17,10 @@ mod files;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod record;
+mod replay;
 mod spare;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -29,6 +30,7 @@ use self::{
     backlog::{Backlog, Waiting},
     files::Files,
     record::Record,
+    replay::redo,
 };
 use super::{
     AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
@@ -264,41 +266,6 @@ fn fault(operation: &'static str, error: RedoError) -> LedgerFault {
         operation,
         source: Box::new(error),
     }
-}
-
-/// Gives a ledger what it lacks of what the files have; answers how many records that were.
-async fn redo(ledger: &dyn Ledger, files: &Files) -> Result<usize, RedoError> {
-    let cursors = ledger.cursors().await?.into_iter();
-    let mut cursors: BTreeMap<u32, Cursor> = cursors.map(|at| (at.shard, at)).collect();
-    let mut redone = 0;
-    for found in files.records()? {
-        let (now, batches) = found?;
-        let mut lacking = Vec::new();
-        for batch in batches {
-            let cursor = cursors.entry(batch.shard).or_insert(Cursor {
-                shard: batch.shard,
-                ..Cursor::default()
-            });
-            if batch.to <= cursor.position {
-                continue;
-            }
-            if batch.start() != *cursor {
-                return Err(RedoError::Foreign {
-                    shard: batch.shard,
-                    cursor: cursor.position,
-                    from: batch.from,
-                    to: batch.to,
-                });
-            }
-            *cursor = batch.end();
-            lacking.push(batch);
-        }
-        if !lacking.is_empty() {
-            ledger.settle(&lacking, now).await?;
-            redone += 1;
-        }
-    }
-    Ok(redone)
 }
 
 #[async_trait]

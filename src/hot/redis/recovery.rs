@@ -190,9 +190,15 @@ impl Recovery {
         }
         let standing = fence(&claimed, before.cursor.epoch).await?;
         let cursor = standing.cursor;
-        let is_same = claimed.history().is_some()
+        let has_all = claimed.history().is_some()
             && standing.agreed == cursor.position
             && claimed.tail.is_some_and(|tail| tail >= cursor.position);
+        let agreed = match has_all {
+            true => self.common(&claimed, cursor.position).await?,
+            false => standing.agreed,
+        };
+        let is_same = has_all && agreed == cursor.position;
+        let standing = Standing { agreed, ..standing };
         if is_same {
             tracing::debug!(shard, epoch = cursor.epoch, "the shard goes on as it was");
         } else {

@@ -225,6 +225,7 @@ impl Far {
         self.proxy.set(Network::Works);
         until_it_works(RECOVERY, async || self.store.now().await).await;
         until_it_works(RECOVERY, async || self.store.stats().await).await;
+        until_it_works(RECOVERY, async || self.store.verified(SHORT).await).await;
     }
 
     /// Asks a step whose first call is lost, then its second, and so on until it has so few that

@@ -12,6 +12,7 @@ use tollgate::{
     clock::{Clock, ManualClock},
     domain::{
         account::Account,
+        entry::Entry,
         ids::{AccountId, ReservationId},
     },
     hot::{
@@ -63,6 +64,10 @@ impl LedgerAccess for Blank {
         _account_ids: &[AccountId],
     ) -> Result<Vec<Account>, Box<dyn Error + Send + Sync>> {
         Ok(Vec::new())
+    }
+
+    async fn has(&self, _entry: &Entry) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        Ok(true)
     }
 
     async fn commits(

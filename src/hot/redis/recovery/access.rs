@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     domain::{
         account::Account,
+        entry::Entry,
         ids::{AccountId, ReservationId},
     },
     hot::{Commits, Fence, Standing},
@@ -24,6 +25,8 @@ pub trait LedgerAccess: fmt::Debug + Send + Sync {
     async fn fence(&self, fence: &Fence) -> Result<bool, Fault>;
     /// Those of some accounts that there are, with their live grants and nothing held of them.
     async fn accounts(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, Fault>;
+    /// Whether the ledger has just this entry.
+    async fn has(&self, entry: &Entry) -> Result<bool, Fault>;
     /// What there is of some reservations of one account; those without a commit are left out.
     async fn commits(
         &self,

@@ -21,17 +21,42 @@ impl Recovery {
         let mut lost = 0;
         let mut after = agreed;
         loop {
-            let (entries, last) = self.lost_page(claimed.shard, after).await?;
-            let Some(last) = last else { return Ok(lost) };
-            after = last;
-            lost += entries.len() as u64;
-            let settled = entries.iter().filter_map(|entry| {
+            let page = self.records(claimed.shard, after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(lost);
+            };
+            after = *last;
+            lost += page.len() as u64;
+            let settled = page.iter().filter_map(|(_, entry)| {
                 let id = entry.reservation_id.as_ref()?;
                 Some(claimed.keys.reservation(&entry.account_id, id.as_str()))
             });
             let settled: Vec<String> = settled.collect();
             self.run(claimed, &scripts::DROP, &settled, &[]).await?;
-            entries.iter().for_each(|entry| log(claimed.shard, entry));
+            page.iter().for_each(|(_, entry)| log(claimed.shard, entry));
+        }
+    }
+
+    /// Up to which position the records are the ledger's, which is at `position`. A living server
+    /// may have followed another one, and have settled something else before that was noticed:
+    /// then positions alone don't tell. What is trimmed is the ledger's.
+    pub(super) async fn common(&self, claimed: &Claimed<'_>, position: u64) -> Result<u64, Error> {
+        let Some(before) = position.checked_sub(1) else {
+            return Ok(0);
+        };
+        let newest = self.records(claimed.shard, before, 1).await?;
+        match newest.first() {
+            Some((at, entry)) if *at == position && !claimed.ledger.has(entry).await? => {}
+            Some(_) | None => return Ok(position),
+        }
+        let mut after = 0;
+        loop {
+            for (at, entry) in self.records(claimed.shard, after, PAGE).await? {
+                if !claimed.ledger.has(&entry).await? {
+                    return Ok(at - 1);
+                }
+                after = at;
+            }
         }
     }
 
@@ -40,33 +65,36 @@ impl Recovery {
         let mut lost = 0;
         let mut after = agreed;
         loop {
-            let (entries, last) = self.lost_page(shard, after).await?;
-            let Some(last) = last else { return Ok(lost) };
-            after = last;
-            lost += entries.len() as u64;
-            entries.iter().for_each(|entry| log(shard, entry));
+            let page = self.records(shard, after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(lost);
+            };
+            after = *last;
+            lost += page.len() as u64;
+            page.iter().for_each(|(_, entry)| log(shard, entry));
         }
     }
 
-    /// The next records after a position, and the position of the last of them.
-    async fn lost_page(&self, shard: u32, after: u64) -> Result<(Vec<Entry>, Option<u64>), Error> {
+    /// The next records after a position, each with its own.
+    async fn records(&self, shard: u32, after: u64, max: u64) -> Result<Vec<(u64, Entry)>, Error> {
         let mut range = redis::cmd("XRANGE");
         range
             .arg(&*self.shards[shard as usize].out)
             .arg(format!("({after}-0"))
             .arg("+")
             .arg("COUNT")
-            .arg(PAGE);
+            .arg(max);
         let reply = self.link.plain(shard, &range, CALL_TIMEOUT).await;
         let reply: Value = reply.map_err(Unanswered)?;
-        let records: Vec<Record> = redis::from_redis_value(reply)?;
-        let last = match records.last() {
-            Some((id, _)) => Some(id.trim_end_matches("-0").parse()?),
-            None => None,
-        };
-        let bodies = records.iter().flat_map(|(_, fields)| fields);
-        let entries: Result<Vec<Entry>, _> = bodies.map(|(_, body)| read_entry(body)).collect();
-        Ok((entries?, last))
+        let found: Vec<Record> = redis::from_redis_value(reply)?;
+        let mut records = Vec::with_capacity(found.len());
+        for (id, fields) in &found {
+            let position = id.trim_end_matches("-0").parse()?;
+            for (_, body) in fields {
+                records.push((position, read_entry(body)?));
+            }
+        }
+        Ok(records)
     }
 }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tollgate::{
     domain::{
         account::Account,
+        entry::Entry,
         ids::{AccountId, ReservationId},
     },
     hot::{Commits, Fence, Standing, redis::LedgerAccess},
@@ -61,6 +62,11 @@ impl LedgerAccess for Failing {
 
     async fn accounts(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, Fault> {
         let answer = self.inner.accounts(account_ids).await?;
+        self.after().map(|()| answer)
+    }
+
+    async fn has(&self, entry: &Entry) -> Result<bool, Fault> {
+        let answer = self.inner.has(entry).await?;
         self.after().map(|()| answer)
     }
 
