@@ -295,7 +295,8 @@ async fn settle_and_unload(far: &Far, network: Network) {
         Err(refusal) => assert_eq!(refusal, Refusal::NotLoaded),
     }
     let load = Ask::Load(account.clone());
-    assert_eq!(far.lose_each_call(network, &load).await, 1);
+    // Which history the shard has, and the load itself.
+    assert_eq!(far.lose_each_call(network, &load).await, 2);
     let (again, _) = state(&*far.near).await;
     assert_eq!(
         (again.worth(), again.sequence),

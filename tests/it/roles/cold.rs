@@ -18,8 +18,11 @@ use tollgate::{
         error::EnforceError,
         source::{LedgerSource, Source},
     },
-    hot::{HotStore, redis::RedisHot},
-    ledger::{ChangeRequest, Ledger, Wanted},
+    hot::{
+        HotStore,
+        redis::{RedisHot, RedisOptions},
+    },
+    ledger::{ChangeRequest, Ledger, Wanted, access::Access},
     pb::GetAccountRequest,
     workers::{Worker, loader::Loader},
 };
@@ -249,7 +252,8 @@ async fn store(server: &Server, redis: Arc<RedisHot>, ledger: Arc<dyn Ledger>, i
     direct.touch(&account_id(id)).await.unwrap();
     let batch = redis.outbox(0).await.unwrap();
     let end = batch.end();
-    ledger.settle(&[batch], now).await.unwrap();
+    let settled = ledger.settle(&[batch], now).await.unwrap();
+    assert!(!settled.cursor_conflict, "the ledger takes another history");
     redis.trim(end).await.unwrap();
     chill(server, id);
 }
@@ -258,14 +262,17 @@ async fn store(server: &Server, redis: Arc<RedisHot>, ledger: Arc<dyn Ledger>, i
 async fn fifty_sidecars_that_ask_for_one_cold_account_load_it_once() {
     const SIDECARS: usize = 50;
     let server = Server::start(Kind::Redis);
-    let connect = || {
-        let options = options(Kind::Redis, &server, Setup::default(), None);
-        Arc::new(RedisHot::connect(options).unwrap())
-    };
     let database = shared().ledger().await;
     let ledger = database.open_at(SystemClock::new().now()).await;
+    let connect = || {
+        let options = RedisOptions {
+            ledger: Some(Arc::new(Access(ledger.clone()))),
+            ..options(Kind::Redis, &server, Setup::default(), None)
+        };
+        Arc::new(RedisHot::connect(options).unwrap())
+    };
     store(&server, connect(), ledger.clone(), "acme").await;
-    let counting = Arc::new(Counting(LedgerSource(ledger), AtomicUsize::new(0)));
+    let counting = Arc::new(Counting(LedgerSource(ledger.clone()), AtomicUsize::new(0)));
 
     // Two control planes look for work at once, all the time.
     let loaders: Vec<_> = (0..2)
