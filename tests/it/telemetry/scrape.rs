@@ -101,6 +101,7 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
             "queue_full",
             "export_failed",
             "rejected",
+            "handshake_failed",
         ],
         "kind" => vec![
             "held",
