@@ -102,6 +102,8 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
             "export_failed",
             "rejected",
             "handshake_failed",
+            "handshake_timeout",
+            "unix_peer",
         ],
         "kind" => vec![
             "held",
