@@ -10,17 +10,23 @@ pub mod restore;
 mod roster;
 mod security;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use tokio::{net::TcpListener, sync::Notify};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use self::{data_dir::DataDir, parts::Parts};
 pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, watch::WatchGuard},
     clock::Clock,
-    config::{Config, LedgerUrl, Role},
+    config::{Config, HotUrl, LedgerUrl, Role},
     enforcer::Enforcer,
     grpc,
     http::{self, Readiness},
@@ -74,6 +80,8 @@ pub struct Running {
     drain_timeout: Duration,
     exporter: Option<Exporter>,
     _watch: Option<WatchGuard>,
+    /// Ends the workers with this.
+    _works: DropGuard,
     _data_dir: Option<DataDir>,
 }
 
@@ -113,6 +121,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         let metrics = Arc::clone(&parts.metrics);
         tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
     }
+    if let Some(settler) = &roster.settler {
+        run_settler(settler, &config, &parts.metrics, &tasks, &working)?;
+    }
     let metrics = &parts.metrics;
     spawn_http(&tasks, http_listener, &readiness, metrics, &working);
     readiness.set(CHECK_SERVING, true, "yes");
@@ -134,6 +145,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         readiness,
         server,
         serving,
+        _works: working.clone().drop_guard(),
         working,
         tasks,
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -141,6 +153,42 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         _watch: watch,
         _data_dir: data_dir,
     })
+}
+
+/// Runs the settler. Where it writes to a disk of this machine it has a thread of its own: the
+/// calls that wait for it must not wait behind all the others for it to go on.
+fn run_settler(
+    settler: &Arc<Settler>,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    working: &CancellationToken,
+) -> Result<(), StartError> {
+    let interval = Duration::from_millis(config.settle.flush_interval_ms);
+    let (worker, metrics) = (Arc::clone(settler) as _, Arc::clone(metrics));
+    let run = workers::run(worker, interval, metrics, working.clone());
+    let is_embedded =
+        matches!(config.hot, HotUrl::Memory) && matches!(config.ledger, Some(LedgerUrl::Sqlite(_)));
+    if !is_embedded {
+        tasks.spawn(run);
+        return Ok(());
+    }
+    let internal = |error: std::io::Error| StartError::Internal(error.into());
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().map_err(internal)?;
+    let (ends, ended) = oneshot::channel::<()>();
+    thread::Builder::new()
+        .name("settler".to_owned())
+        .spawn(move || {
+            runtime.block_on(run);
+            drop(ends);
+        })
+        .map_err(internal)?;
+    tasks.spawn(async {
+        // Dropped when it ends: nothing is ever sent.
+        let _ = ended.await;
+    });
+    Ok(())
 }
 
 /// What must be well for this process to be ready. A gateway does not depend on the ledger: it

@@ -291,8 +291,14 @@ pub trait HotStore: Send + Sync {
     async fn sweep(&self, max: usize) -> Result<Swept, HotFault>;
     /// How many shards there are, numbered from zero.
     fn shards(&self) -> u32;
-    /// Everything that the ledger does not have yet. Nothing is taken out: that is `trim`'s work.
-    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault>;
+    /// Everything that the ledger does not have yet of some shards, in their order. Nothing is
+    /// taken out: that is `trim`'s work.
+    async fn outboxes(&self, shards: &[u32]) -> Vec<Result<OutboxBatch, HotFault>>;
+    /// As [`HotStore::outboxes`], of one shard; one that there is not has nothing.
+    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
+        let mut found = self.outboxes(&[shard]).await;
+        found.pop().unwrap_or_else(|| Ok(OutboxBatch::default()))
+    }
     /// Forgets what the ledger has. Nothing happens where the shard is of another epoch.
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault>;
     /// Says that the ledger does not take a shard's entries, and where it is instead. Either the

@@ -331,7 +331,8 @@ pub trait Ledger: Send + Sync {
         max: usize,
         now: Timestamp,
     ) -> Result<Vec<Account>, LedgerFault>;
-    /// Those of some accounts that there are, each as [`Ledger::account`] answers it.
+    /// Those of some accounts that there are, each as [`Ledger::account`] answers it, or as it
+    /// was a moment before: the sequence says which.
     async fn accounts_of(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, LedgerFault>;
     /// What there is of some reservations of one account; those that were never settled are left
     /// out.

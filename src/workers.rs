@@ -17,6 +17,7 @@ pub mod renewer;
 pub mod settler;
 pub mod shares;
 pub mod subscriber;
+pub mod substitute;
 pub mod sweeper;
 
 use std::{error::Error, sync::Arc, time::Duration};

@@ -30,6 +30,7 @@ use crate::{
         settler::Settler,
         shares::{BEAT_INTERVAL, Led, Sharer},
         subscriber::Subscriber,
+        substitute::Substitute,
         sweeper::Sweeper,
     },
 };
@@ -46,6 +47,8 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
 const LOAD_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it is looked whether another process waits for the settler.
 const BELL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is looked whether another settler has left something lying.
+const SUBSTITUTE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the follower looks whether it has missed somebody who waits.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,7 +56,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Roster {
     pub workers: Vec<(Arc<dyn Worker>, Duration)>,
-    /// Who writes what is left when this process stops.
+    /// Who moves what is settled, and writes what is left when this process stops.
     pub settler: Option<Arc<Settler>>,
     /// Who gives the share back when this process stops.
     pub sharer: Option<Arc<Sharer>>,
@@ -84,9 +87,6 @@ impl Roster {
             shares: Arc::clone(&parts.shares),
         };
         let settler = Arc::new(settler(parts, books, config));
-        let flush_interval = Duration::from_millis(config.settle.flush_interval_ms);
-        self.workers
-            .push((Arc::clone(&settler) as _, flush_interval));
         self.settler = Some(settler);
         let sweeper = Sweeper {
             hot: Arc::clone(&parts.hot),
@@ -168,6 +168,17 @@ impl Roster {
                 heard: AtomicI64::new(0),
             };
             self.add(bell, BELL_INTERVAL);
+        }
+        if let Some(settler) = &self.settler {
+            let substitute = Substitute {
+                redis: Arc::clone(redis),
+                settler: Arc::clone(settler),
+                acks: Arc::clone(&parts.acks),
+                shares: Arc::clone(&parts.shares),
+                clock: Arc::clone(&parts.clock),
+                seen: Default::default(),
+            };
+            self.add(substitute, SUBSTITUTE_INTERVAL);
         }
         let follower = Follower {
             redis: Arc::clone(redis),

@@ -35,7 +35,7 @@ use super::{
     decision::{Balance, CycleEnded, Denial, DenialReason, Refusal},
     entry::{Entry, EntryKind, GrantMove},
     grant::sum_draws,
-    ids::{GrantId, ReservationId},
+    ids::ReservationId,
     packed::{Packed, Unreadable},
     reservation::{Reservation, State, Terms},
     timestamp::Timestamp,
@@ -211,18 +211,17 @@ impl Book {
         if let Some(broken) = self.account.broken_invariant(now.min(self.seen)) {
             return Some(broken);
         }
-        let mut held: HashMap<GrantId, u64> = HashMap::new();
+        let mut held: HashMap<&str, u64, RandomState> = HashMap::default();
         for (id, packed) in &self.reservations {
-            let summary = match packed.summary() {
-                Ok(summary) => summary,
-                Err(unreadable) => return Some(format!("reservation {id}: {unreadable}")),
-            };
-            for draw in summary.holds {
-                *held.entry(draw.grant_id).or_default() += draw.credits;
+            let read = packed.each_hold(|grant_id, credits| {
+                *held.entry(grant_id).or_default() += credits;
+            });
+            if let Err(unreadable) = read {
+                return Some(format!("reservation {id}: {unreadable}"));
             }
         }
         for grant in &self.account.grants {
-            let of_holds = held.remove(&grant.id).unwrap_or(0);
+            let of_holds = held.remove(grant.id.as_str()).unwrap_or(0);
             if of_holds != grant.held {
                 return Some(format!(
                     "grant {}: held {} where its open holds have {of_holds}",

@@ -181,6 +181,20 @@ impl Packed {
         })
     }
 
+    /// What is set aside, grant by grant, without the rest.
+    pub fn each_hold<'a>(&'a self, mut hold: impl FnMut(&'a str, u64)) -> Result<(), Unreadable> {
+        let mut from = self.reader()?;
+        State::read(&mut from)?;
+        Option::<Timestamp>::read(&mut from)?;
+        Timestamp::read(&mut from)?;
+        u64::read(&mut from)?;
+        for _ in 0..u64::read(&mut from)? {
+            let grant_id = from.text()?;
+            hold(grant_id, u64::read(&mut from)?);
+        }
+        Ok(())
+    }
+
     fn reader(&self) -> Result<Reader<'_>, Unreadable> {
         let mut from = Reader::new(&self.0);
         match from.byte()? {

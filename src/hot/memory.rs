@@ -314,12 +314,13 @@ impl HotStore for MemoryHot {
         self.options.shards
     }
 
-    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
-        let batch = self
-            .shards
-            .get(shard as usize)
-            .map(|found| found.lock().outbox(shard));
-        Ok(batch.unwrap_or_default())
+    async fn outboxes(&self, shards: &[u32]) -> Vec<Result<OutboxBatch, HotFault>> {
+        let batch = |shard: &u32| {
+            let found = self.shards.get(*shard as usize);
+            let batch = found.map(|found| found.lock().outbox(*shard));
+            Ok(batch.unwrap_or_default())
+        };
+        shards.iter().map(batch).collect()
     }
 
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {

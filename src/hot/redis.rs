@@ -26,6 +26,7 @@ pub(crate) mod fuzz;
 mod gate;
 mod inspection;
 mod keys;
+mod known;
 mod layout;
 mod link;
 mod packed;
@@ -41,6 +42,7 @@ mod wires;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 pub use self::{
     address::{AddressError, RedisAddress},
@@ -51,6 +53,7 @@ pub use self::{
 use self::{
     gate::Gate,
     keys::ShardKeys,
+    known::Known,
     link::{Link, LinkOptions},
     recent::Recent,
     recovery::Recovery,
@@ -140,6 +143,7 @@ pub struct RedisHot {
     /// Measures how much of a call's time is left.
     clock: SystemClock,
     recent: Recent,
+    known: Known,
 }
 
 impl RedisHot {
@@ -167,6 +171,7 @@ impl RedisHot {
             violations: Violations::default(),
             clock: SystemClock::new(),
             recent: Recent::default(),
+            known: Known::nothing(shards),
         })
     }
 
@@ -275,8 +280,8 @@ impl HotStore for RedisHot {
         self.options.shards
     }
 
-    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
-        self.read_outbox(shard).await
+    async fn outboxes(&self, shards: &[u32]) -> Vec<Result<OutboxBatch, HotFault>> {
+        join_all(shards.iter().map(|shard| self.read_outbox(*shard))).await
     }
 
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {

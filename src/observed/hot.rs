@@ -46,19 +46,24 @@ impl ObservedHot {
         operation: HotOperation,
         step: impl Future<Output = Result<T, HotFault>>,
     ) -> Result<T, HotFault> {
-        let mut watch = Watch {
+        let mut watch = self.watch(operation);
+        let answer = step.await;
+        watch.ended = answer.as_ref().err().map_or(Ended::Well, failed);
+        answer
+    }
+
+    fn watch(&self, operation: HotOperation) -> Watch<'_> {
+        Watch {
             of: self,
             operation,
             started: self.clock.monotonic(),
             ended: Ended::GivenUp,
-        };
-        let answer = step.await;
-        watch.ended = match &answer {
-            Ok(_) => Ended::Well,
-            Err(fault) => Ended::Failed(fault.certainty.name()),
-        };
-        answer
+        }
     }
+}
+
+fn failed(fault: &HotFault) -> Ended {
+    Ended::Failed(fault.certainty.name())
 }
 
 /// A step in progress.
@@ -179,9 +184,13 @@ impl HotStore for ObservedHot {
         self.store.shards()
     }
 
-    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
-        let step = self.store.outbox(shard);
-        self.step(HotOperation::Outbox, step).await
+    // One step, which has failed where one of the shards has.
+    async fn outboxes(&self, shards: &[u32]) -> Vec<Result<OutboxBatch, HotFault>> {
+        let mut watch = self.watch(HotOperation::Outbox);
+        let found = self.store.outboxes(shards).await;
+        let fault = found.iter().find_map(|batch| batch.as_ref().err());
+        watch.ended = fault.map_or(Ended::Well, failed);
+        found
     }
 
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {

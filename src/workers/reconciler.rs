@@ -87,7 +87,7 @@ impl Worker for Reconciler {
                     return Err(error);
                 }
             };
-            let compared = compare(self.hot.as_ref(), self.ledger.as_ref(), &page.ids).await?;
+            let compared = compare(self.hot.as_ref(), self.ledger.as_ref(), &page.ids, 1).await?;
             for drift in &compared.drifts {
                 self.found(drift).await?;
             }

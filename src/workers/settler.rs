@@ -8,6 +8,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     ledger::Ledger,
     telemetry::Metrics,
 };
+
+/// How many outboxes are read at once.
+const SHARDS_AT_ONCE: usize = 16;
 
 /// Moves the outbox to the ledger.
 pub struct Settler {
@@ -63,30 +67,16 @@ impl Worker for Settler {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        let (batches, more) = self.gather().await?;
+        let all = 0..self.hot.shards();
+        let own: Vec<u32> = all.filter(|shard| self.shares.has(*shard)).collect();
+        let (batches, more) = self.gather(&own).await?;
         self.metrics.set_oldest_unsettled(oldest(&batches));
-        if batches.is_empty() {
-            // A ledger that works behind a log may have come upon reversals since the last time.
-            let late = self.ledger.settle(&[], self.clock.now()).await?;
-            self.reverse(&late.reversals).await?;
+        let progress = self.settle(&batches).await?;
+        if progress == Progress::Done && !more {
+            self.metrics.set_oldest_unsettled(None);
             return Ok(Progress::Done);
         }
-        let settled = self.ledger.settle(&batches, self.clock.now()).await;
-        let settled = settled?;
-        if settled.cursor_conflict {
-            self.metrics.cursor_conflict();
-            return self.follow(&batches).await;
-        }
-        for batch in &batches {
-            self.hot.trim(batch.end()).await?;
-            self.acks.publish(batch.mark_at(batch.to));
-        }
-        self.metrics.settled_batch(settled.entries as u64);
-        if !more {
-            self.metrics.set_oldest_unsettled(None);
-        }
-        self.reverse(&settled.reversals).await?;
-        Ok(if more { Progress::More } else { Progress::Done })
+        Ok(Progress::More)
     }
 }
 
@@ -97,6 +87,37 @@ fn oldest(batches: &[OutboxBatch]) -> Option<i64> {
 }
 
 impl Settler {
+    /// Moves what waits in some shards, whoever's they are.
+    pub async fn settle_for(&self, shards: &[u32]) -> Result<(), StepError> {
+        let (batches, _) = self.gather(shards).await?;
+        self.settle(&batches).await?;
+        Ok(())
+    }
+
+    async fn settle(&self, batches: &[OutboxBatch]) -> Result<Progress, StepError> {
+        // One without anything too: a ledger that works behind a log may have come upon
+        // reversals since the last time.
+        let settled = self.ledger.settle(batches, self.clock.now()).await?;
+        if settled.cursor_conflict {
+            self.metrics.cursor_conflict();
+            return self.follow(batches).await;
+        }
+        let trims = batches.iter().map(async |batch| {
+            self.hot.trim(batch.end()).await?;
+            self.acks.publish(batch.mark_at(batch.to));
+            Ok::<_, StepError>(())
+        });
+        join_all(trims)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
+        if !batches.is_empty() {
+            self.metrics.settled_batch(settled.entries as u64);
+        }
+        self.reverse(&settled.reversals).await?;
+        Ok(Progress::Done)
+    }
+
     /// After another settler was faster, or has died between the ledger and the trim, or the
     /// ledger's answer was lost: does what may be left undone, and tells whoever waits. Where the
     /// ledger takes entries of another history, the store must find out why.
@@ -142,34 +163,37 @@ impl Settler {
         Ok(())
     }
 
-    /// What waits, shard by shard, and whether some of it was left for the next transaction.
-    async fn gather(&self) -> Result<(Vec<OutboxBatch>, bool), StepError> {
+    /// What waits in some shards, and whether some of it was left for the next transaction.
+    async fn gather(&self, shards: &[u32]) -> Result<(Vec<OutboxBatch>, bool), StepError> {
         let mut batches: Vec<OutboxBatch> = Vec::new();
         let mut failed = Vec::new();
         let mut entries = 0;
         let mut more = false;
-        for shard in (0..self.hot.shards()).filter(|shard| self.shares.has(*shard)) {
+        for some in shards.chunks(SHARDS_AT_ONCE) {
             if entries >= self.batch_max {
                 more = true;
                 break;
             }
-            let batch = match self.hot.outbox(shard).await {
-                Ok(batch) => batch,
-                Err(fault) => {
-                    failed.push(fault);
-                    continue;
+            for batch in self.hot.outboxes(some).await {
+                let batch = match batch {
+                    Ok(batch) => batch,
+                    Err(fault) => {
+                        failed.push(fault);
+                        continue;
+                    }
+                };
+                // What was there before is in the ledger: a retry after a restart waits for no
+                // more.
+                self.acks.publish(batch.mark_at(batch.from));
+                if batch.to > batch.from {
+                    entries += batch.entries.len();
+                    batches.push(batch);
                 }
-            };
-            // What was there before is in the ledger: a retry after a restart waits for no more.
-            self.acks.publish(batch.mark_at(batch.from));
-            if batch.to > batch.from {
-                entries += batch.entries.len();
-                batches.push(batch);
             }
         }
         // A shard that is being verified keeps the others from nothing.
         match failed.pop() {
-            Some(fault) if failed.len() + 1 == self.hot.shards() as usize => Err(fault.into()),
+            Some(fault) if failed.len() + 1 == shards.len() => Err(fault.into()),
             Some(fault) => {
                 tracing::debug!(%fault, others = failed.len(), "an outbox can't be read yet");
                 Ok((batches, more))

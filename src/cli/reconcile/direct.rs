@@ -18,6 +18,8 @@ use crate::{
 
 /// The most accounts that are compared at once.
 const PAGE: usize = 500;
+/// How often an account is looked at again whose ledger is still on its way.
+const LOOKS_MAX: usize = 3;
 /// The invariant that a difference breaks: the entries add up to the state.
 const ADDS_UP: u8 = 4;
 
@@ -35,7 +37,7 @@ pub(super) async fn compare(
     while let Some(here) = place.filter(|_| compared.findings.len() < limit) {
         let (page, next) = here.next(hot.as_ref(), PAGE).await.map_err(failed)?;
         place = next;
-        let found = reconciler::compare(hot.as_ref(), ledger, &page.ids).await;
+        let found = reconciler::compare(hot.as_ref(), ledger, &page.ids, LOOKS_MAX).await;
         let found = found.map_err(failed)?;
         compared.accounts += found.accounts;
         compared.moving += found.moving;

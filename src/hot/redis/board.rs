@@ -78,20 +78,38 @@ impl RedisHot {
     /// How far the ledger is in some shards, all of them asked at once. One that is to be
     /// verified first is left out.
     pub async fn settled(&self, shards: &[u32]) -> Result<Vec<Mark>, HotFault> {
+        let outboxes = self.look_at_outboxes(shards).await?;
+        let marks: Vec<Mark> = outboxes.into_iter().map(|(mark, _)| mark).collect();
+        marks.iter().for_each(|mark| self.known.raise(*mark));
+        Ok(marks)
+    }
+
+    /// As [`RedisHot::settled`], of those shards only that have something for the ledger.
+    pub async fn unsettled(&self, shards: &[u32]) -> Result<Vec<Mark>, HotFault> {
+        let outboxes = self.look_at_outboxes(shards).await?.into_iter();
+        let waiting = outboxes.filter(|(mark, tail)| mark.position < *tail);
+        Ok(waiting.map(|(mark, _)| mark).collect())
+    }
+
+    /// How far the ledger is in some shards, and where their outboxes end.
+    async fn look_at_outboxes(&self, shards: &[u32]) -> Result<Vec<(Mark, u64)>, HotFault> {
+        type Meta = (Option<u64>, Option<u64>, Option<u64>);
         let known = shards.iter().filter(|shard| **shard < self.options.shards);
-        let marks = try_join_all(known.map(|shard| async {
+        let found = try_join_all(known.map(|shard| async {
             let mut look = redis::cmd("HMGET");
             look.arg(&*self.shards[*shard as usize].meta)
-                .arg(&["era", "trimmed"]);
-            let (era, trimmed): (Option<u64>, Option<u64>) =
-                self.plain("settled", *shard, &look).await?;
-            Ok::<_, HotFault>(era.map(|era| Mark {
-                shard: *shard,
-                era,
-                position: trimmed.unwrap_or(0),
+                .arg(&["era", "trimmed", "tail"]);
+            let (era, trimmed, tail): Meta = self.plain("settled", *shard, &look).await?;
+            Ok::<_, HotFault>(era.map(|era| {
+                let mark = Mark {
+                    shard: *shard,
+                    era,
+                    position: trimmed.unwrap_or(0),
+                };
+                (mark, tail.unwrap_or(0))
             }))
         }));
-        Ok(marks.await?.into_iter().flatten().collect())
+        Ok(found.await?.into_iter().flatten().collect())
     }
 
     /// Says that a settler lives, and answers all that have said so within `lifetime_ms`, in one

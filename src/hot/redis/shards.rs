@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{ids::AccountId, timestamp::Timestamp},
-    hot::{Cursor, HotFault, HotStats, Line, OutboxBatch, Swept},
+    hot::{Cursor, HotFault, HotStats, Line, Mark, OutboxBatch, Swept},
 };
 
 /// The most records that one batch of an outbox has.
@@ -164,18 +164,33 @@ impl RedisHot {
                 reservations: Vec::new(),
             })
         };
-        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+        let batch = read(Reader::new(&reply));
+        let batch = batch.map_err(|broken| broken_reply(broken, OPERATION))?;
+        self.known.raise(batch.mark_at(batch.from));
+        Ok(batch)
     }
 
     pub(super) async fn trim_outbox(&self, reached: Cursor) -> Result<(), HotFault> {
+        const OPERATION: &str = "trim";
         let shard = reached.shard;
         let Some(keys) = self.shards.get(shard as usize) else {
             return Ok(());
         };
         let given = [keys.out.to_string(), keys.meta.to_string()];
         let arguments = [text(reached.position), text(reached.epoch)];
-        self.run("trim", shard, &scripts::TRIM, &given, &arguments)
+        let reply = self
+            .run(OPERATION, shard, &scripts::TRIM, &given, &arguments)
             .await?;
+        let read = |mut reader: Reader<'_>| -> Result<Mark, Broken> {
+            let (position, era) = (reader.uint()?, reader.uint()?);
+            Ok(Mark {
+                shard,
+                era,
+                position,
+            })
+        };
+        let mark = read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))?;
+        self.known.raise(mark);
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use redis::Cmd;
 use super::{
     RedisHot,
     faults::Failure,
-    keys::ShardKeys,
     layout::code,
     link::Request,
     packed::{Broken, Reader, Writer},
@@ -31,7 +30,7 @@ const DUE_ATTEMPTS: usize = 4;
 
 /// The keys and arguments that every step has, before its own.
 const STEP_KEYS: usize = 6;
-const STEP_ARGUMENTS: usize = 5;
+const STEP_ARGUMENTS: usize = 7;
 /// About how many bytes a step's command has without its own arguments.
 const COMMAND_BYTES: usize = 448;
 
@@ -125,11 +124,12 @@ impl RedisHot {
     fn command(
         &self,
         step: &Step<'_>,
-        keys: &ShardKeys,
+        shard: u32,
         (further, due): (&[String], &[String]),
         (verb, script): (&str, &str),
         server: &str,
     ) -> Cmd {
+        let keys = &self.shards[shard as usize];
         let id = step.account_id;
         let records = step.reservation_id.iter().map(|id| id.as_str());
         let given = STEP_KEYS + records.len() + further.len() + due.len();
@@ -159,7 +159,8 @@ impl RedisHot {
         for id in due {
             command.arg(id);
         }
-        command.arg(server);
+        let (era, position) = self.known.get(shard);
+        command.arg(era).arg(position).arg(server);
         command
     }
 
@@ -170,13 +171,12 @@ impl RedisHot {
         shard: u32,
         given: (&[String], &[String]),
     ) -> Result<Vec<u8>, Failure> {
-        let keys = &self.shards[shard as usize];
         let request = |server: &str, is_whole: bool| {
             let script = match is_whole {
                 true => ("EVAL", step.script.text.as_str()),
                 false => ("EVALSHA", step.script.hash.as_str()),
             };
-            self.command(step, keys, given, script, server)
+            self.command(step, shard, given, script, server)
         };
         self.guarded(shard, &request).await
     }

@@ -23,7 +23,7 @@ use crate::{
 /// As many entries and reservations are worth a transaction at once.
 const BATCH: usize = 65_536;
 /// How long fewer of them gather.
-const GATHER: Duration = Duration::from_millis(500);
+const GATHER: Duration = Duration::from_millis(2_000);
 /// The pause after the ledger behind failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long deleting waits for whoever has the files. A fence has them until all is written, and

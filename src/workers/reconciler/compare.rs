@@ -9,9 +9,6 @@ use crate::{
     workers::StepError,
 };
 
-/// How often an account is looked at again whose ledger is still on its way.
-const LOOKS_MAX: usize = 3;
-
 /// What some accounts were found to be.
 #[derive(Clone, Debug, Default)]
 pub struct Compared {
@@ -35,15 +32,17 @@ pub struct Drift {
 }
 
 /// Compares some loaded accounts with the ledger. Both are read at any time, and only what is at
-/// one sequence is compared: then nothing but holds can have moved in between.
+/// one sequence is compared: then nothing but holds can have moved in between. An account whose
+/// ledger is still on its way is looked at so many times.
 pub async fn compare(
     hot: &dyn HotStore,
     ledger: &dyn Ledger,
     ids: &[AccountId],
+    looks: usize,
 ) -> Result<Compared, StepError> {
     let mut compared = Compared::default();
     let mut left: Vec<AccountId> = ids.to_vec();
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..looks {
         if left.is_empty() {
             break;
         }

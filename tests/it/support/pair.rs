@@ -272,15 +272,19 @@ impl HotStore for Both {
         1
     }
 
-    async fn outbox(&self, shard: u32) -> Result<OutboxBatch, HotFault> {
-        let memory = self.memory.outbox(shard).await.expect(FAULT);
-        let redis = self.redis.outbox(shard).await.expect(FAULT);
-        assert_eq!(memory.entries, redis.entries, "memory left, redis right");
-        self.batches
-            .lock()
-            .expect("no panic")
-            .insert(memory.to, redis.end());
-        Ok(memory)
+    async fn outboxes(&self, shards: &[u32]) -> Vec<Result<OutboxBatch, HotFault>> {
+        let memory = self.memory.outboxes(shards).await;
+        let redis = self.redis.outboxes(shards).await;
+        assert_eq!(memory.len(), redis.len(), "memory left, redis right");
+        for (memory, redis) in memory.iter().zip(redis) {
+            let (memory, redis) = (memory.as_ref().expect(FAULT), redis.expect(FAULT));
+            assert_eq!(memory.entries, redis.entries, "memory left, redis right");
+            self.batches
+                .lock()
+                .expect("no panic")
+                .insert(memory.to, redis.end());
+        }
+        memory
     }
 
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {

@@ -12,6 +12,8 @@
 --      3 the most records that the outbox keeps   4 how many due holds are given   5 account id
 --      the step's own
 --      the ids of those due holds
+--      the era and the position up to which the caller knows the ledger to have the shard, last,
+--      and taken off here
 -- Reply: packed values: code, now, outbox position, era, account record, reservation record or
 --        false, then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand alone; DUE brings the ids to ask with.
 
@@ -24,12 +26,15 @@ local book = setmetatable({}, {__index = function(book, name)
   return book[name]
 end})
 local call, pack, decode, text = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
+local known_position, known_era = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local window_ms, outbox_max, due_given = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local meta = call('HMGET', KEYS[5], 'tail', 'trimmed', 'epoch', 'server', 'era')
-local closed = gate(meta[3], meta[4])
-if closed then return closed end
 local tail, trimmed, era = tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[5])
+-- A living server that followed another one meanwhile may lack what the ledger has. What it would
+-- settle under positions that the ledger has passed would be answered as settled, and lost.
+local closed = gate(meta[3], meta[4], meta[5] == known_era and tail < known_position)
+if closed then return closed end
 
 local stored = call('GET', KEYS[1])
 if not stored then return pack(NOT_LOADED) end
