@@ -148,28 +148,23 @@ impl Call {
             self.code = Some(Code::Ok);
             return response;
         };
-        let bare = status.code() != Code::Ok && status.details().is_empty();
-        if bare && self.limit.is_some() {
-            return self.failed(status::of_transport(
-                &status,
-                self.traffic.message_bytes_max,
-            ));
+        if status.code() == Code::Ok {
+            self.code = Some(Code::Ok);
+            return response;
         }
-        self.ended(&status, response)
-    }
-
-    fn failed(&mut self, status: Status) -> Response<Body> {
-        let response = status.clone().into_http();
-        self.ended(&status, response)
+        if status.details().is_empty() && self.limit.is_some() {
+            let max = self.traffic.message_bytes_max;
+            return self.failed(&status::of_transport(&status, max));
+        }
+        self.failed(&status)
     }
 
     /// An answer that is a status only: it says which call it was, for whoever reads the log.
-    fn ended(&mut self, status: &Status, mut response: Response<Body>) -> Response<Body> {
+    fn failed(&mut self, status: &Status) -> Response<Body> {
         self.code = Some(status.code());
-        if status.code() == Code::Ok {
-            return response;
-        }
-        if let Ok(id) = HeaderValue::from_str(self.present.request_id()) {
+        let request_id = self.present.request_id();
+        let mut response = status::with_request(status, request_id).into_http();
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         if status::is_of_the_request(status.code()) && tracing::enabled!(tracing::Level::INFO) {
@@ -214,19 +209,19 @@ impl Future for Call {
             }),
             Work::Refused(status) => {
                 let status = status.take().unwrap_or_else(status::panicked);
-                return Poll::Ready(Ok(call.failed(status)));
+                return Poll::Ready(Ok(call.failed(&status)));
             }
         };
         match polled {
             Ok(Poll::Ready(Ok(response))) => Poll::Ready(Ok(call.answered(response))),
             Ok(Poll::Pending) => {
                 let up = call.poll_deadline(cx);
-                up.map(|limit| Ok(call.failed(status::deadline_exceeded(limit))))
+                up.map(|limit| Ok(call.failed(&status::deadline_exceeded(limit))))
             }
             Err(_) => {
                 tracing::error!(method = call.method, "a handler panicked");
                 call.work = Work::Refused(None);
-                Poll::Ready(Ok(call.failed(status::panicked())))
+                Poll::Ready(Ok(call.failed(&status::panicked())))
             }
         }
     }

@@ -355,6 +355,17 @@ pub fn of_transport(status: &Status, message_bytes_max: usize) -> Status {
     draft.finish()
 }
 
+/// The same status, with the id that the call goes by in the log among its details.
+pub fn with_request(status: &Status, request_id: &str) -> Status {
+    let mut details = status.get_error_details();
+    // What there is to be known of the call is in the log, and no caller's to see.
+    let serving_data = "";
+    details.set_request_info(request_id, serving_data);
+    let metadata = status.metadata().clone();
+    let (code, text) = (status.code(), status.message());
+    Status::with_error_details_and_metadata(code, text, details, metadata)
+}
+
 /// Whether a code says that the request itself is wrong.
 pub fn is_of_the_request(code: Code) -> bool {
     matches!(

@@ -97,16 +97,20 @@ def main(proto_dir, stubs_dir, target, account):
 
 def expect_error(call, request, code, reason, fields):
     try:
-        call(request, timeout=10)
+        call(request, timeout=10, metadata=[("x-request-id", f"py-{reason}")])
     except grpc.RpcError as error:
         expect("code", code, error.code())
-        found, violations = None, set()
+        found, violations, request_id = None, set(), None
         for detail in rpc_status.from_call(error).details:
             info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            about = error_details_pb2.RequestInfo()
             if detail.Unpack(info):
                 found = info.reason
             elif detail.Unpack(bad):
                 violations = {violation.field for violation in bad.field_violations}
+            elif detail.Unpack(about):
+                request_id = about.request_id
+        expect("request id", f"py-{reason}", request_id)
         expect("reason", reason, found)
         expect("fields", fields, violations)
         return

@@ -4,7 +4,8 @@ use std::{fs::File, path::Path, process::Stdio};
 
 use serde_json::Value;
 use tollgate::pb;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
 use super::{commit, create, metrics, reserve, value};
 use crate::process::Sidecar;
@@ -33,6 +34,12 @@ fn named<T>(message: T, id: &str) -> Request<T> {
     request
 }
 
+/// The id that the details of an error say its call goes by.
+fn request_info(refused: &Status) -> String {
+    let details = refused.get_error_details();
+    details.request_info().unwrap().request_id.clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_requests_leave_a_few_lines_that_can_be_found_again() {
     const CALLS: usize = 200;
@@ -46,11 +53,13 @@ async fn bad_requests_leave_a_few_lines_that_can_be_found_again() {
     let refused = quota.reserve(named(bad(), "req-1")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(refused.metadata().get("x-request-id").unwrap(), "req-1");
+    assert_eq!(request_info(&refused), "req-1");
     let mut made = None;
     for _ in 1..CALLS {
         // One that can't stand in a log: another is made.
         let refused = quota.reserve(named(bad(), "a \"b\" c")).await.unwrap_err();
         made = refused.metadata().get("x-request-id").cloned();
+        assert_eq!(made.clone().unwrap(), request_info(&refused));
     }
     assert_eq!(made.unwrap().len(), 16);
     let suppressed = value(&metrics(&sidecar), "tollgate_log_lines_suppressed_total");
