@@ -73,6 +73,10 @@ pub struct ChangeRequest {
     pub payload: Vec<(String, String)>,
     /// What is to change.
     pub wanted: Wanted,
+    /// The call that asks for it: its line of the audit log is written together with the change,
+    /// and not where the request turns out to be refused or carried out before. Absent: nobody
+    /// called.
+    pub call: Option<AdminCall>,
 }
 
 /// What is to change.
@@ -286,7 +290,8 @@ pub struct InUse {
 /// The durable ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Writes a change under its key with the account's next change number, or says why not.
+    /// Writes a change under its key with the account's next change number, and the audit log's
+    /// line of its call, both or neither; or says why not.
     async fn submit(
         &self,
         request: &ChangeRequest,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    audit::ChangeLine,
     convert::{account, admin, answer, audit, entry, list, quota},
     core::Core,
     gate::Caller,
@@ -48,13 +49,21 @@ impl AdminApi {
         Ok(self.core.enforcer.hot().now().await?)
     }
 
-    /// Carries a change out.
-    async fn change(&self, rpc: &'static str, change: ChangeRequest) -> Result<Changed, Status> {
+    /// Carries a change out, and has it write its call's line.
+    async fn change(
+        &self,
+        rpc: &'static str,
+        line: Option<ChangeLine>,
+        mut change: ChangeRequest,
+    ) -> Result<Changed, Status> {
+        change.call = line.as_ref().map(ChangeLine::call);
         self.core.describe_account(&change.account_id);
         let changed = self.clerk.change(change).await;
         let changed = changed.map_err(|error| self.core.change_failed(rpc, &error))?;
         if changed.replayed {
             self.core.replayed(rpc);
+        } else if let Some(line) = line {
+            line.written();
         }
         Ok(changed)
     }
@@ -141,12 +150,13 @@ impl AdminService for AdminApi {
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
         const RPC: &str = "CreateAccount";
+        let line = ChangeLine::of(&request);
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let change = admin::create(request.into_inner(), &catalog, now).map_err(failed)?;
         let account_id = change.account_id.clone();
-        self.change(RPC, change).await?;
+        self.change(RPC, line, change).await?;
         let account = Some(self.changed_account(RPC, &account_id).await?);
         Ok(Response::new(pb::CreateAccountResponse { account }))
     }
@@ -195,6 +205,7 @@ impl AdminService for AdminApi {
         request: Request<pb::SetAccountStatusRequest>,
     ) -> Result<Response<pb::SetAccountStatusResponse>, Status> {
         const RPC: &str = "SetAccountStatus";
+        let line = ChangeLine::of(&request);
         let failed = |error| self.core.failed(RPC, &error);
         let (account_id, status, reason) =
             admin::set_status(request.into_inner()).map_err(failed)?;
@@ -206,7 +217,7 @@ impl AdminService for AdminApi {
             .map_err(failed)?;
         if present.head.status != status {
             let change = admin::status_change(account_id.clone(), status, reason);
-            self.change(RPC, change).await?;
+            self.change(RPC, line, change).await?;
         }
         let account = Some(self.changed_account(RPC, &account_id).await?);
         Ok(Response::new(pb::SetAccountStatusResponse { account }))
@@ -217,11 +228,12 @@ impl AdminService for AdminApi {
         request: Request<pb::ChangePlanRequest>,
     ) -> Result<Response<pb::ChangePlanResponse>, Status> {
         const RPC: &str = "ChangePlan";
+        let line = ChangeLine::of(&request);
         let failed = |error| self.core.failed(RPC, &error);
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let change = admin::change_plan(request.get_ref(), &catalog).map_err(failed)?;
         let account_id = change.account_id.clone();
-        self.change(RPC, change).await?;
+        self.change(RPC, line, change).await?;
         let account = Some(self.changed_account(RPC, &account_id).await?);
         Ok(Response::new(pb::ChangePlanResponse { account }))
     }
@@ -231,13 +243,14 @@ impl AdminService for AdminApi {
         request: Request<pb::GrantCreditsRequest>,
     ) -> Result<Response<pb::GrantCreditsResponse>, Status> {
         const RPC: &str = "GrantCredits";
+        let line = ChangeLine::of(&request);
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
         let (change, grant_id) =
             admin::grant(request.into_inner(), &catalog, now).map_err(failed)?;
         let account_id = change.account_id.clone();
-        let changed = self.change(RPC, change).await?;
+        let changed = self.change(RPC, line, change).await?;
         Ok(Response::new(pb::GrantCreditsResponse {
             grant: Some(self.grant(RPC, &account_id, &grant_id).await?),
             balance: Some(answer::balance(&changed.balance)),
@@ -249,10 +262,11 @@ impl AdminService for AdminApi {
         request: Request<pb::VoidGrantRequest>,
     ) -> Result<Response<pb::VoidGrantResponse>, Status> {
         const RPC: &str = "VoidGrant";
+        let line = ChangeLine::of(&request);
         let (change, grant_id) =
             admin::void(request.into_inner()).map_err(|error| self.core.failed(RPC, &error))?;
         let account_id = change.account_id.clone();
-        let changed = self.change(RPC, change).await?;
+        let changed = self.change(RPC, line, change).await?;
         Ok(Response::new(pb::VoidGrantResponse {
             grant: Some(self.grant(RPC, &account_id, &grant_id).await?),
             balance: Some(answer::balance(&changed.balance)),
@@ -264,10 +278,11 @@ impl AdminService for AdminApi {
         request: Request<pb::RefundRequest>,
     ) -> Result<Response<pb::RefundResponse>, Status> {
         const RPC: &str = "Refund";
+        let line = ChangeLine::of(&request);
         let (change, reservation_id) =
             admin::refund(request.into_inner()).map_err(|error| self.core.failed(RPC, &error))?;
         let account_id = change.account_id.clone();
-        let changed = self.change(RPC, change).await?;
+        let changed = self.change(RPC, line, change).await?;
         let number = changed.change.number;
         let recorded = self
             .refund_entry(&account_id, reservation_id, number)

@@ -1,6 +1,9 @@
 //! The audit log of AdminService: no call is answered before its line is in the ledger. A call
 //! whose line can't be written is answered `UNAVAILABLE`, and its retry is safe by its key.
 //!
+//! A change and its line are one transaction of the ledger, so there is none without the other,
+//! whenever the process dies. Where such a call then fails, a second line says how it ended.
+//!
 //! A call runs to its end here even where its caller is gone, so that what was done has a line.
 //! Calls that are refused at the gate leave lines too, a bounded number of them: strangers must not
 //! fill the ledger.
@@ -9,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -47,6 +50,30 @@ const TEXT_BYTES_MAX: usize = 256;
 
 /// A line, and whom to tell that it is written; nobody, for a refusal.
 type Line = (AdminCall, Option<oneshot::Sender<Result<(), LedgerFault>>>);
+
+/// The line of a call in progress, for whoever can write it together with what the call changes.
+#[derive(Clone)]
+pub(super) struct ChangeLine {
+    /// As it is where the call succeeds.
+    call: AdminCall,
+    is_written: Arc<AtomicBool>,
+}
+
+impl ChangeLine {
+    /// The line of this request's call; `None`: it is not audited.
+    pub(super) fn of<M>(request: &Request<M>) -> Option<ChangeLine> {
+        request.extensions().get().cloned()
+    }
+
+    pub(super) fn call(&self) -> AdminCall {
+        self.call.clone()
+    }
+
+    /// The ledger has it.
+    pub(super) fn written(&self) {
+        self.is_written.store(true, Ordering::Relaxed);
+    }
+}
 
 /// The log.
 pub(super) struct AuditLog {
@@ -187,7 +214,7 @@ impl<A: AdminService> Audited<A> {
     async fn audited<M, R, F>(
         &self,
         method: &'static str,
-        request: Request<M>,
+        mut request: Request<M>,
         run: impl FnOnce(Arc<A>, Request<M>) -> F,
     ) -> Result<Response<R>, Status>
     where
@@ -208,6 +235,11 @@ impl<A: AdminService> Audited<A> {
         };
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| status::too_many_calls(CALLS_MAX))?;
+        let with_change = ChangeLine {
+            call: ended(line.clone(), None),
+            is_written: Arc::default(),
+        };
+        request.extensions_mut().insert(with_change.clone());
         let answer = admitted.map(|()| run(Arc::clone(&self.inner), request));
         let log = Arc::clone(&self.log);
         let work = async move {
@@ -215,7 +247,11 @@ impl<A: AdminService> Audited<A> {
                 Ok(answer) => answer.await,
                 Err(status) => Err(status),
             };
-            let written = log.write(ended(line, answer.as_ref().err())).await;
+            let has_line = answer.is_ok() && with_change.is_written.load(Ordering::Relaxed);
+            let written = match has_line {
+                true => Ok(()),
+                false => log.write(ended(line, answer.as_ref().err())).await,
+            };
             drop(place);
             match written {
                 Ok(()) => answer,

@@ -93,6 +93,7 @@ macro_rules! conformance {
                 accounts_and_commits_are_found_by_their_ids;
             calls:
                 calls_are_paged_newest_first,
+                a_change_and_its_line_are_written_together,
                 calls_are_filtered,
                 calls_are_never_changed;
             audit:

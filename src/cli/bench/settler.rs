@@ -116,6 +116,7 @@ impl Bench<'_> {
                 key: None,
                 payload: Vec::new(),
                 wanted: Wanted::Create(create.clone()),
+                call: None,
             };
             let submitted = self.ledger.submit(&request, now).await;
             let Submitted::New(change) = submitted.map_err(unavailable)? else {

@@ -67,6 +67,7 @@ pub fn create(
                 cycle: Cycle::at(subscribed_at, now),
                 overage,
             }),
+            call: None,
         })
     };
     problems.finish(parsed())
@@ -100,6 +101,7 @@ pub fn status_change(account_id: AccountId, status: Status, reason: String) -> C
             ("reason", reason.clone()),
         ]),
         wanted: Wanted::SetStatus { status, reason },
+        call: None,
     }
 }
 
@@ -123,6 +125,7 @@ pub fn change_plan(
                 ("at_renewal", shown(at_renewal)),
             ]),
             wanted: Wanted::ChangePlan { plan, at_renewal },
+            call: None,
         })
     };
     problems.finish(parsed())
@@ -186,6 +189,7 @@ pub fn grant(
                 grant: Box::new(grant),
                 reason,
             },
+            call: None,
         };
         Some((change, id))
     };
@@ -292,6 +296,7 @@ pub fn void(request: pb::VoidGrantRequest) -> Result<(ChangeRequest, GrantId), E
                 grant_id: grant_id.clone(),
                 reason,
             },
+            call: None,
         };
         Some((change, grant_id))
     };
@@ -329,6 +334,7 @@ pub fn refund(request: pb::RefundRequest) -> Result<(ChangeRequest, ReservationI
                 reason,
                 actor,
             },
+            call: None,
         };
         Some((change, reservation_id))
     };

@@ -1,6 +1,6 @@
 //! The audit log: written in one transaction, read newest first.
 
-use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{
     Fault,
@@ -18,6 +18,13 @@ const ROWS_MAX: usize = 500;
 /// Writes calls, all or none.
 pub(super) async fn log(pool: &PgPool, calls: &[AdminCall]) -> Result<(), Fault> {
     let mut transaction = pool.begin().await?;
+    add(&mut transaction, calls).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Writes calls within somebody's transaction.
+pub(super) async fn add(connection: &mut PgConnection, calls: &[AdminCall]) -> Result<(), Fault> {
     for some in calls.chunks(ROWS_MAX) {
         let mut query = QueryBuilder::<Postgres>::new(
             "INSERT INTO admin_calls
@@ -34,9 +41,8 @@ pub(super) async fn log(pool: &PgPool, calls: &[AdminCall]) -> Result<(), Fault>
                 .push_bind(call.reason.clone())
                 .push_bind(call.request_id.clone());
         });
-        query.build().execute(&mut *transaction).await?;
+        query.build().execute(&mut *connection).await?;
     }
-    transaction.commit().await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::{
-    Fault, TRIES_MAX, accounts,
+    Fault, TRIES_MAX, accounts, calls,
     changes::{self, Submission},
     refunds,
     rows::int,
@@ -51,7 +51,10 @@ async fn once(pool: &PgPool, request: &ChangeRequest, now: Timestamp) -> Result<
     let mut transaction = connection.begin().await?;
     let submitted = take(&mut transaction, request, now).await?;
     match submitted {
-        Submitted::New(_) => transaction.commit().await?,
+        Submitted::New(_) => {
+            calls::add(&mut transaction, request.call.as_slice()).await?;
+            transaction.commit().await?;
+        }
         Submitted::Known(_) | Submitted::Conflict { .. } | Submitted::Refused(_) => {
             transaction.rollback().await?;
         }

@@ -23,6 +23,16 @@ pub(super) async fn log(
     calls: &[AdminCall],
 ) -> Result<(), Fault> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    add(&mut transaction, &calls.iter().collect::<Vec<_>>()).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Writes calls within somebody's transaction.
+pub(super) async fn add(
+    connection: &mut SqliteConnection,
+    calls: &[&AdminCall],
+) -> Result<(), Fault> {
     for some in calls.chunks(ROWS_MAX) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO admin_calls
@@ -39,9 +49,8 @@ pub(super) async fn log(
                 .push_bind(call.reason.clone())
                 .push_bind(call.request_id.clone());
         });
-        query.build().execute(&mut *transaction).await?;
+        query.build().execute(&mut *connection).await?;
     }
-    transaction.commit().await?;
     Ok(())
 }
 

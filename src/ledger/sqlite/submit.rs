@@ -4,14 +4,14 @@
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
-    Fault, accounts,
+    Fault, accounts, calls,
     changes::{self, Submission},
     create, refunds,
 };
 use crate::{
     domain::{change::Refund, ids::AccountId, timestamp::Timestamp},
     ledger::{
-        ChangeRequest, SubmitRefusal, Submitted, Wanted,
+        AdminCall, ChangeRequest, SubmitRefusal, Submitted, Wanted,
         standing::{Facts, Resolved, Standing, first_difference, key, repeats},
     },
 };
@@ -34,8 +34,14 @@ pub(super) async fn submit(
             None => take(&mut transaction, request, *now).await?,
         });
     }
+    let is_new = |one: &Submitted| matches!(one, Submitted::New(_));
+    let new = asked.iter().zip(&all).filter(|(_, one)| is_new(one));
+    let lines: Vec<&AdminCall> = new
+        .filter_map(|((request, _), _)| request.call.as_ref())
+        .collect();
+    calls::add(&mut transaction, &lines).await?;
     // Whatever is not new has written nothing.
-    if all.iter().any(|one| matches!(one, Submitted::New(_))) {
+    if all.iter().any(is_new) {
         transaction.commit().await?;
     } else {
         transaction.rollback().await?;

@@ -5,11 +5,15 @@ use std::{
     task::Poll,
 };
 
-use tollgate::ledger::{AdminCall, CallFilter, Ledger};
+use futures_util::future::join_all;
+use tollgate::{
+    domain::account::Status,
+    ledger::{AdminCall, CallFilter, ChangeRequest, Ledger, Submitted, Wanted},
+};
 
 use super::{
     Backend,
-    world::{START, account_id},
+    world::{START, World, account_id, request},
 };
 
 fn call(number: u64) -> AdminCall {
@@ -59,6 +63,64 @@ pub async fn calls_are_paged_newest_first(backend: Box<dyn Backend>) {
         let whole = if size == 1 { 20 } else { 1203 };
         assert_eq!(found, expected[..whole], "pages of {size}");
     }
+}
+
+pub async fn a_change_and_its_line_are_written_together(backend: Box<dyn Backend>) {
+    let world = World::with_acme(backend.ledger()).await;
+    let ledger = &world.ledger;
+    let submit = |request| ledger.submit(request, world.now);
+    let lines = async || {
+        let page = ledger.calls(&CallFilter::default(), None, 100).await;
+        page.unwrap().calls
+    };
+    let asked = |number: u64, account: &str, key: &str, status: Status| {
+        let wanted = Wanted::SetStatus {
+            status,
+            reason: key.to_owned(),
+        };
+        ChangeRequest {
+            call: Some(call(number)),
+            ..request(account, Some(key), wanted)
+        }
+    };
+    let first = asked(1, "acme", "one", Status::Suspended);
+    assert!(matches!(submit(&first).await, Ok(Submitted::New(_))));
+    assert_eq!(lines().await, [call(1)]);
+    // What changes nothing leaves its line to whoever answers the call.
+    assert!(matches!(submit(&first).await, Ok(Submitted::Known(_))));
+    let nobody = asked(2, "nobody", "one", Status::Suspended);
+    assert!(matches!(submit(&nobody).await, Ok(Submitted::Refused(_))));
+    let mut other = first.clone();
+    other.payload.push(("reason".to_owned(), "x".to_owned()));
+    assert!(matches!(
+        submit(&other).await,
+        Ok(Submitted::Conflict { .. })
+    ));
+    assert_eq!(lines().await, [call(1)]);
+
+    // Several at once, some of them new, and some that make their account.
+    let creations = ["new-1", "new-2"].map(|account| ChangeRequest {
+        call: Some(call(10)),
+        ..request(account, None, Wanted::Create(world.creation(10)))
+    });
+    let second = asked(12, "acme", "two", Status::Active);
+    let all = [&first, &creations[0], &nobody, &creations[1], &second].map(submit);
+    let all = join_all(all).await;
+    let new = |one: &&Result<Submitted, _>| matches!(one, Ok(Submitted::New(_)));
+    assert_eq!(all.iter().filter(new).count(), 3);
+    let written = [call(12), call(10), call(10), call(1)];
+    assert_eq!(lines().await, written);
+
+    // Where the line can't be written nothing is changed.
+    backend
+        .tamper("ALTER TABLE admin_calls RENAME TO away")
+        .await;
+    let third = asked(13, "acme", "three", Status::Suspended);
+    submit(&third).await.unwrap_err();
+    backend
+        .tamper("ALTER TABLE away RENAME TO admin_calls")
+        .await;
+    assert!(matches!(submit(&third).await, Ok(Submitted::New(_))));
 }
 
 pub async fn calls_are_filtered(backend: Box<dyn Backend>) {

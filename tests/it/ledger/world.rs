@@ -74,6 +74,7 @@ pub fn request(account: &str, key: Option<&str>, wanted: Wanted) -> ChangeReques
         key: key.map(str::to_owned),
         payload: Vec::new(),
         wanted,
+        call: None,
     }
 }
 

@@ -246,6 +246,7 @@ async fn store(server: &Server, redis: Arc<RedisHot>, ledger: Arc<dyn Ledger>, i
         key: None,
         payload: Vec::new(),
         wanted: Wanted::Create(creation(plan("starter", 500), OveragePolicy::Debt, now)),
+        call: None,
     };
     ledger.submit(&request, now).await.unwrap();
     let direct = enforcer(redis.clone(), Arc::new(LedgerSource(ledger.clone())));

@@ -114,6 +114,9 @@ async fn a_change_whose_process_is_killed_half_way_is_finished_by_another() {
     .await;
     first.kill();
     assert!(answer.await.unwrap().is_err(), "nobody was answered");
+    // Who asked for the change is known all the same.
+    let audited = "SELECT key || ' ' || outcome FROM admin_calls WHERE method = 'GrantCredits'";
+    assert_eq!(stage.database.texts(audited).await, ["pack-17 OK"]);
 
     // The other one applies it by itself, whoever asks.
     let gateway = stage.gateway(&[]);
@@ -130,6 +133,7 @@ async fn a_change_whose_process_is_killed_half_way_is_finished_by_another() {
     let mut admin = second.admin().await;
     let answer = admin.grant_credits(grant).await.unwrap().into_inner();
     assert_eq!(answer.balance.unwrap().available, 750);
+    assert_eq!(stage.database.texts(audited).await, ["pack-17 OK"; 2]);
     let entries = "SELECT sequence::text FROM entries WHERE account_id = 'acme'";
     until(&stage, entries, 2).await;
 }

@@ -315,6 +315,7 @@ fn asked<const FIELDS: usize>(
             key,
             payload,
             wanted,
+            call: None,
         },
         done,
     }

@@ -212,6 +212,14 @@ async fn a_call_without_a_line_is_not_answered() {
         (error.code(), reason(&error).as_str()),
         (Code::Unavailable, "STORE_UNAVAILABLE")
     );
+    // Nor is a change made whose line can't be.
+    let suspend = || pb::SetAccountStatusRequest {
+        account_id: "acme".to_owned(),
+        status: pb::AccountStatus::Suspended.into(),
+        reason: "review".to_owned(),
+    };
+    let error = world.admin.set_account_status(suspend()).await;
+    assert_eq!(reason(&error.unwrap_err()), "STORE_UNAVAILABLE");
     // The hot path has nothing to do with it.
     world.balance("acme").await;
     sqlx::raw_sql("ALTER TABLE away RENAME TO admin_calls")
@@ -219,5 +227,8 @@ async fn a_call_without_a_line_is_not_answered() {
         .await
         .unwrap();
     connection.close().await.unwrap();
-    world.admin.get_account(ask()).await.unwrap();
+    let found = world.admin.get_account(ask()).await.unwrap().into_inner();
+    let status = found.account.unwrap().status();
+    assert_eq!(status, pb::AccountStatus::Active);
+    world.admin.set_account_status(suspend()).await.unwrap();
 }

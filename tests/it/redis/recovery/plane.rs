@@ -129,6 +129,7 @@ impl Plane {
             key: Some("create".to_owned()),
             payload: Vec::new(),
             wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
+            call: None,
         };
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
         retried(async || clerk.change(request.clone()).await).await;
