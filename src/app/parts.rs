@@ -80,7 +80,7 @@ pub(super) async fn open(
     };
     let enforcer = Arc::new(Enforcer::new(
         Arc::clone(&hot),
-        source(config, &opened_hot, ledger.as_ref())?,
+        source(config, &clock, &opened_hot, ledger.as_ref())?,
         Arc::clone(&catalogs),
         Arc::clone(&acks),
         options,
@@ -159,13 +159,18 @@ async fn open_catalogs(
 /// Where accounts come from that the hot store does not know.
 fn source(
     config: &Config,
+    clock: &Arc<dyn Clock>,
     hot: &hot::Opened,
     ledger: Option<&Arc<dyn Ledger>>,
 ) -> Result<Arc<dyn Source>, StartError> {
     let timeout = Duration::from_millis(config.redis.load_timeout_ms);
     match (ledger, hot.redis()) {
         (Some(ledger), _) => Ok(Arc::new(LedgerSource(Arc::clone(ledger)))),
-        (None, Some(redis)) => Ok(Arc::new(ColdSource::new(Arc::clone(redis), timeout))),
+        (None, Some(redis)) => Ok(Arc::new(ColdSource::new(
+            Arc::clone(redis),
+            Arc::clone(clock),
+            timeout,
+        ))),
         (None, None) => Err(hot::memory_needs_a_ledger()),
     }
 }

@@ -14,8 +14,10 @@ use parking_lot::Mutex;
 
 use super::{error::EnforceError, source::Source};
 use crate::{
+    clock::Clock,
     domain::{change::Change, decision::Refusal, ids::AccountId},
     hot::{HotStore, redis::RedisHot},
+    telemetry::present,
 };
 
 /// How long after it has asked a process looks for the first time, and at most between two looks.
@@ -26,24 +28,40 @@ const LOOKS_PER_REQUEST: u32 = 4;
 /// How many accounts are remembered whose waiters may all be gone.
 const WAITED_MAX: usize = 1024;
 
+/// What is kept of a call's time for its answer: a fifth of what is left, and no more than this.
+const ANSWER_PART: u32 = 5;
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+
 /// Held by the one call that looks; the others queue behind it.
 type Turn = tokio::sync::Mutex<()>;
 
 /// Asks through Redis.
 pub struct ColdSource {
     redis: Arc<RedisHot>,
-    /// How long one call waits.
+    clock: Arc<dyn Clock>,
+    /// How long one call waits at most.
     timeout: Duration,
     waited: Mutex<HashMap<AccountId, Weak<Turn>>>,
 }
 
 impl ColdSource {
-    /// Asks through `redis`, for at most `timeout` a call.
-    pub fn new(redis: Arc<RedisHot>, timeout: Duration) -> Self {
+    /// Asks through `redis`, for at most `timeout` a call, by the clock that calls are timed by.
+    pub fn new(redis: Arc<RedisHot>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
         ColdSource {
             redis,
+            clock,
             timeout,
             waited: Mutex::default(),
+        }
+    }
+
+    /// How long the present call waits: so that it is still answered in its caller's time.
+    fn patience(&self) -> Duration {
+        match present::left(self.clock.monotonic()) {
+            Some(left) => self
+                .timeout
+                .min(left.saturating_sub(ANSWER_MAX.min(left / ANSWER_PART))),
+            None => self.timeout,
         }
     }
 
@@ -112,7 +130,7 @@ impl Source for ColdSource {
             return Err(absent(account_id));
         }
         let waited = self.wait_for(hot, account_id);
-        match tokio::time::timeout(self.timeout, waited).await {
+        match tokio::time::timeout(self.patience(), waited).await {
             Ok(found) => found.map(|()| None),
             Err(_) => Err(EnforceError::NotLoadedInTime {
                 account_id: account_id.clone(),

@@ -101,9 +101,12 @@ impl Traffic {
         method: &'static str,
         work: Work,
         limit: Option<Duration>,
-        present: Present,
+        mut present: Present,
     ) -> Call {
         let started = self.observer.clock.monotonic();
+        if let Some(limit) = limit {
+            present.ends_at(started.saturating_add(limit));
+        }
         Call {
             work,
             method,

@@ -69,7 +69,7 @@ impl Observer {
             request_id: request_id(headers),
             trace_id: of_trace.or(parent.map(|parent| parent.trace_id)),
             trace,
-            spent: Default::default(),
+            ..Present::default()
         }
     }
 

@@ -17,6 +17,8 @@ thread_local! {
 #[derive(Debug, Default)]
 pub struct Present {
     pub(super) in_call: bool,
+    /// When its time is up, by the monotonic clock; absent: never.
+    pub(super) ends_at: Option<Duration>,
     /// The caller's, or made where one is needed.
     pub(super) request_id: Option<Box<str>>,
     /// The caller's or the sampled one.
@@ -46,6 +48,11 @@ pub enum Part {
 }
 
 impl Present {
+    /// The call's time is up at this instant of the monotonic clock.
+    pub fn ends_at(&mut self, instant: Duration) {
+        self.ends_at = Some(instant);
+    }
+
     /// The id that the call goes by in logs and answers.
     pub fn request_id(&mut self) -> &str {
         self.request_id
@@ -110,6 +117,13 @@ pub fn spent(
             });
         }
     });
+}
+
+/// How long the present call may still take; `None`: nobody says.
+pub fn left(now: Duration) -> Option<Duration> {
+    let mut ends_at = None;
+    with(|present| ends_at = present.ends_at);
+    ends_at.map(|instant| instant.saturating_sub(now))
 }
 
 /// Whether there is a present call and it is sampled.

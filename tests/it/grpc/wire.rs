@@ -43,7 +43,7 @@ pub fn status(response: &http::Response<Incoming>) -> Status {
 }
 
 /// A message as gRPC frames it, with a length that may be a lie.
-fn framed(length: u32, message: &[u8]) -> Vec<u8> {
+pub fn framed(length: u32, message: &[u8]) -> Vec<u8> {
     let mut frame = vec![0];
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(message);

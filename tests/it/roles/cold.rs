@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use prost::Message;
 use tollgate::{
     catalogs::{self, Catalogs},
     clock::{Clock, SystemClock},
@@ -31,6 +32,7 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::{
+    grpc::wire,
     process::run,
     support::{
         Setup,
@@ -145,6 +147,22 @@ async fn where_nobody_loads_it_is_unavailable_and_nothing_is_held() {
     let info = refused.get_details_error_info().unwrap();
     assert_eq!(info.reason, "ACCOUNT_NOT_LOADED");
     assert_eq!(info.metadata["certainty"], "did_not_happen");
+
+    // A caller with less time than that is told the same, and in its time.
+    let patient = stage.gateway(&[]);
+    wait_ready(&patient);
+    let address = format!("http://{}", patient.grpc);
+    let asked = reserve("acme", "r1", 60).encode_to_vec();
+    for deadline in ["300m", "1S"] {
+        let message = wire::framed(asked.len() as u32, &asked);
+        let path = "/tollgate.v1.QuotaService/Reserve";
+        let answer = wire::call(&address, path, &[("grpc-timeout", deadline)], message).await;
+        let refused = wire::status(&answer);
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
+        let info = refused.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "ACCOUNT_NOT_LOADED");
+    }
 
     let _control = stage.control(&[]);
     wait("the account", || {
@@ -292,7 +310,8 @@ async fn fifty_sidecars_that_ask_for_one_cold_account_load_it_once() {
     let sidecars: Vec<_> = (0..SIDECARS)
         .map(|_| {
             let redis = connect();
-            let source = Arc::new(ColdSource::new(redis.clone(), seconds(20)));
+            let clock = Arc::new(SystemClock::new());
+            let source = Arc::new(ColdSource::new(redis.clone(), clock, seconds(20)));
             enforcer(redis, source)
         })
         .collect();
