@@ -6,6 +6,7 @@ mod loading;
 mod outbox;
 mod precedence;
 mod render;
+mod repair;
 mod script;
 mod sweep;
 mod transitions;

@@ -7,6 +7,7 @@ mod accounts;
 mod audit;
 mod calls;
 mod changes;
+mod drift;
 mod duplicates;
 mod entries;
 mod fences;
@@ -96,6 +97,9 @@ macro_rules! conformance {
                 a_change_and_its_line_are_written_together,
                 calls_are_filtered,
                 calls_are_never_changed;
+            drift:
+                memory_that_differs_is_repaired,
+                what_the_ledger_lacks_is_named_and_left;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;
