@@ -68,6 +68,7 @@ mod observer;
 mod otlp;
 pub mod present;
 mod process;
+pub mod procfs;
 mod security;
 mod series;
 mod stores;

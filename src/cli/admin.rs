@@ -70,6 +70,25 @@ pub(crate) async fn run(command: AdminCommand, output: Output) -> Result<Exit, F
     }
 }
 
+/// The first `limit` rows of a list, and the token of what follows. `page` asks for one page, of so
+/// many rows at most and after such a token, and answers it with the next one's token.
+async fn paged<T>(
+    limit: u32,
+    page: impl AsyncFn(i32, String) -> Result<(Vec<T>, String), Failure>,
+) -> Result<(Vec<T>, String), Failure> {
+    let mut listed = Vec::new();
+    let mut token = String::new();
+    for _ in 0..PAGES_MAX {
+        let (rows, next) = page(page_size(limit, listed.len()), token).await?;
+        listed.extend(rows);
+        token = next;
+        if token.is_empty() || page_size(limit, listed.len()) == 0 {
+            break;
+        }
+    }
+    Ok((listed, token))
+}
+
 /// How many rows to ask for next, where `have` of `limit` are there.
 fn page_size(limit: u32, have: usize) -> i32 {
     let have = u32::try_from(have).unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@
 //! | `pace` | when calls start: open loop and closed loop |
 //! | `load`, `lane`, `caller`, `wire` | the calls themselves: one thread a core, without locks |
 //! | `record`, `tally` | what was measured, and what was answered |
-//! | `server`, `constant`, `process` | the server as a child process; the limit in its place |
+//! | `server`, `constant` | the server as a child process; the limit in its place |
 //! | `stores`, `limits`, `scripts` | Redis and Postgres behind the server, and what bounds it |
 //! | `settler` | the settler beside a bare COPY, in place of all that |
 //! | `setup`, `check`, `reader` | accounts and holds before the run, the audit after it |
@@ -28,7 +28,6 @@ mod limits;
 mod load;
 mod pace;
 mod plan;
-mod process;
 mod reader;
 mod record;
 mod report;
@@ -59,7 +58,10 @@ use super::{
     exit::Exit,
     output::{Failure, Output},
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    telemetry::procfs::Process,
+};
 
 /// Before the server is killed for `--restart`: longer than the interval in which holds that
 /// nobody waits for are written.
@@ -89,6 +91,13 @@ struct Subject {
     pid: Option<u32>,
     /// In the order in which they end: the server, then its folder.
     own: Option<(Server, Stand)>,
+}
+
+impl Subject {
+    fn resident_bytes(&self) -> Option<u64> {
+        self.pid
+            .and_then(|pid| Process::Other(pid).resident_bytes())
+    }
 }
 
 async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
@@ -123,7 +132,7 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
         true => Some(runs.server_alone(&endpoint, pid, &tally).await?),
         false => None,
     };
-    preparation.resident_bytes_after = subject.pid.and_then(process::resident_bytes);
+    preparation.resident_bytes_after = subject.resident_bytes();
 
     let mut lost = std::mem::take(&mut measured.unresolved);
     let mut forgotten = measured.forgotten;
@@ -208,14 +217,13 @@ async fn prepare(
     helper: &Helper,
 ) -> Result<Preparation, Failure> {
     let (args, output) = (runs.args, runs.output);
-    let resident = || subject.pid.and_then(process::resident_bytes);
     let redis = || runs.stores.redis_memory(&runs.run);
     let mut preparation = Preparation {
         start_up_seconds: subject
             .own
             .as_ref()
             .map(|(own, _)| own.start_up.as_secs_f64()),
-        resident_bytes_at_start: resident(),
+        resident_bytes_at_start: subject.resident_bytes(),
         ..Preparation::default()
     };
     let start = redis().await;
@@ -225,7 +233,7 @@ async fn prepare(
     helper.add_promotions(args.grants).await?;
     let took = runs.clock.monotonic().saturating_sub(began);
     preparation.accounts_seconds = took.as_secs_f64();
-    preparation.resident_bytes_with_accounts = resident();
+    preparation.resident_bytes_with_accounts = subject.resident_bytes();
     let accounts = redis().await;
     if args.open_holds > 0 {
         output.progress(format_args!(
@@ -234,7 +242,7 @@ async fn prepare(
         ))?;
         helper.place_holds(args.open_holds).await?;
     }
-    preparation.resident_bytes_with_holds = resident();
+    preparation.resident_bytes_with_holds = subject.resident_bytes();
     preparation.redis_bytes = [start, accounts, redis().await];
     preparation.derive(args.accounts, args.open_holds);
     Ok(preparation)

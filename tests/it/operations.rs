@@ -4,15 +4,13 @@
 use std::{path::Path, process::Command};
 
 use sqlx::{Connection, SqliteConnection};
-use tollgate::pb::{
-    Action, CommitRequest, CommitResponse, CreateAccountRequest, GetBalanceRequest, ReserveRequest,
-    commit_request, reserve_request,
-};
+use tollgate::pb::{CommitResponse, CreateAccountRequest, GetBalanceRequest};
 
 use crate::{
     process::Sidecar,
     support::{
         postgres::{Database, shared},
+        requests::{commit, reserve},
         servers::{Kind, Server, wait},
     },
 };
@@ -24,28 +22,6 @@ const PATIENT: [&str; 4] = [
     "--set",
     "grpc.request_timeout_ms=20000",
 ];
-
-fn reserve(id: &str, credits: u64) -> ReserveRequest {
-    ReserveRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
-        action: Some(Action {
-            mode: "discuss".into(),
-            ..Action::default()
-        }),
-        amount: Some(reserve_request::Amount::Credits(credits)),
-        ..ReserveRequest::default()
-    }
-}
-
-fn commit(id: &str, credits: u64) -> CommitRequest {
-    CommitRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
-        amount: Some(commit_request::Amount::Credits(credits)),
-        ..CommitRequest::default()
-    }
-}
 
 /// An account of 500 with 45 charged and a hold of 40: 415 are left.
 async fn use_it(sidecar: &Sidecar) {

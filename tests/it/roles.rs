@@ -14,8 +14,8 @@ use std::{
 
 use tempfile::TempDir;
 use tollgate::pb::{
-    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ReserveRequest, commit_request,
-    quota_service_client::QuotaServiceClient, reserve_request,
+    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ReserveRequest,
+    quota_service_client::QuotaServiceClient,
 };
 use tonic::transport::Channel;
 
@@ -24,6 +24,7 @@ use crate::{
     served_redis::{readyz, wait_ready},
     support::{
         postgres::{Database, shared},
+        requests::{commit_of as commit, reserve_of as reserve},
         servers::{Kind, Server, wait},
     },
 };
@@ -103,28 +104,6 @@ async fn create(control: &Sidecar, account_id: &str) {
         ..CreateAccountRequest::default()
     };
     control.admin().await.create_account(create).await.unwrap();
-}
-
-fn reserve(account_id: &str, id: &str, credits: u64) -> ReserveRequest {
-    ReserveRequest {
-        account_id: account_id.into(),
-        reservation_id: id.into(),
-        action: Some(Action {
-            mode: "discuss".into(),
-            ..Action::default()
-        }),
-        amount: Some(reserve_request::Amount::Credits(credits)),
-        ..ReserveRequest::default()
-    }
-}
-
-fn commit(account_id: &str, id: &str, credits: u64) -> CommitRequest {
-    CommitRequest {
-        account_id: account_id.into(),
-        reservation_id: id.into(),
-        amount: Some(commit_request::Amount::Credits(credits)),
-        ..CommitRequest::default()
-    }
 }
 
 /// Available and held.

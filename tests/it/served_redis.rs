@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate::pb::{
-    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ReserveRequest, commit_request,
-    reserve_request,
-};
+use tollgate::pb::{CreateAccountRequest, GetBalanceRequest};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -17,6 +14,7 @@ use crate::{
     process::{Sidecar, run},
     support::{
         postgres::shared,
+        requests::{commit, reserve},
         servers::{Kind, Server, free_port, now, wait},
     },
 };
@@ -44,28 +42,6 @@ async fn create(sidecar: &Sidecar) {
         ..CreateAccountRequest::default()
     };
     sidecar.admin().await.create_account(create).await.unwrap();
-}
-
-fn reserve(id: &str, credits: u64) -> ReserveRequest {
-    ReserveRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
-        action: Some(Action {
-            mode: "discuss".into(),
-            ..Action::default()
-        }),
-        amount: Some(reserve_request::Amount::Credits(credits)),
-        ..ReserveRequest::default()
-    }
-}
-
-fn commit(id: &str, credits: u64) -> CommitRequest {
-    CommitRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
-        amount: Some(commit_request::Amount::Credits(credits)),
-        ..CommitRequest::default()
-    }
 }
 
 /// Available and held.

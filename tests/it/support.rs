@@ -25,6 +25,8 @@ pub mod postgres;
 pub mod processes;
 pub mod proxy;
 pub mod redis;
+pub mod replication;
+pub mod requests;
 pub mod servers;
 
 /// How a hot store is to be set up.

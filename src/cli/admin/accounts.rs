@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{KEYS, LIST_ROWS_MAX, PAGES_MAX, more, page_size};
+use super::{KEYS, LIST_ROWS_MAX, more, paged};
 use crate::{
     cli::{
         client::{Client, Key, ServerArgs, failure},
@@ -179,20 +179,20 @@ async fn show(args: IdArgs, client: &Client, output: Output) -> Result<Exit, Fai
 }
 
 async fn list(args: ListArgs, client: &Client, output: Output) -> Result<Exit, Failure> {
-    let mut listed = pb::ListAccountsResponse::default();
-    for _ in 0..PAGES_MAX {
+    let page = async |page_size, page_token| {
         let message = pb::ListAccountsRequest {
-            page_size: page_size(args.limit, listed.accounts.len()),
-            page_token: listed.next_page_token,
+            page_size,
+            page_token,
         };
         let page = client.admin().list_accounts(client.request(message)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
-        listed.accounts.extend(page.accounts);
-        listed.next_page_token = page.next_page_token;
-        if listed.next_page_token.is_empty() || page_size(args.limit, listed.accounts.len()) == 0 {
-            break;
-        }
-    }
+        Ok((page.accounts, page.next_page_token))
+    };
+    let (accounts, next_page_token) = paged(args.limit, page).await?;
+    let listed = pb::ListAccountsResponse {
+        accounts,
+        next_page_token,
+    };
     write(output, &listed, |listed| {
         let text = show::accounts(&listed.accounts);
         more(text, listed.accounts.len(), &listed.next_page_token)

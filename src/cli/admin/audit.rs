@@ -1,6 +1,6 @@
 //! The audit log, as whoever looks into a case reads it.
 
-use super::{LIST_ROWS_MAX, PAGES_MAX, more, page_size};
+use super::{LIST_ROWS_MAX, more, paged};
 use crate::{
     cli::{
         client::{Call, failure},
@@ -40,14 +40,14 @@ pub(crate) struct AuditArgs {
 }
 
 impl AuditArgs {
-    fn message(&self, have: usize, page_token: String) -> pb::ListAuditRequest {
+    fn message(&self, page_size: i32, page_token: String) -> pb::ListAuditRequest {
         pb::ListAuditRequest {
             account_id: self.account.clone().unwrap_or_default(),
             principal: self.principal.clone().unwrap_or_default(),
             method: self.method.clone().unwrap_or_default(),
             from: self.from,
             until: self.until,
-            page_size: page_size(self.limit, have),
+            page_size,
             page_token,
         }
     }
@@ -57,17 +57,17 @@ impl AuditArgs {
 pub(super) async fn audit(call: Call<AuditArgs>, output: Output) -> Result<Exit, Failure> {
     let args = call.args;
     let client = call.server.connect().await?;
-    let mut listed = pb::ListAuditResponse::default();
-    for _ in 0..PAGES_MAX {
-        let message = args.message(listed.entries.len(), listed.next_page_token);
+    let page = async |page_size, page_token| {
+        let message = args.message(page_size, page_token);
         let page = client.admin().list_audit(client.request(message)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
-        listed.entries.extend(page.entries);
-        listed.next_page_token = page.next_page_token;
-        if listed.next_page_token.is_empty() || page_size(args.limit, listed.entries.len()) == 0 {
-            break;
-        }
-    }
+        Ok((page.entries, page.next_page_token))
+    };
+    let (entries, next_page_token) = paged(args.limit, page).await?;
+    let listed = pb::ListAuditResponse {
+        entries,
+        next_page_token,
+    };
     write(output, &listed, |listed| match listed.entries.is_empty() {
         true => "no calls".to_owned(),
         false => {

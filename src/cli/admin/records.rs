@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{LIST_ROWS_MAX, PAGES_MAX, more, page_size};
+use super::{LIST_ROWS_MAX, more, paged};
 use crate::{
     cli::{
         client::{Call, failure},
@@ -76,7 +76,7 @@ fn to_proto(kind: EntryKind) -> pb::EntryKind {
 }
 
 impl LedgerArgs {
-    fn message(&self, have: usize, page_token: String) -> pb::ListEntriesRequest {
+    fn message(&self, page_size: i32, page_token: String) -> pb::ListEntriesRequest {
         pb::ListEntriesRequest {
             account_id: self.account.clone().unwrap_or_default(),
             conversation_id: self.conversation.clone().unwrap_or_default(),
@@ -88,7 +88,7 @@ impl LedgerArgs {
                 .collect(),
             from: self.from,
             until: self.until,
-            page_size: page_size(self.limit, have),
+            page_size,
             page_token,
         }
     }
@@ -98,17 +98,17 @@ impl LedgerArgs {
 pub(super) async fn ledger(call: Call<LedgerArgs>, output: Output) -> Result<Exit, Failure> {
     let args = call.args;
     let client = call.server.connect().await?;
-    let mut listed = pb::ListEntriesResponse::default();
-    for _ in 0..PAGES_MAX {
-        let message = args.message(listed.entries.len(), listed.next_page_token);
+    let page = async |page_size, page_token| {
+        let message = args.message(page_size, page_token);
         let page = client.admin().list_entries(client.request(message)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
-        listed.entries.extend(page.entries);
-        listed.next_page_token = page.next_page_token;
-        if listed.next_page_token.is_empty() || page_size(args.limit, listed.entries.len()) == 0 {
-            break;
-        }
-    }
+        Ok((page.entries, page.next_page_token))
+    };
+    let (entries, next_page_token) = paged(args.limit, page).await?;
+    let listed = pb::ListEntriesResponse {
+        entries,
+        next_page_token,
+    };
     write(output, &listed, |listed| match listed.entries.is_empty() {
         true => "no entries".to_owned(),
         false => {

@@ -8,7 +8,6 @@ use super::{
     lane::{self, Go, LaneResult, LaneSpec},
     pace::{self, Pace, Schedule, Span, Stop},
     plan::{Call, Plan},
-    process,
     record::Records,
     scripts::Commands,
     tally::Tally,
@@ -17,6 +16,7 @@ use crate::{
     cli::{client::Address, exit::Exit, output::Failure},
     clock::{Clock, SystemClock},
     hot::redis::RedisOptions,
+    telemetry::procfs::Process,
 };
 
 /// The most calls in flight in an open loop. Later ones wait, and the waiting is measured.
@@ -265,10 +265,11 @@ struct Sample {
 
 impl Sample {
     fn take(processes: Processes) -> Self {
+        let cpu_time = |pid| Process::Other(pid).cpu_time();
         Sample {
-            server: processes.server.and_then(process::cpu_time),
-            client: process::cpu_time(std::process::id()),
-            store: processes.store.and_then(process::cpu_time),
+            server: processes.server.and_then(cpu_time),
+            client: Process::Own.cpu_time(),
+            store: processes.store.and_then(cpu_time),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Flags, HotUrl, LedgerUrl},
     hot::redis::{BareScripts, RedisOptions},
     ledger::postgres::{PostgresLedger, PostgresOptions},
+    telemetry::procfs::Process,
 };
 
 /// What else than its memory and its folder the own server uses.
@@ -89,7 +90,9 @@ impl Stores {
     pub(super) async fn redis_process(&self, run: &str) -> Option<u32> {
         let options = self.redis.as_ref()?;
         let pid = self.scripts(options, run).ok()?.process_id().await.ok()?;
-        super::process::is_called(pid, &["redis", "valkey"]).then_some(pid)
+        Process::Other(pid)
+            .is_called(&["redis", "valkey"])
+            .then_some(pid)
     }
 }
 

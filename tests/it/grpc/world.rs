@@ -29,6 +29,8 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
+pub use crate::support::requests::{commit_of as commit, reserve_of as reserve};
+
 /// 2026-05-16T10:00:00Z, when every account here is made.
 pub const START_S: i64 = 1_778_925_600;
 
@@ -268,25 +270,6 @@ pub fn create(account_id: &str) -> pb::CreateAccountRequest {
         account_id: account_id.to_owned(),
         plan_id: "starter".to_owned(),
         ..pb::CreateAccountRequest::default()
-    }
-}
-
-pub fn reserve(account_id: &str, id: &str, credits: u64) -> pb::ReserveRequest {
-    pb::ReserveRequest {
-        account_id: account_id.to_owned(),
-        reservation_id: id.to_owned(),
-        action: action("discuss", ""),
-        amount: Some(pb::reserve_request::Amount::Credits(credits)),
-        ..pb::ReserveRequest::default()
-    }
-}
-
-pub fn commit(account_id: &str, id: &str, credits: u64) -> pb::CommitRequest {
-    pb::CommitRequest {
-        account_id: account_id.to_owned(),
-        reservation_id: id.to_owned(),
-        amount: Some(pb::commit_request::Amount::Credits(credits)),
-        ..pb::CommitRequest::default()
     }
 }
 

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, process::Output, time::Duration};
 
 use tempfile::TempDir;
 use tollgate::pb::{
-    Action, CommitRequest, CreateAccountRequest, GetBalanceRequest, ListEntriesRequest,
-    ReserveRequest, admin_service_client::AdminServiceClient, commit_request,
-    quota_service_client::QuotaServiceClient, reserve_request,
+    Action, CreateAccountRequest, GetBalanceRequest, ListEntriesRequest, ReserveRequest,
+    admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
 };
 
 use tonic::transport::{Channel, Endpoint};
@@ -18,6 +17,7 @@ use super::{
 };
 use crate::support::{
     postgres::{Database, shared},
+    requests::{self, commit},
     servers::{Kind, Server, wait},
 };
 
@@ -31,25 +31,14 @@ async fn create(port: u16) {
     admin.create_account(request).await.unwrap();
 }
 
+/// A hold in the one mode that the test's catalogue has.
 fn reserve(id: &str, credits: u64) -> ReserveRequest {
     ReserveRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
         action: Some(Action {
             mode: "agent".into(),
             ..Action::default()
         }),
-        amount: Some(reserve_request::Amount::Credits(credits)),
-        ..ReserveRequest::default()
-    }
-}
-
-fn commit(id: &str, credits: u64) -> CommitRequest {
-    CommitRequest {
-        account_id: "acme".into(),
-        reservation_id: id.into(),
-        amount: Some(commit_request::Amount::Credits(credits)),
-        ..CommitRequest::default()
+        ..requests::reserve(id, credits)
     }
 }
 

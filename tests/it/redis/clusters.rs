@@ -21,7 +21,8 @@ use crate::support::{
     account_id,
     cluster::Cluster,
     commands::charge,
-    servers::{Kind, Server, now, wait},
+    replication::{follow, sentinels},
+    servers::{Kind, Server, now},
 };
 
 const ACCOUNTS: usize = 16;
@@ -162,28 +163,8 @@ async fn a_cluster_whose_master_is_killed_goes_on() {
 async fn a_master_behind_sentinels_fails_over() {
     let mut master = Server::start(Kind::Redis);
     let replica = Server::start(Kind::Redis);
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(master.port);
-    replica.ask::<()>(&follow);
-    replica.wait("its master", |replica| {
-        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
-    let sentinels: Vec<Server> = (0..3)
-        .map(|_| Server::start_sentinel(master.port))
-        .collect();
-    let knows = |sentinel: &Server, what: &str| -> bool {
-        let mut ask = redis::cmd("SENTINEL");
-        ask.arg("MASTER").arg("main");
-        let told: std::collections::HashMap<String, String> = sentinel.ask(&ask);
-        told.get(what).is_some_and(|count| count != "0")
-    };
-    wait("the Sentinels to know each other", || {
-        sentinels
-            .iter()
-            .all(|one| knows(one, "num-slaves") && knows(one, "num-other-sentinels"))
-    });
-    let hosts: Vec<String> = sentinels.iter().map(Server::address).collect();
-    let store = store(&format!("redis+sentinel://{}/main", hosts.join(",")));
+    follow(&replica, &master);
+    let (_sentinels, url) = sentinels(&master);
+    let store = store(&url);
     survive(store, || master.kill()).await;
 }

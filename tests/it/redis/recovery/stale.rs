@@ -11,6 +11,7 @@ use tollgate::{domain::reservation::State, ledger::Ledger};
 use super::plane::{ALLOWANCE, Plane};
 use crate::support::{
     postgres,
+    replication::{follow, follows, sentinels},
     servers::{Kind, Server, wait},
 };
 
@@ -127,21 +128,6 @@ async fn a_server_restarted_with_all_it_had_goes_on() {
     assert_eq!(recovered.shards, 0, "nothing was lost");
 }
 
-/// Waits until a replica follows its master.
-fn follows(replica: &Server) {
-    replica.wait("its master", |replica| {
-        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
-}
-
-fn follow(replica: &Server, master: &Server) {
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(master.port);
-    replica.ask::<()>(&follow);
-    follows(replica);
-}
-
 /// Waits until a replica has all that its master has, and then cuts it off: it gets nothing more,
 /// and can't ask.
 fn cut_off(replica: &Server, master: &Server) {
@@ -164,24 +150,9 @@ async fn sentinels_promote_a_replica_that_lacks_the_last_writes() {
     let mut master = Server::start(Kind::Redis);
     let replica = Server::start(Kind::Redis);
     follow(&replica, &master);
-    let sentinels: Vec<Server> = (0..3)
-        .map(|_| Server::start_sentinel(master.port))
-        .collect();
-    let knows = |sentinel: &Server, what: &str| -> bool {
-        let mut ask = redis::cmd("SENTINEL");
-        ask.arg("MASTER").arg("main");
-        let told: std::collections::HashMap<String, String> = sentinel.ask(&ask);
-        told.get(what).is_some_and(|count| count != "0")
-    };
-    wait("the Sentinels to know each other", || {
-        sentinels
-            .iter()
-            .all(|one| knows(one, "num-slaves") && knows(one, "num-other-sentinels"))
-    });
-    let hosts: Vec<String> = sentinels.iter().map(Server::address).collect();
+    let (_sentinels, url) = sentinels(&master);
     let database = postgres::shared().ledger().await;
     let ledger: Arc<dyn Ledger> = database.open().await;
-    let url = format!("redis+sentinel://{}/main", hosts.join(","));
     let plane = Plane::start(&url, &ledger);
     Story::before(&plane).await;
     cut_off(&replica, &master);
