@@ -239,7 +239,15 @@ impl HotStore for MemoryHot {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<Terms>> {
-        self.step("terms", account_id, |book, _, _| book.terms(reservation_id))
+        let (number, shard) = self.shard_of(account_id);
+        let mut shard = shard.lock();
+        let mark = Mark {
+            shard: number,
+            era: 0,
+            position: shard.tail(),
+        };
+        let terms = shard.terms(account_id, reservation_id);
+        Ok(terms.map(|value| Done { value, mark }))
     }
 
     async fn apply(&self, change: &Change) -> Answer<Applied> {

@@ -13,7 +13,7 @@ use crate::{
         decision::Refusal,
         ids::{AccountId, ReservationId},
         packed::Packed,
-        reservation::State,
+        reservation::{State, Terms},
         timestamp::Timestamp,
     },
     hot::{Cursor, Line, OutboxBatch, Stored},
@@ -104,11 +104,15 @@ impl Shard {
             tracing::error!(account = %account_id, broken, "an invariant is broken");
         }
         if matches!(answer, Err(Refusal::Unreadable)) {
-            self.violations += 1;
-            tracing::error!(account = %account_id, "a stored reservation can't be read");
+            self.unreadable(account_id);
         }
         self.keep(account_id, effects);
         answer
+    }
+
+    fn unreadable(&mut self, account_id: &AccountId) {
+        self.violations += 1;
+        tracing::error!(account = %account_id, "a stored reservation can't be read");
     }
 
     fn keep(&mut self, account_id: &AccountId, effects: Effects) {
@@ -246,6 +250,20 @@ impl Shard {
             }
         }
         first.into_iter().cloned().collect()
+    }
+
+    /// What a reservation's prices depend on. Nothing that time does to an account changes it.
+    pub(super) fn terms(
+        &mut self,
+        account_id: &AccountId,
+        id: &ReservationId,
+    ) -> Result<Option<Terms>, Refusal> {
+        let book = self.books.get(account_id).ok_or(Refusal::NotLoaded)?;
+        let terms = book.terms(id);
+        if matches!(terms, Err(Refusal::Unreadable)) {
+            self.unreadable(account_id);
+        }
+        terms
     }
 
     /// An account as it is, and which invariant it breaks.

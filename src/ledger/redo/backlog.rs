@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// As many entries and reservations are worth a transaction at once.
-const BATCH: usize = 65_536;
+const BATCH: usize = 32_768;
 /// How long fewer of them gather.
 const GATHER: Duration = Duration::from_millis(2_000);
 /// The pause after the ledger behind failed.

@@ -22,7 +22,7 @@ const MAGIC: &[u8; 8] = b"tgredo2\n";
 /// A file that is longer is followed by a new one.
 const FILE_BYTES: u64 = 32 << 20;
 /// From this length on the next file is made ready. Who settles little never needs one.
-const SPARE_FROM: u64 = FILE_BYTES / 2;
+const SPARE_FROM: u64 = FILE_BYTES / 8;
 /// What stands for the number in the name of the file that is made ready.
 const SPARE: &str = "spare";
 

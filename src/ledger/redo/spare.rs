@@ -11,10 +11,13 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
-/// How many zeros are written at once.
-const CHUNK_BYTES: usize = 1 << 20;
+/// How many zeros are written and synced at once, and the pause until the next ones: what is
+/// settled meanwhile must not wait behind them for the disk.
+const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_PAUSE: Duration = Duration::from_millis(4);
 
 /// A file that is being made ready, or is.
 pub(super) struct Spare {
@@ -76,6 +79,8 @@ fn fill(path: &Path, start: &[u8], bytes: u64) -> io::Result<()> {
     while left > 0 {
         let chunk = left.min(CHUNK_BYTES);
         file.write_all(&zeros[..chunk])?;
+        file.sync_data()?;
+        thread::sleep(CHUNK_PAUSE);
         left -= chunk;
     }
     file.sync_all()
