@@ -216,12 +216,13 @@ impl RedoLedger {
         let bytes = Record::new(batches, now)?;
         let write = move || (files.append(&bytes), files);
         // Held until the backlog has it: nobody else appends what would not follow it.
-        let (file, _files) = match Handle::current().runtime_flavor() {
+        let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             // The settler's own thread, which has nothing else to do meanwhile.
-            RuntimeFlavor::CurrentThread => write(),
-            _ => tokio::task::spawn_blocking(write)
+            write()
+        } else {
+            tokio::task::spawn_blocking(write)
                 .await
-                .map_err(|error| RedoError::Unusable(error.to_string()))?,
+                .map_err(|error| RedoError::Unusable(error.to_string()))?
         };
         let file = file?;
         let entries = batches.iter().map(|batch| batch.entries.len()).sum();
