@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    credits::MAX_CREDITS,
     cycle::Cycle,
     decision::Balance,
     entry::GrantMove,
@@ -113,12 +114,15 @@ pub(super) enum Take {
 }
 
 impl Account {
-    /// What can be spent: the rest of every active grant, and nothing while there is debt.
+    /// What can be spent: the rest of every active grant, and nothing while there is debt. No call
+    /// can spend more than [`MAX_CREDITS`], so no more is told: what corrections give back may
+    /// come on top of grants that were made since.
     pub fn available(&self, now: Timestamp) -> u64 {
         if self.head.debt > 0 {
             return 0;
         }
-        self.active(now).map(Grant::remaining).sum()
+        let spendable: u64 = self.active(now).map(Grant::remaining).sum();
+        spendable.min(MAX_CREDITS)
     }
 
     /// What open holds set aside.

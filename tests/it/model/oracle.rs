@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 use tollgate::domain::{
     account::{OveragePolicy, PlanTerm, Status},
     change::Create,
+    credits::MAX_CREDITS,
     cycle::Cycle,
     decision::{Balance, CycleEnded, Denial, DenialReason, Refusal, ReservationView},
     entry::EntryKind,
@@ -115,7 +116,11 @@ impl Oracle {
     }
 
     pub fn available(&self) -> u64 {
-        if self.debt > 0 { 0 } else { self.spendable() }
+        if self.debt > 0 {
+            0
+        } else {
+            self.spendable().min(MAX_CREDITS)
+        }
     }
 
     pub fn balance(&self) -> Balance {

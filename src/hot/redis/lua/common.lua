@@ -87,7 +87,7 @@ function book.available()
   for i = 1, #grants do
     if book.is_active(grants[i]) then sum = sum + book.remaining(grants[i]) end
   end
-  return sum
+  return sum < CREDITS_MAX and sum or CREDITS_MAX
 end
 
 function book.cycle_is_over()
