@@ -34,9 +34,11 @@ async fn an_old_master_that_still_takes_writes_is_fenced_off_for_ever() {
     let ledger: Arc<dyn Ledger> = database.open().await;
     let behind = Plane::start(&format!("redis://{}", old.address()), &ledger);
     behind.create("a0").await;
+    // A server takes another name when its first replica comes: it is verified under that one before
+    // anything else happens, since what follows would else be refused before it is written.
+    let new = replica_of(&old);
     behind.charge("a0", "c1", 10).await;
     behind.reserve("a0", "r1", 60).await;
-    let new = replica_of(&old);
     wait("the hold on the replica", || {
         let found: Vec<String> = new.ask(redis::cmd("KEYS").arg("*:r:a0/r1"));
         !found.is_empty()
