@@ -33,7 +33,11 @@ pub(super) async fn redo(ledger: &dyn Ledger, files: &Files) -> Result<usize, Re
             lacking.push(batch);
         }
         if !lacking.is_empty() {
-            ledger.settle(&lacking, now).await?;
+            if ledger.settle(&lacking, now).await?.cursor_conflict {
+                // Nothing of it is written, so the files must stay.
+                let why = "somebody else has moved the ledger's cursors meanwhile";
+                return Err(RedoError::Unusable(why.to_owned()));
+            }
             redone += 1;
         }
     }

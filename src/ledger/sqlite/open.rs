@@ -128,7 +128,7 @@ impl SqliteLedger {
         let options = writing(path);
         let mut connection = connect(path, options.clone()).await?;
         migrate(path, &mut connection).await?;
-        let kept = read_kept(path, &mut connection).await?;
+        let kept = read_settled_kept(path, &mut connection).await?;
         Ok(SqliteLedger {
             kept: tokio::sync::Mutex::new(kept),
             writer: Some(Arc::new(Writer::new(options, connection))),
@@ -169,6 +169,20 @@ impl SqliteLedger {
             _lock: None,
         })
     }
+}
+
+/// As [`read_kept`], in the writer's place. A ledger that was dropped in the middle of a transaction
+/// may still be committing it after its lock is free: this waits for that.
+async fn read_settled_kept(
+    path: &Path,
+    connection: &mut SqliteConnection,
+) -> Result<Kept, OpenError> {
+    let begun = connection.begin_with("BEGIN IMMEDIATE").await;
+    let mut transaction = begun.map_err(|source| classify(path, source))?;
+    let kept = read_kept(path, &mut transaction).await?;
+    let ended = transaction.rollback().await;
+    ended.map_err(|source| classify(path, source))?;
+    Ok(kept)
 }
 
 async fn read_kept(path: &Path, connection: &mut SqliteConnection) -> Result<Kept, OpenError> {

@@ -1,6 +1,6 @@
 //! The SQLite ledger: every case, and what only a file can have.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, sqlite::SqliteConnectOptions};
@@ -245,6 +245,32 @@ async fn changes_at_once_are_taken_once_and_fail_alone() {
         let changes = world.ledger.changes(&id, 1, 9).await.unwrap();
         assert_eq!(changes.len(), 1, "{id}");
     }
+}
+
+/// A ledger that was dropped in the middle of a transaction may commit it after its lock is free:
+/// who opens the file next must not have looked at the reservations before.
+#[tokio::test]
+async fn a_transaction_that_is_still_being_committed_is_waited_for() {
+    let mut file = file().await;
+    let mut world = World::with_acme(file.ledger()).await;
+    world.reserve("acme", "r1", 50);
+    world.commit("acme", "r1", 45, true);
+    world.flush().await;
+    drop((world, file.ledger.take()));
+    let options = SqliteConnectOptions::new().filename(file.path());
+    let mut connection = options.connect().await.unwrap();
+    let moved = "BEGIN IMMEDIATE; UPDATE reservation_log SET id = id + 10";
+    sqlx::raw_sql(moved).execute(&mut connection).await.unwrap();
+    let opening = file.open();
+    tokio::pin!(opening);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut opening).await;
+    assert!(early.is_err(), "it did not wait for the transaction");
+    let commit = sqlx::raw_sql("COMMIT");
+    commit.execute(&mut connection).await.unwrap();
+    let opened = opening.await.unwrap();
+    let kept = opened.reservations(None, 10).await.unwrap();
+    let ids: Vec<&str> = kept.iter().map(|kept| kept.id.as_str()).collect();
+    assert_eq!(ids, ["r1"]);
 }
 
 /// A caller that goes away takes nobody else's change along, and the next one is taken.
