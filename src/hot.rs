@@ -184,6 +184,8 @@ pub struct Stored {
     pub account: Account,
     /// The first invariant that it breaks, with its holds.
     pub broken: Option<String>,
+    /// How many those are.
+    pub holds: usize,
 }
 
 /// What a sweep did.

@@ -2,6 +2,8 @@
 //! sequence, and by how much it moved each grant.
 
 mod json;
+#[cfg(test)]
+pub(in crate::domain) mod strategies;
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! Packed reservations, as the fuzzer makes them.
+//! Packed reservations and entries, as the fuzzer makes them.
 
 use super::{
     ids::{AccountId, ReservationId},
-    packed::Packed,
+    packed::{Packed, pack_entry, unpack_entry},
 };
 
 /// What unpacks packs to what unpacks to the same.
@@ -16,5 +16,9 @@ pub(crate) fn packed(bytes: &[u8]) {
     if let Ok(reservation) = packed.unpack(&account, &id) {
         let again = Packed::new(&reservation).unpack(&account, &id);
         assert_eq!(again.as_ref().ok(), Some(&reservation), "{again:?}");
+    }
+    if let Ok(entry) = unpack_entry(bytes) {
+        let again = unpack_entry(&pack_entry(&entry));
+        assert_eq!(again.as_ref().ok(), Some(&entry), "{again:?}");
     }
 }

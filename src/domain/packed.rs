@@ -7,11 +7,14 @@
 //! the bytes keeps them under both.
 
 mod codec;
+mod entry;
 mod parts;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+
+pub use self::entry::{pack_entry, unpack_entry};
 
 use self::codec::{Bytes, Reader};
 use super::{
@@ -28,7 +31,7 @@ const USUAL_BYTES: usize = 256;
 
 /// Why bytes are no reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stored reservation can't be read: {0}")]
+#[error("the stored record can't be read: {0}")]
 pub struct Unreadable(pub(super) &'static str);
 
 /// A reservation as bytes, without its ids.

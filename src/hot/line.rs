@@ -2,27 +2,32 @@
 
 use std::{ops::Deref, sync::OnceLock};
 
-use crate::domain::entry::{Entry, usage_json};
+use crate::domain::{
+    entry::{Entry, usage_json},
+    packed::pack_entry,
+};
 
-/// An entry, and its text as soon as somebody has written it out: a ledger that keeps the text in
-/// more than one place pays for it once.
+/// An entry, and its bytes as soon as somebody has packed it: a ledger that keeps them in more
+/// than one place pays for them once.
 #[derive(Clone, Debug)]
 pub struct Line {
     entry: Entry,
-    text: OnceLock<Box<str>>,
+    packed: OnceLock<Box<[u8]>>,
 }
 
 impl Line {
     /// The entry as JSON.
-    pub fn text(&self) -> Result<&str, serde_json::Error> {
-        if let Some(text) = self.text.get() {
-            return Ok(text);
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        match usage_json(&self.entry) {
+            Some(text) => Ok(text),
+            None => serde_json::to_string(&self.entry),
         }
-        let text = match usage_json(&self.entry) {
-            Some(text) => text,
-            None => serde_json::to_string(&self.entry)?,
-        };
-        Ok(self.text.get_or_init(|| text.into_boxed_str()))
+    }
+
+    /// The entry as bytes.
+    pub fn packed(&self) -> &[u8] {
+        let pack = || pack_entry(&self.entry).into_boxed_slice();
+        self.packed.get_or_init(pack)
     }
 }
 
@@ -30,7 +35,7 @@ impl From<Entry> for Line {
     fn from(entry: Entry) -> Self {
         Line {
             entry,
-            text: OnceLock::new(),
+            packed: OnceLock::new(),
         }
     }
 }

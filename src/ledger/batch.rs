@@ -52,8 +52,8 @@ pub(super) struct Prepared<'a> {
     pub(super) cursors: BTreeMap<u32, CursorMove>,
     /// All entries, in the order of the batches.
     pub(super) entries: Vec<&'a Entry>,
-    /// The entries as they are kept.
-    pub(super) bodies: Vec<&'a str>,
+    /// The same, to be written down.
+    pub(super) lines: Vec<&'a Line>,
     /// What the entries add up to.
     pub(super) moves: Moves<'a>,
     /// Reservations as they were last, each once; absent: forgotten.
@@ -61,26 +61,25 @@ pub(super) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Adds up what the batches move and writes out what is kept of them.
+    /// Adds up what the batches move.
     pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Unfit> {
-        let lines = || {
-            batches
-                .iter()
-                .flat_map(|batch| &batch.entries)
-                .map(Arc::as_ref)
-        };
-        let entries: Vec<&Entry> = lines().map(Line::deref).collect();
-        let bodies = lines()
-            .map(|line| line.text().map_err(Unfit::Encode))
-            .collect::<Result<_, _>>()?;
+        let lines = batches.iter().flat_map(|batch| &batch.entries);
+        let lines: Vec<&Line> = lines.map(Arc::as_ref).collect();
+        let entries: Vec<&Entry> = lines.iter().copied().map(Line::deref).collect();
         let moves = Moves::new(&entries)?;
         Ok(Prepared {
             cursors: cursor_moves(batches)?,
             entries,
-            bodies,
+            lines,
             moves,
             reservations: latest(batches),
         })
+    }
+
+    /// The entries as JSON.
+    pub(super) fn json(&self) -> Result<Vec<String>, Unfit> {
+        let bodies = self.lines.iter().map(|line| line.json());
+        bodies.map(|body| body.map_err(Unfit::Encode)).collect()
     }
 }
 

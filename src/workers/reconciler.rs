@@ -20,6 +20,9 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// As many open holds are as much work as one account more.
+const HOLDS_LIKE_AN_ACCOUNT: usize = 20;
+
 /// Compares, and repairs.
 pub struct Reconciler {
     /// What is compared.
@@ -28,7 +31,7 @@ pub struct Reconciler {
     pub ledger: Arc<dyn Ledger>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// About how many accounts one step compares.
+    /// About how many accounts one step compares; fewer where they have many holds.
     pub batch_max: usize,
     /// Whether what differs is put right.
     pub repair: bool,
@@ -91,7 +94,7 @@ impl Worker for Reconciler {
             for drift in &compared.drifts {
                 self.found(drift).await?;
             }
-            looked_at += page.ids.len();
+            looked_at += page.ids.len() + compared.holds / HOLDS_LIKE_AN_ACCOUNT;
             let Some(next) = next else {
                 *self.place.lock() = Place::default();
                 return Ok(Progress::Done);

@@ -100,6 +100,16 @@ impl Bytes for i64 {
     }
 }
 
+impl Bytes for i32 {
+    fn put(&self, out: &mut Vec<u8>) {
+        i64::from(*self).put(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Unreadable> {
+        i32::try_from(i64::read(from)?).map_err(|_| Unreadable("a number is too large"))
+    }
+}
+
 impl Bytes for bool {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));

@@ -1,4 +1,4 @@
-//! The parts of a reservation as bytes. A struct is its fields, one after the other; an enum is
+//! The parts of a reservation or an entry as bytes. A struct is its fields, one after the other; an enum is
 //! the number of its variant, which never changes, and the variant's fields.
 
 use std::collections::BTreeMap;
@@ -39,6 +39,8 @@ macro_rules! fields {
     )+};
 }
 
+pub(super) use fields;
+
 macro_rules! variants {
     ($($name:ident { $($variant:ident = $number:literal),+ $(,)? })+) => {$(
         impl Bytes for $name {
@@ -56,6 +58,8 @@ macro_rules! variants {
     )+};
 }
 
+pub(super) use variants;
+
 macro_rules! ids {
     ($($name:ident),+) => {$(
         impl Bytes for $name {
@@ -69,6 +73,8 @@ macro_rules! ids {
         }
     )+};
 }
+
+pub(super) use ids;
 
 // A mode comes first: it is read without the rest.
 fields! {

@@ -272,6 +272,7 @@ impl Shard {
         Some(Stored {
             account: book.account().clone(),
             broken: book.broken_invariant(now),
+            holds: book.open_count(),
         })
     }
 

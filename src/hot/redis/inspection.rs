@@ -83,10 +83,15 @@ impl RedisHot {
         for _ in 0..ATTEMPTS {
             let holds = self.open_holds(id).await?;
             if let Some((account, holds, seen)) = self.read_whole(id, holds).await? {
+                let count = holds.len();
                 let broken = account.broken_invariant(seen);
                 let broken =
                     broken.or_else(|| Book::new(account.clone(), holds).broken_invariant(seen));
-                return Ok(Some(Stored { account, broken }));
+                return Ok(Some(Stored {
+                    account,
+                    broken,
+                    holds: count,
+                }));
             }
         }
         Ok(None)

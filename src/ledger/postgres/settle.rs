@@ -53,11 +53,12 @@ pub(super) async fn settle(
         return Ok(Settled::default());
     }
     let months = partitions::months(&prepared.entries)?;
+    let bodies = prepared.json()?;
     let mut tries = 0;
     loop {
         tries += 1;
         partitions::make(pool, known, &months).await?;
-        match once(pool, prepared, now).await {
+        match once(pool, prepared, &bodies, now).await {
             Err(fault) if tries < TRIES_MAX && fault.is_transient() => {
                 tracing::debug!(%fault, tries, "settling again");
             }
@@ -70,7 +71,12 @@ pub(super) async fn settle(
     }
 }
 
-async fn once(pool: &PgPool, prepared: &Prepared<'_>, now: Timestamp) -> Result<Settled, Fault> {
+async fn once(
+    pool: &PgPool,
+    prepared: &Prepared<'_>,
+    bodies: &[String],
+    now: Timestamp,
+) -> Result<Settled, Fault> {
     let mut connection = Disposable(Some(pool.acquire().await?));
     let mut transaction = connection.get()?.begin_with(BEGIN).await?;
     let Some(transaction_id) = move_cursors(&mut transaction, &prepared.cursors).await? else {
@@ -84,7 +90,8 @@ async fn once(pool: &PgPool, prepared: &Prepared<'_>, now: Timestamp) -> Result<
     let marked = settlements::mark(&mut transaction, &prepared.entries).await?;
     settlements::write(&mut transaction, &marked).await?;
     state::write(&prepared.moves, &mut transaction).await?;
-    add_entries(&mut transaction, prepared, &marked.marks, now).await?;
+    let lines = (prepared.entries.as_slice(), bodies);
+    add_entries(&mut transaction, lines, &marked.marks, now).await?;
     write_reservations(&mut transaction, prepared).await?;
     let reversals = settlements::reverse(&mut transaction, &prepared.entries, &marked, now).await?;
     let settled = Settled {
@@ -179,17 +186,21 @@ pub(super) fn copy_into(table: &'static str) -> String {
     )
 }
 
+/// Entries, and each as JSON.
+pub(super) type Lines<'a> = (&'a [&'a Entry], &'a [String]);
+
 async fn add_entries(
     connection: &mut PgConnection,
-    prepared: &Prepared<'_>,
+    lines: Lines<'_>,
     marks: &[Mark],
     now: Timestamp,
 ) -> Result<(), Fault> {
-    if prepared.entries.is_empty() {
+    let (entries, _) = lines;
+    if entries.is_empty() {
         return Ok(());
     }
-    let conversations = refunded_conversations(connection, &prepared.entries).await?;
-    let rows = rows(prepared, marks, &conversations, now);
+    let conversations = refunded_conversations(connection, entries).await?;
+    let rows = rows(lines, marks, &conversations, now);
     let mut copy = connection.copy_in_raw(&copy_into(ENTRIES)).await?;
     copy.send(rows).await?;
     copy.finish().await?;
@@ -198,18 +209,14 @@ async fn add_entries(
 
 /// The entries as COPY takes them.
 pub(super) fn rows(
-    prepared: &Prepared<'_>,
+    (entries, bodies): Lines<'_>,
     marks: &[Mark],
     conversations: &Conversations<'_>,
     now: Timestamp,
 ) -> Vec<u8> {
-    let bytes: usize = prepared
-        .bodies
-        .iter()
-        .map(|body| body.len() + ENTRY_BYTES)
-        .sum();
+    let bytes: usize = bodies.iter().map(|body| body.len() + ENTRY_BYTES).sum();
     let mut rows = super::copy::CopyRows::new(ENTRY_COLUMNS, bytes);
-    let lines = prepared.entries.iter().zip(&prepared.bodies).zip(marks);
+    let lines = entries.iter().zip(bodies).zip(marks);
     for ((entry, body), mark) in lines {
         let settlement = entry.settlement.as_ref();
         rows.row()

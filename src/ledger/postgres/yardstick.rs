@@ -86,7 +86,9 @@ impl PostgresLedger {
     /// The rows that settling these batches copies, as they are sent.
     pub fn rows(batches: &[OutboxBatch], now: Timestamp) -> Result<Vec<u8>, LedgerFault> {
         let prepared = Prepared::new(batches);
-        let prepared = prepared.map_err(|unfit| Fault::from(unfit).during(OPERATION))?;
+        let unfit = |unfit| Fault::from(unfit).during(OPERATION);
+        let prepared = prepared.map_err(unfit)?;
+        let bodies = prepared.json().map_err(unfit)?;
         let marks: Vec<Mark> = prepared
             .entries
             .iter()
@@ -96,7 +98,7 @@ impl PostgresLedger {
             })
             .collect();
         Ok(settle::rows(
-            &prepared,
+            (&prepared.entries, &bodies),
             &marks,
             &settle::Conversations::new(),
             now,

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::Arc,
     time::Duration,
 };
 
+use foldhash::fast::{FixedState, RandomState};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -68,9 +69,9 @@ struct Queue {
     size: usize,
     /// The last record that waits with an entry of each account. Two accounts that share a short
     /// hash wait for each other, which does no harm.
-    accounts: HashMap<u64, u64>,
+    accounts: HashMap<u64, u64, RandomState>,
     /// Where the log has each shard.
-    cursors: HashMap<u32, Cursor>,
+    cursors: HashMap<u32, Cursor, RandomState>,
     /// How many records the log has had.
     appended: u64,
     /// Up to which one somebody waits.
@@ -96,7 +97,7 @@ impl Backlog {
     /// Whether some batches start where the log has their shards.
     pub(super) fn continues(&self, batches: &[OutboxBatch]) -> bool {
         let queue = self.queue.lock();
-        let mut moved: HashMap<u32, Cursor> = HashMap::new();
+        let mut moved: HashMap<u32, Cursor, RandomState> = HashMap::default();
         batches.iter().all(|batch| {
             let unknown = Cursor {
                 shard: batch.shard,
@@ -235,15 +236,13 @@ impl Backlog {
     }
 }
 
-fn by_shard(cursors: Vec<Cursor>) -> HashMap<u32, Cursor> {
+fn by_shard(cursors: Vec<Cursor>) -> HashMap<u32, Cursor, RandomState> {
     let keyed = cursors.into_iter().map(|cursor| (cursor.shard, cursor));
     keyed.collect()
 }
 
 fn short(account_id: &AccountId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    account_id.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(account_id)
 }
 
 /// Moves what is in the log to the ledger behind, for ever.

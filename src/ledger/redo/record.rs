@@ -1,8 +1,7 @@
 //! One record of the log: everything that one call settled, as bytes.
 //!
 //! A record is its length (4 bytes), its CRC-32 (4 bytes), both little-endian, and its body.
-//! Entries are the JSON that the ledger keeps of them, reservations the bytes that the hot store
-//! keeps of them.
+//! Entries are the bytes that the ledger keeps of them, reservations those that the hot store does.
 
 use std::sync::Arc;
 
@@ -11,13 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::RedoError;
 use crate::{
     domain::{
-        entry::Entry,
         ids::{AccountId, ReservationId},
         packed::Packed,
         timestamp::Timestamp,
     },
     hot::OutboxBatch,
-    ledger::raw::Raw,
+    ledger::raw::{Raw, kept_entry},
 };
 
 /// Length and checksum.
@@ -42,7 +40,7 @@ struct Batch<'a> {
     from: u64,
     to: u64,
     #[serde(borrow)]
-    entries: Vec<&'a str>,
+    entries: Vec<Raw<'a>>,
     #[serde(borrow)]
     reservations: Vec<(&'a str, &'a str, Option<Raw<'a>>)>,
 }
@@ -66,7 +64,7 @@ impl Record {
     pub(super) fn new(batches: &[OutboxBatch], now: Timestamp) -> Result<Vec<u8>, RedoError> {
         let body = Body {
             now: now.millis(),
-            batches: batches.iter().map(batch).collect::<Result<_, _>>()?,
+            batches: batches.iter().map(batch).collect(),
         };
         let bytes = postcard::to_extend(&body, vec![0; HEADER_BYTES])
             .map_err(|error| unwritable(&error))?;
@@ -114,26 +112,25 @@ fn header(bytes: &[u8]) -> Option<(usize, u32)> {
     (length <= BODY_BYTES_MAX).then_some((length, u32::from_le_bytes(*sum)))
 }
 
-fn batch(batch: &OutboxBatch) -> Result<Batch<'_>, RedoError> {
-    let text = |line| crate::hot::Line::text(line).map_err(|error| unwritable(&error));
-    let entries = batch.entries.iter().map(|line| text(line.as_ref()));
+fn batch(batch: &OutboxBatch) -> Batch<'_> {
+    let entries = batch.entries.iter().map(|line| Raw(line.packed()));
     let reservations = batch.reservations.iter().map(|((account, id), kept)| {
         let kept = kept.as_ref().map(|packed| Raw(packed.as_bytes()));
         (account.as_str(), id.as_str(), kept)
     });
-    Ok(Batch {
+    Batch {
         shard: batch.shard,
         epoch: batch.epoch,
         from: batch.from,
         to: batch.to,
-        entries: entries.collect::<Result<_, _>>()?,
+        entries: entries.collect(),
         reservations: reservations.collect(),
-    })
+    }
 }
 
 fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
-    let entry = |text: &str| {
-        let entry: Entry = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let entry = |raw: Raw<'_>| {
+        let entry = kept_entry(raw.0).map_err(|error| error.to_string())?;
         Ok(Arc::new(entry.into()))
     };
     let reservation = |(account, id, kept): (&str, &str, Option<Raw<'_>>)| {

@@ -1,18 +1,17 @@
 //! Checks what is stored against DESIGN.md's invariants. Each check is one statement that finds
 //! what is off and says so; all of them look at the same snapshot, while others go on writing.
-//! The log of reservations is first spread out into a table of the reading connection's own.
+//! What is kept packed is first spread out into tables of the reading connection's own.
 //!
 //! Nothing is repaired here.
 
-use std::sync::LazyLock;
+mod spread;
 
+use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::{
     Fault,
-    bulk::{Bulk, bind_all},
-    kept::Kept,
-    rows::{self, int, limit},
+    rows::{self, ACCOUNT_COLUMNS, account_columns, entry_column, limit},
 };
 use crate::{domain::ids::AccountId, ledger::Finding};
 
@@ -23,17 +22,9 @@ struct Check {
     sql: &'static str,
 }
 
-static SPREAD: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        4,
-        "INSERT INTO temp.reservations SELECT * FROM",
-        "WHERE column1 IS NOT NULL",
-    )
-});
-
 /// Every check, cheap ones first.
-const CHECKS: [Check; 12] = [
-    PARTS, HOLDS, CHANGES, GAPS, ORPHANS, HEADS, CARRIED, WORTH, MOVES, ENDS, CHARGED, REFUNDED,
+const CHECKS: [Check; 11] = [
+    PARTS, HOLDS, CHANGES, GAPS, ORPHANS, CARRIED, WORTH, MOVES, ENDS, CHARGED, REFUNDED,
 ];
 
 const PARTS: Check = Check {
@@ -94,30 +85,12 @@ const ORPHANS: Check = Check {
           GROUP BY account_id LIMIT ?",
 };
 
-const HEADS: Check = Check {
-    invariant: 4,
-    sql: "SELECT a.account_id, format('differs from what entry %d left it as', a.sequence)
-          FROM accounts AS a JOIN entries AS e USING (account_id, sequence)
-          WHERE e.body ->> '$.head.debt' IS NOT a.debt
-             OR e.body ->> '$.head.applied_change' IS NOT a.applied_change
-             OR e.body ->> '$.head.status' IS NOT a.status
-             OR e.body ->> '$.head.overage' IS NOT a.overage
-             OR e.body ->> '$.head.plan.id' IS NOT a.plan_id
-             OR e.body ->> '$.head.plan.allowance' IS NOT a.allowance
-             OR e.body ->> '$.head.next_plan.id' IS NOT a.next_plan_id
-             OR e.body ->> '$.head.next_plan.allowance' IS NOT a.next_allowance
-             OR e.body ->> '$.head.anchor' IS NOT a.anchor
-             OR e.body ->> '$.head.cycle.index' IS NOT a.cycle_index
-             OR e.body ->> '$.head.cycle.start' IS NOT a.cycle_start
-             OR e.body ->> '$.head.cycle.end' IS NOT a.cycle_end LIMIT ?",
-};
-
 const CARRIED: Check = Check {
     invariant: 4,
     sql: "WITH carried AS (
               SELECT account_id, count(*) AS entries FROM entries
               WHERE kind NOT IN ('usage', 'expiry', 'debt_repaid', 'renewal')
-                AND body ->> '$.change' IS NOT NULL
+                AND coalesce(change, body ->> '$.change') IS NOT NULL
               GROUP BY account_id)
           SELECT account_id,
                  format('%d changes are applied, and %d entries carry one', applied_change,
@@ -143,17 +116,11 @@ const WORTH: Check = Check {
 
 const MOVES: Check = Check {
     invariant: 4,
-    sql: "WITH moved AS (
-              SELECT e.account_id, move.value ->> '$.grant_id' AS grant_id,
-                     sum(coalesce(move.value ->> '$.amount', 0)) AS amount,
-                     sum(coalesce(move.value ->> '$.used', 0)) AS used,
-                     sum(coalesce(move.value ->> '$.expired', 0)) AS expired
-              FROM entries AS e, json_each(e.body, '$.moves') AS move GROUP BY 1, 2)
-          SELECT account_id,
+    sql: "SELECT account_id,
                  format('grant %s has amount %d, used %d, expired %d; its entries say %d, %d, %d',
                         grant_id, g.amount, g.used, g.expired,
                         m.amount, m.used, m.expired)
-          FROM grants AS g FULL JOIN moved AS m USING (account_id, grant_id)
+          FROM grants AS g FULL JOIN temp.moved AS m USING (account_id, grant_id)
           WHERE g.amount IS NOT m.amount OR g.used IS NOT m.used
              OR g.expired IS NOT m.expired LIMIT ?",
 };
@@ -166,27 +133,38 @@ const ENDS: Check = Check {
           GROUP BY reservation_id, account_id HAVING count(*) > 1 LIMIT ?",
 };
 
+/// What an entry charged, of whichever version it is.
+macro_rules! charged {
+    () => {
+        "coalesce(e.charged, (e.body ->> '$.settlement.receipt.credits')
+                             - (e.body ->> '$.settlement.receipt.corrected'))"
+    };
+}
+
 /// Where the hot store had forgotten a reservation, the two do not know the same settlements.
 const CHARGED: Check = Check {
     invariant: 5,
-    sql: "SELECT r.account_id,
-              format('reservation %s charged %d, and its entries %d', r.reservation_id,
-                     r.charged,
-                     coalesce(sum((e.body ->> '$.settlement.receipt.credits')
-                                - (e.body ->> '$.settlement.receipt.corrected')), 0))
-          FROM reservations AS r LEFT JOIN entries AS e
-              ON e.reservation_id = r.reservation_id AND e.account_id = r.account_id
-                 AND e.slot IS NOT NULL
-          GROUP BY r.account_id, r.reservation_id
-          HAVING coalesce(min(e.slot), 1) > 0
-             AND r.charged
-                 <> coalesce(sum((e.body ->> '$.settlement.receipt.credits')
-                               - (e.body ->> '$.settlement.receipt.corrected')), 0) LIMIT ?",
+    sql: concat!(
+        "WITH charged AS (
+             SELECT r.account_id, r.reservation_id, r.charged, min(e.slot) AS slot,
+                    coalesce(sum(",
+        charged!(),
+        "), 0) AS credits
+             FROM reservations AS r LEFT JOIN entries AS e
+                 ON e.reservation_id = r.reservation_id AND e.account_id = r.account_id
+                    AND e.slot IS NOT NULL
+             GROUP BY r.account_id, r.reservation_id)
+         SELECT account_id,
+                format('reservation %s charged %d, and its entries %d', reservation_id, charged,
+                       credits)
+         FROM charged WHERE coalesce(slot, 1) > 0 AND charged <> credits LIMIT ?"
+    ),
 };
 
 const REFUNDED: Check = Check {
     invariant: 5,
-    sql: "WITH refunded AS (
+    sql: concat!(
+        "WITH refunded AS (
               SELECT c.account_id, c.reservation_id,
                      sum((c.body ->> '$.refund.of_debt') + coalesce(
                          (SELECT sum(part.value ->> '$.credits')
@@ -194,8 +172,9 @@ const REFUNDED: Check = Check {
               FROM changes AS c WHERE c.reservation_id IS NOT NULL GROUP BY 1, 2),
           charged AS (
               SELECT r.account_id, r.reservation_id, r.credits AS refunded,
-                     (SELECT sum((e.body ->> '$.settlement.receipt.credits')
-                               - (e.body ->> '$.settlement.receipt.corrected'))
+                     (SELECT sum(",
+        charged!(),
+        ")
                       FROM entries AS e
                       WHERE e.reservation_id = r.reservation_id AND e.account_id = r.account_id
                         AND e.slot IS NOT NULL) AS credits
@@ -203,13 +182,15 @@ const REFUNDED: Check = Check {
           SELECT account_id,
                  format('reservation %s charged %d, and %d were refunded', reservation_id,
                         coalesce(credits, 0), refunded)
-          FROM charged WHERE refunded > coalesce(credits, 0) LIMIT ?",
+          FROM charged WHERE refunded > coalesce(credits, 0) LIMIT ?"
+    ),
 };
 
 /// Runs every check on one snapshot, until there are `max` findings.
 pub(super) async fn audit(readers: &SqlitePool, max: usize) -> Result<Vec<Finding>, Fault> {
     let mut snapshot = readers.begin().await?;
-    spread_reservations(&mut snapshot).await?;
+    spread::reservations(&mut snapshot).await?;
+    spread::moves(&mut snapshot).await?;
     let mut findings = Vec::new();
     for check in &CHECKS {
         let left = max.saturating_sub(findings.len());
@@ -218,42 +199,42 @@ pub(super) async fn audit(readers: &SqlitePool, max: usize) -> Result<Vec<Findin
         }
         run(&mut snapshot, check, left, &mut findings).await?;
     }
-    sqlx::raw_sql("DROP TABLE temp.reservations")
+    let left = max.saturating_sub(findings.len());
+    heads(&mut snapshot, left, &mut findings).await?;
+    sqlx::raw_sql("DROP TABLE temp.reservations; DROP TABLE temp.moved")
         .execute(&mut *snapshot)
         .await?;
     snapshot.commit().await?;
     Ok(findings)
 }
 
-/// Writes what counts of the log of reservations into a table of this connection's own.
-async fn spread_reservations(snapshot: &mut SqliteConnection) -> Result<(), Fault> {
-    sqlx::raw_sql(
-        "CREATE TEMP TABLE reservations (
-             account_id TEXT NOT NULL, reservation_id TEXT NOT NULL, charged INTEGER NOT NULL,
-             holds TEXT NOT NULL)",
-    )
-    .execute(&mut *snapshot)
-    .await?;
-    let kept = Kept::read(snapshot).await?;
-    let mut last = 0;
-    while let Some(summaries) = kept.summaries(snapshot, &mut last).await? {
-        let lines = summaries
-            .iter()
-            .map(|(account_id, id, summary)| {
-                let holds = rows::to_json(&summary.holds)?;
-                Ok((
-                    account_id.as_str(),
-                    id.as_str(),
-                    int(summary.charged),
-                    holds,
-                ))
-            })
-            .collect::<Result<Vec<_>, Fault>>()?;
-        SPREAD
-            .execute(snapshot, &lines, |line, arguments| {
-                bind_all!(arguments, line.0, line.1, line.2, line.3.as_str())
-            })
-            .await?;
+/// Whether each account is what its last entry left it as.
+async fn heads(
+    snapshot: &mut SqliteConnection,
+    max: usize,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let sql = concat!(
+        "SELECT ",
+        account_columns!(),
+        ", ",
+        entry_column!("e"),
+        " FROM accounts AS a JOIN entries AS e USING (account_id, sequence)"
+    );
+    let mut rows = sqlx::query(sql).fetch(snapshot);
+    let mut left = max;
+    while let Some(row) = rows.try_next().await?
+        && left > 0
+    {
+        let account = rows::account(&row)?;
+        if rows::entry(&row, ACCOUNT_COLUMNS)?.head != account.head {
+            left -= 1;
+            findings.push(Finding {
+                account_id: Some(account.id),
+                invariant: 4,
+                detail: format!("differs from what entry {} left it as", account.sequence),
+            });
+        }
     }
     Ok(())
 }

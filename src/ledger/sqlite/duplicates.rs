@@ -9,6 +9,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use foldhash::fast::RandomState;
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
@@ -126,7 +127,8 @@ pub(super) async fn mark(
             },
         )
         .await?;
-    let mut known: HashMap<Key<'_>, Known> = HashMap::with_capacity(asked.len());
+    let mut known: HashMap<Key<'_>, Known, RandomState> =
+        HashMap::with_capacity_and_hasher(asked.len(), RandomState::default());
     for row in &rows {
         let state = Known {
             slot: row.try_get(2)?,

@@ -4,7 +4,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 
 use super::{
     Fault,
-    rows::{self, int, limit},
+    rows::{self, entry_column, int, limit},
 };
 use crate::ledger::{EntryFilter, EntryPage, PageToken, Recorded};
 
@@ -33,7 +33,11 @@ pub(super) async fn page(
 }
 
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new("SELECT id, body, recorded_at FROM entries WHERE TRUE");
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT id, ",
+        entry_column!("entries"),
+        ", recorded_at FROM entries WHERE TRUE"
+    ));
     if let Some(account_id) = &filter.account_id {
         query
             .push(" AND account_id = ")
@@ -99,10 +103,11 @@ pub(super) async fn conversation(
     readers: &SqlitePool,
     conversation_id: &str,
 ) -> Result<Vec<Recorded>, Fault> {
-    let found = sqlx::query(
-        "SELECT body, recorded_at FROM entries WHERE conversation_id = ?
-         ORDER BY +occurred_at, id",
-    )
+    let found = sqlx::query(concat!(
+        "SELECT ",
+        entry_column!("entries"),
+        ", recorded_at FROM entries WHERE conversation_id = ? ORDER BY +occurred_at, id"
+    ))
     .bind(conversation_id)
     .fetch_all(readers)
     .await?;

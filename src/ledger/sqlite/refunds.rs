@@ -2,7 +2,10 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Fault, accounts, changes, rows};
+use super::{
+    Fault, accounts, changes,
+    rows::{self, entry_column},
+};
 use crate::{
     domain::{
         change::RefundPart,
@@ -19,18 +22,17 @@ pub(super) async fn usage(
     account_id: &AccountId,
     reservation_id: &ReservationId,
 ) -> Result<Vec<Entry>, Fault> {
-    let found = sqlx::query(
-        "SELECT body FROM entries
-         WHERE reservation_id = ? AND account_id = ? AND slot IS NOT NULL ORDER BY sequence",
-    )
+    let found = sqlx::query(concat!(
+        "SELECT ",
+        entry_column!("entries"),
+        " FROM entries
+         WHERE reservation_id = ? AND account_id = ? AND slot IS NOT NULL ORDER BY sequence"
+    ))
     .bind(reservation_id.as_str())
     .bind(account_id.as_str())
     .fetch_all(connection)
     .await?;
-    found
-        .iter()
-        .map(|row| rows::json(row, 0, "entry"))
-        .collect()
+    found.iter().map(|row| rows::entry(row, 0)).collect()
 }
 
 /// How `credits` of a reservation go back, or all of it for zero; or why they can't.

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         account::{Account, AccountHead, OveragePolicy, PlanTerm, Status},
         cycle::Cycle,
+        entry::Entry,
         grant::Grant,
         ids::{AccountId, GrantId, IdError, PlanId},
         packed::Unreadable,
@@ -18,6 +19,7 @@ use crate::{
         Recorded,
         batch::Unfit,
         names::{KINDS, OVERAGES, STATUSES, kind_name},
+        raw::kept_entry,
     },
 };
 
@@ -29,6 +31,8 @@ macro_rules! account_columns {
     };
 }
 pub(super) use account_columns;
+/// How many those are.
+pub(super) const ACCOUNT_COLUMNS: usize = 14;
 
 /// The columns that [`grant`] reads, in order, of the table `grants`.
 macro_rules! grant_columns {
@@ -147,10 +151,29 @@ pub(super) fn grant(row: &SqliteRow, first: usize) -> Result<Grant, Fault> {
     })
 }
 
-/// An entry from its body and the time at which it was recorded.
-pub(super) fn recorded(row: &SqliteRow, body: usize, at: usize) -> Result<Recorded, Fault> {
+/// What [`entry`] reads, of the table `entries` by this name.
+macro_rules! entry_column {
+    ($entries:literal) => {
+        concat!(
+            "CAST(coalesce(",
+            $entries,
+            ".packed, ",
+            $entries,
+            ".body) AS BLOB)"
+        )
+    };
+}
+pub(super) use entry_column;
+
+/// An entry.
+pub(super) fn entry(row: &SqliteRow, index: usize) -> Result<Entry, Fault> {
+    kept_entry(row.try_get(index)?).map_err(|error| unreadable("entry", error))
+}
+
+/// An entry and the time at which it was recorded.
+pub(super) fn recorded(row: &SqliteRow, index: usize, at: usize) -> Result<Recorded, Fault> {
     Ok(Recorded {
-        entry: json(row, body, "entry")?,
+        entry: entry(row, index)?,
         recorded_at: instant(row, at)?,
     })
 }

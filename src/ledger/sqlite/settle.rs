@@ -9,6 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
+use foldhash::fast::RandomState;
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
@@ -21,11 +22,12 @@ use super::{
 };
 use crate::{
     domain::{
-        entry::{Entry, EntryKind},
+        entry::{Entry, EntryKind, Settlement},
         ids::ReservationId,
         packed::Packed,
         timestamp::Timestamp,
     },
+    hot::Line,
     ledger::{
         Settled,
         batch::{CursorMove, Key, Prepared},
@@ -52,11 +54,12 @@ static MOVE_CURSORS: LazyLock<Bulk> = LazyLock::new(|| {
 /// What fails is rolled back whole, so no statement need be able to undo what it did itself.
 static ADD_ENTRIES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        11,
+        13,
         "INSERT OR FAIL INTO entries
              (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-              occurred_at, recorded_at, body)
-         SELECT * FROM",
+              occurred_at, recorded_at, body, packed, charged, change)
+         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9,
+                column10, '{}', column11, column12, column13 FROM",
         "WHERE column1 IS NOT NULL",
     )
 });
@@ -148,15 +151,9 @@ async fn add_entries(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let conversations = refunded_conversations(connection, &prepared.entries).await?;
-    let lines: Vec<(&Entry, &str, &Mark)> = prepared
-        .entries
-        .iter()
-        .zip(&prepared.bodies)
-        .zip(marks)
-        .map(|((entry, body), mark)| (*entry, *body, mark))
-        .collect();
+    let lines: Vec<(&Line, &Mark)> = prepared.lines.iter().copied().zip(marks).collect();
     ADD_ENTRIES
-        .execute(connection, &lines, |(entry, body, mark), arguments| {
+        .execute(connection, &lines, |(entry, mark), arguments| {
             bind_all!(
                 arguments,
                 entry.account_id.as_str(),
@@ -169,15 +166,22 @@ async fn add_entries(
                 conversation(entry, &conversations),
                 entry.occurred_at.millis(),
                 now.millis(),
-                *body,
+                entry.packed(),
+                entry.settlement.as_deref().map(charged),
+                entry.change.map(int),
             )
         })
         .await?;
     Ok(())
 }
 
+/// What a settlement added to what its reservation charged.
+fn charged(settlement: &Settlement) -> i64 {
+    int(settlement.receipt.credits) - int(settlement.receipt.corrected)
+}
+
 /// The conversation of each reservation that is refunded here.
-type Conversations<'a> = HashMap<Key<'a>, String>;
+type Conversations<'a> = HashMap<Key<'a>, String, RandomState>;
 
 fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
     let found = match (&entry.settlement, &entry.reservation_id) {
@@ -193,7 +197,7 @@ async fn refunded_conversations<'a>(
     connection: &mut SqliteConnection,
     entries: &[&'a Entry],
 ) -> Result<Conversations<'a>, Fault> {
-    let mut found = Conversations::new();
+    let mut found = Conversations::default();
     for entry in entries
         .iter()
         .filter(|entry| entry.kind == EntryKind::Refund)

@@ -14,6 +14,8 @@ use crate::{
 pub struct Compared {
     /// How many were at one sequence in both.
     pub accounts: usize,
+    /// How many holds were read for that.
+    pub holds: usize,
     /// How many changed too fast to be seen at one sequence.
     pub moving: usize,
     /// Those that differ.
@@ -59,6 +61,7 @@ pub async fn compare(
         left.clear();
         for found in seen {
             let (account, broken) = (found.account, found.broken);
+            compared.holds += found.holds;
             match of_ledger.remove(&account.id) {
                 Some(stored) if stored.sequence != account.sequence => left.push(account.id),
                 Some(stored) => {

@@ -132,7 +132,7 @@ async fn a_newer_version_is_left_alone() {
                 error,
                 OpenError::Newer {
                     found: 7,
-                    known: 3,
+                    known: 4,
                     ..
                 }
             ),
