@@ -75,12 +75,6 @@ impl<'a> Prepared<'a> {
             reservations: latest(batches),
         })
     }
-
-    /// The entries as JSON.
-    pub(super) fn json(&self) -> Result<Vec<String>, Unfit> {
-        let bodies = self.lines.iter().map(|line| line.json());
-        bodies.map(|body| body.map_err(Unfit::Encode)).collect()
-    }
 }
 
 /// The last mention of each reservation, where its first one was.

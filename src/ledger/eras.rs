@@ -31,6 +31,27 @@ impl Mark {
     }
 }
 
+/// Which settlements a backend looks up before it marks them. What it has of a reservation begins
+/// with that one's first settlement, so the first one is tried as new, and where it is not the
+/// backend's unique key says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At those that are not their reservation's first.
+    AtLater,
+    /// At all of them.
+    AtAll,
+}
+
+impl Look {
+    /// Whether this settlement's reservation is looked up.
+    pub(super) fn asks(self, settlement: &Settlement) -> bool {
+        match self {
+            Look::AtLater => settlement.commit > 1,
+            Look::AtAll => true,
+        }
+    }
+}
+
 /// What the ledger knows of a reservation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {

@@ -8,21 +8,19 @@ const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 /// The length of NULL.
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
 
-/// Rows of so many columns.
+/// Rows of so many columns, which may be sent in parts.
 pub(super) struct CopyRows {
     columns: [u8; 2],
     bytes: Vec<u8>,
 }
 
 impl CopyRows {
-    /// No rows yet; room for so many bytes.
-    pub(super) fn new(columns: i16, bytes: usize) -> Self {
-        let mut rows = CopyRows {
+    /// No rows yet.
+    pub(super) fn new(columns: i16) -> Self {
+        CopyRows {
             columns: columns.to_be_bytes(),
-            bytes: Vec::with_capacity(bytes + HEADER.len() + TRAILER.len()),
-        };
-        rows.bytes.extend_from_slice(HEADER);
-        rows
+            bytes: HEADER.to_vec(),
+        }
     }
 
     /// Begins a row, whose columns must follow.
@@ -65,7 +63,12 @@ impl CopyRows {
         }
     }
 
-    /// Everything that is to be sent.
+    /// What is to be sent by now, and is not in the next part.
+    pub(super) fn part(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// The rest of what is to be sent.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(&TRAILER);
         self.bytes

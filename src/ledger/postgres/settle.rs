@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
 
 use super::{
-    Fault, TRIES_MAX, outcome, partitions,
+    Fault, TRIES_MAX,
+    copy::CopyRows,
+    outcome, partitions,
     rows::{self, int},
     settlements, state,
 };
@@ -22,10 +24,11 @@ use crate::{
         packed::Packed,
         timestamp::Timestamp,
     },
+    hot::Line,
     ledger::{
         Settled,
         batch::{CursorMove, Key, Prepared, Unfit},
-        eras::Mark,
+        eras::{Look, Mark},
     },
 };
 
@@ -39,8 +42,8 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL enable_mergejoin = off";
 const ENTRIES: &str = "entries";
 const ENTRY_COLUMNS: i16 = 11;
-/// About how many bytes an entry has beside its body.
-const ENTRY_BYTES: usize = 256;
+/// How many entries are sent in one part.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
@@ -53,12 +56,15 @@ pub(super) async fn settle(
         return Ok(Settled::default());
     }
     let months = partitions::months(&prepared.entries)?;
-    let bodies = prepared.json()?;
+    let mut look = Look::AtLater;
     let mut tries = 0;
     loop {
         tries += 1;
         partitions::make(pool, known, &months).await?;
-        match once(pool, prepared, &bodies, now).await {
+        match once(pool, prepared, look, now).await {
+            Err(fault) if look == Look::AtLater && settlements::is_taken(&fault) => {
+                look = Look::AtAll;
+            }
             Err(fault) if tries < TRIES_MAX && fault.is_transient() => {
                 tracing::debug!(%fault, tries, "settling again");
             }
@@ -74,7 +80,7 @@ pub(super) async fn settle(
 async fn once(
     pool: &PgPool,
     prepared: &Prepared<'_>,
-    bodies: &[String],
+    look: Look,
     now: Timestamp,
 ) -> Result<Settled, Fault> {
     let mut connection = Disposable(Some(pool.acquire().await?));
@@ -87,11 +93,10 @@ async fn once(
             ..Settled::default()
         });
     };
-    let marked = settlements::mark(&mut transaction, &prepared.entries).await?;
+    let marked = settlements::mark(&mut transaction, &prepared.entries, look).await?;
     settlements::write(&mut transaction, &marked).await?;
     state::write(&prepared.moves, &mut transaction).await?;
-    let lines = (prepared.entries.as_slice(), bodies);
-    add_entries(&mut transaction, lines, &marked.marks, now).await?;
+    add_entries(&mut transaction, prepared, &marked.marks, now).await?;
     write_reservations(&mut transaction, prepared).await?;
     let reversals = settlements::reverse(&mut transaction, &prepared.entries, &marked, now).await?;
     let settled = Settled {
@@ -186,39 +191,54 @@ pub(super) fn copy_into(table: &'static str) -> String {
     )
 }
 
-/// Entries, and each as JSON.
-pub(super) type Lines<'a> = (&'a [&'a Entry], &'a [String]);
-
 async fn add_entries(
     connection: &mut PgConnection,
-    lines: Lines<'_>,
+    prepared: &Prepared<'_>,
     marks: &[Mark],
     now: Timestamp,
 ) -> Result<(), Fault> {
-    let (entries, _) = lines;
-    if entries.is_empty() {
+    if prepared.entries.is_empty() {
         return Ok(());
     }
-    let conversations = refunded_conversations(connection, entries).await?;
-    let rows = rows(lines, marks, &conversations, now);
+    let conversations = refunded_conversations(connection, &prepared.entries).await?;
+    let mut rows = CopyRows::new(ENTRY_COLUMNS);
     let mut copy = connection.copy_in_raw(&copy_into(ENTRIES)).await?;
-    copy.send(rows).await?;
+    // The server is at work on one part while the next is written out.
+    let (lines, marks) = (
+        prepared.lines.chunks(ROWS_AT_ONCE),
+        marks.chunks(ROWS_AT_ONCE),
+    );
+    for (lines, marks) in lines.zip(marks) {
+        add_rows(&mut rows, lines, marks, &conversations, now)?;
+        copy.send(rows.part()).await?;
+    }
+    copy.send(rows.finish()).await?;
     copy.finish().await?;
     Ok(())
 }
 
 /// The entries as COPY takes them.
 pub(super) fn rows(
-    (entries, bodies): Lines<'_>,
+    lines: &[&Line],
     marks: &[Mark],
     conversations: &Conversations<'_>,
     now: Timestamp,
-) -> Vec<u8> {
-    let bytes: usize = bodies.iter().map(|body| body.len() + ENTRY_BYTES).sum();
-    let mut rows = super::copy::CopyRows::new(ENTRY_COLUMNS, bytes);
-    let lines = entries.iter().zip(bodies).zip(marks);
-    for ((entry, body), mark) in lines {
+) -> Result<Vec<u8>, Unfit> {
+    let mut rows = CopyRows::new(ENTRY_COLUMNS);
+    add_rows(&mut rows, lines, marks, conversations, now)?;
+    Ok(rows.finish())
+}
+
+fn add_rows(
+    rows: &mut CopyRows,
+    lines: &[&Line],
+    marks: &[Mark],
+    conversations: &Conversations<'_>,
+    now: Timestamp,
+) -> Result<(), Unfit> {
+    for (entry, mark) in lines.iter().zip(marks) {
         let settlement = entry.settlement.as_ref();
+        let body = entry.json().map_err(Unfit::Encode)?;
         rows.row()
             .text(entry.account_id.as_str())
             .int(int(entry.sequence))
@@ -230,9 +250,9 @@ pub(super) fn rows(
             .maybe_text(conversation(entry, conversations))
             .int(entry.occurred_at.millis())
             .int(now.millis())
-            .text(body);
+            .text(&body);
     }
-    rows.finish()
+    Ok(())
 }
 
 /// The conversation of each reservation that is refunded here.

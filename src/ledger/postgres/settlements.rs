@@ -22,7 +22,7 @@ use crate::{
     hot::Commits,
     ledger::{
         batch::Key,
-        eras::{self, Known, Mark, settled},
+        eras::{self, Known, Look, Mark, settled},
     },
 };
 
@@ -45,16 +45,33 @@ struct Settled {
     charged: i64,
 }
 
+/// Whether a reservation that was to be new is there.
+pub(super) fn is_taken(fault: &Fault) -> bool {
+    match fault {
+        Fault::Sql(sqlx::Error::Database(error)) => {
+            error.is_unique_violation() && error.constraint() == Some("settlements_pkey")
+        }
+        Fault::Sql(_)
+        | Fault::Open(_)
+        | Fault::Unfit(_)
+        | Fault::Decode { .. }
+        | Fault::Raced
+        | Fault::Silent(_) => false,
+    }
+}
+
 /// Marks each entry, by what the ledger knows of its reservation.
 pub(super) async fn mark<'a>(
     connection: &mut PgConnection,
     entries: &[&'a Entry],
+    look: Look,
 ) -> Result<Marked<'a>, Fault> {
-    let mut reservations: BTreeMap<Key<'a>, Settled> = entries
+    let asked = entries
         .iter()
         .filter_map(|entry| settled(entry))
-        .map(|(account_id, reservation_id, _)| ((account_id, reservation_id), Settled::default()))
-        .collect();
+        .filter(|(_, _, settlement)| look.asks(settlement))
+        .map(|(account_id, reservation_id, _)| ((account_id, reservation_id), Settled::default()));
+    let mut reservations: BTreeMap<Key<'a>, Settled> = asked.collect();
     look_up(connection, &mut reservations).await?;
     let marks = entries.iter().map(|entry| match settled(entry) {
         Some((account_id, reservation_id, settlement)) => reservations

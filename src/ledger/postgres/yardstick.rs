@@ -88,7 +88,6 @@ impl PostgresLedger {
         let prepared = Prepared::new(batches);
         let unfit = |unfit| Fault::from(unfit).during(OPERATION);
         let prepared = prepared.map_err(unfit)?;
-        let bodies = prepared.json().map_err(unfit)?;
         let marks: Vec<Mark> = prepared
             .entries
             .iter()
@@ -97,12 +96,8 @@ impl PostgresLedger {
                 None => Mark::default(),
             })
             .collect();
-        Ok(settle::rows(
-            (&prepared.entries, &bodies),
-            &marks,
-            &settle::Conversations::new(),
-            now,
-        ))
+        let rows = settle::rows(&prepared.lines, &marks, &settle::Conversations::new(), now);
+        rows.map_err(unfit)
     }
 
     /// Copies rows, and commits.

@@ -21,12 +21,12 @@ use super::{
 use crate::{
     domain::{
         change::{Change, ChangeBody, Refund},
-        entry::{Entry, Settlement},
+        entry::Entry,
         ids::{AccountId, ReservationId},
         timestamp::Timestamp,
     },
     hot::Commits,
-    ledger::eras::{self, Known, Mark, settled},
+    ledger::eras::{self, Known, Look, Mark, settled},
 };
 
 /// The newest settlement of each reservation that has any, and its lowest slot, which is negative
@@ -74,15 +74,6 @@ pub(super) async fn commits(
     found.iter().map(read).collect()
 }
 
-/// Which settlements are looked up before they are marked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    /// Those that are not their reservation's first.
-    AtLater,
-    /// All of them.
-    AtAll,
-}
-
 /// Whether a slot that was to be new is taken.
 pub(super) fn is_taken(fault: &Fault) -> bool {
     match fault {
@@ -105,15 +96,10 @@ pub(super) async fn mark(
     entries: &[&Entry],
     look: Look,
 ) -> Result<Vec<Mark>, Fault> {
-    // What the ledger has of a reservation begins with its first settlement, slot 1.
-    let is_asked = |settlement: &Settlement| match look {
-        Look::AtLater => settlement.commit > 1,
-        Look::AtAll => true,
-    };
     let mut asked: Vec<Key<'_>> = entries
         .iter()
         .filter_map(|entry| settled(entry))
-        .filter(|(_, _, settlement)| is_asked(settlement))
+        .filter(|(_, _, settlement)| look.asks(settlement))
         .map(|(account_id, reservation_id, _)| (account_id.as_str(), reservation_id.as_str()))
         .collect();
     asked.sort_unstable();

@@ -15,7 +15,7 @@ use sqlx::{Connection, SqliteConnection};
 use super::{
     Fault,
     bulk::{Bulk, bind_all},
-    duplicates::{self, Look},
+    duplicates,
     kept::{Kept, Record},
     rows::int,
     state,
@@ -31,7 +31,7 @@ use crate::{
     ledger::{
         Settled,
         batch::{CursorMove, Key, Prepared},
-        eras::Mark,
+        eras::{Look, Mark},
         raw::Raw,
     },
 };
