@@ -118,7 +118,7 @@ impl Error for HotFault {
 }
 
 /// What one shard has for the ledger: a consistent cut, everything up to `to`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboxBatch {
     /// The shard.
     pub shard: u32,

@@ -73,8 +73,9 @@ impl Acks {
         }
     }
 
-    /// Waits until the ledger has `mark`, and wakes the settler for it. `false`: not in
-    /// time, or never, since the store has lost it.
+    /// Waits until the ledger has `mark`, at most so long and no longer than the present call may
+    /// take, and wakes the settler for it. `false`: not in time, or never, since the store has lost
+    /// it.
     pub async fn settled(&self, mark: Mark, timeout: Duration) -> bool {
         let Some(settled) = self.settled.get(mark.shard as usize) else {
             return false;
@@ -86,6 +87,7 @@ impl Acks {
         self.wake();
         self.waits.notify_one();
         let started = self.clock.as_ref().map(|clock| clock.monotonic());
+        let timeout = started.map_or(timeout, |now| present::patience(now, timeout));
         let decided = settled.wait_for(|reached| *reached >= Reached::of(mark));
         let in_time = match tokio::time::timeout(timeout, decided).await {
             Ok(Ok(reached)) => reached.covers(mark),

@@ -28,10 +28,6 @@ const LOOKS_PER_REQUEST: u32 = 4;
 /// How many accounts are remembered whose waiters may all be gone.
 const WAITED_MAX: usize = 1024;
 
-/// What is kept of a call's time for its answer: a fifth of what is left, and no more than this.
-const ANSWER_PART: u32 = 5;
-const ANSWER_MAX: Duration = Duration::from_millis(50);
-
 /// Held by the one call that looks; the others queue behind it.
 type Turn = tokio::sync::Mutex<()>;
 
@@ -57,12 +53,7 @@ impl ColdSource {
 
     /// How long the present call waits: so that it is still answered in its caller's time.
     fn patience(&self) -> Duration {
-        match present::left(self.clock.monotonic()) {
-            Some(left) => self
-                .timeout
-                .min(left.saturating_sub(ANSWER_MAX.min(left / ANSWER_PART))),
-            None => self.timeout,
-        }
+        present::patience(self.clock.monotonic(), self.timeout)
     }
 
     fn turn(&self, account_id: &AccountId) -> Arc<Turn> {

@@ -89,6 +89,8 @@ impl Observer {
             log_slow(call, end);
         }
         if let (Some(mut trace), Some(tracer)) = (trace, &self.tracer) {
+            // The span begins before the call is timed, and ends after its last step.
+            let took = self.clock.monotonic().saturating_sub(trace.started);
             if let Some(request_id) = &call.request_id {
                 trace.set("tollgate.request_id", &**request_id);
             }

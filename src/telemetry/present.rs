@@ -9,6 +9,10 @@ use std::{cell::RefCell, mem, time::Duration};
 
 use super::trace::{Child, Trace, TraceId};
 
+/// What is kept of a call's time for its answer: a fifth of what is left, and no more than this.
+const ANSWER_PART: u32 = 5;
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+
 thread_local! {
     static PRESENT: RefCell<Present> = RefCell::new(Present::default());
 }
@@ -119,11 +123,15 @@ pub fn spent(
     });
 }
 
-/// How long the present call may still take; `None`: nobody says.
-pub fn left(now: Duration) -> Option<Duration> {
+/// How long a part of the present call may wait, at most so long: its caller is still to be
+/// answered in time.
+pub fn patience(now: Duration, most: Duration) -> Duration {
     let mut ends_at = None;
     with(|present| ends_at = present.ends_at);
-    ends_at.map(|instant| instant.saturating_sub(now))
+    ends_at.map_or(most, |instant| {
+        let left = instant.saturating_sub(now);
+        most.min(left.saturating_sub(ANSWER_MAX.min(left / ANSWER_PART)))
+    })
 }
 
 /// Whether there is a present call and it is sampled.

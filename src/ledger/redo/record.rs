@@ -158,3 +158,43 @@ fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
 fn unwritable(error: &impl std::fmt::Display) -> RedoError {
     RedoError::Unusable(format!("can't be written as a record: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry, as JSON and packed.
+    const ENTRY: &str = r#"{"account_id":"acme","sequence":2,"kind":"void","credits":-5,"available_after":0,"debt_after":0,"occurred_at":1769853600000,"head":{"status":"active","plan":{"id":"free","allowance":50},"overage":"debt","anchor":0,"cycle":{"index":0,"start":0,"end":1},"debt":0,"applied_change":1}}"#;
+
+    /// Before entries were packed, a record had their JSON in the same place.
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let written = |entry: &[u8]| {
+            let body = Body {
+                now: 7,
+                batches: vec![Batch {
+                    shard: 3,
+                    epoch: 1,
+                    from: 4,
+                    to: 5,
+                    entries: vec![Raw(entry)],
+                    reservations: Vec::new(),
+                }],
+            };
+            finish(postcard::to_extend(&body, vec![0; HEADER_BYTES]).unwrap()).unwrap()
+        };
+        let read = |bytes: &[u8]| match Record::read(bytes) {
+            Ok(Read::Whole(settled, _)) => *settled,
+            Ok(Read::End | Read::Torn) | Err(_) => panic!("not read"),
+        };
+        let (now, batches) = read(&written(ENTRY.as_bytes()));
+        assert_eq!(now, Timestamp::from_millis(7));
+        let text = serde_json::to_string(&**batches[0].entries[0]).unwrap();
+        assert_eq!(text, ENTRY);
+        let again = Record::new(&batches, now).unwrap();
+        assert_eq!(again, written(batches[0].entries[0].packed()));
+        assert_eq!(read(&again), (now, batches));
+        assert!(Record::read(&written(b"{}")).is_err());
+        assert!(Record::read(&written(b"\x01")).is_err());
+    }
+}

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Some of everything.
-async fn busy(backend: &dyn Backend) -> World {
+pub async fn busy(backend: &dyn Backend) -> World {
     let mut world = World::new(backend.ledger());
     for name in ["a", "b", "c"] {
         world.create(name, 500).await;
@@ -39,6 +39,11 @@ pub async fn a_busy_ledger_has_no_findings(backend: Box<dyn Backend>) {
 
 pub async fn corruption_is_found(backend: Box<dyn Backend>) {
     let mut world = busy(backend.as_ref()).await;
+    corrupt(backend.as_ref(), &mut world).await;
+}
+
+/// Corrupts what [`busy`] has left, in one way after the other.
+pub async fn corrupt(backend: &dyn Backend, world: &mut World) {
     world.check().await;
     // Each one is undone by its second statement.
     let corruptions = [

@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use tollgate::{
     domain::account::Status,
     ledger::{
-        Ledger, SubmitRefusal, Submitted, Wanted,
+        EntryFilter, Ledger, SubmitRefusal, Submitted, Wanted,
         sqlite::{OpenError, SqliteLedger},
     },
 };
 
 use super::{
-    Backend,
-    world::{World, account_id, request},
+    Backend, audit,
+    world::{World, account_id, refund, request},
 };
 
 struct File {
@@ -139,6 +139,44 @@ async fn a_newer_version_is_left_alone() {
             "{error}"
         );
     }
+}
+
+/// Before version 4 an entry was kept as JSON, and nothing of it beside the columns to look it up by.
+#[tokio::test]
+async fn entries_of_earlier_versions_are_read_and_audited() {
+    let mut file = file().await;
+    let mut world = audit::busy(&file).await;
+    world.check().await;
+    let all = EntryFilter::default();
+    let before = world.ledger.entries(&all, None, 1000).await.unwrap();
+    let conversation = world.ledger.conversation("chat-1").await.unwrap();
+    let mut sql = String::new();
+    for recorded in &before.entries {
+        let body = serde_json::to_string(&recorded.entry).unwrap();
+        let (account, sequence) = (&recorded.entry.account_id, recorded.entry.sequence);
+        sql += &format!(
+            "UPDATE entries SET body = '{body}'
+             WHERE account_id = '{account}' AND sequence = {sequence};"
+        );
+    }
+    file.sql(&sql).await;
+    file.sql(
+        "ALTER TABLE entries DROP COLUMN packed; ALTER TABLE entries DROP COLUMN charged;
+         ALTER TABLE entries DROP COLUMN change; PRAGMA user_version = 3",
+    )
+    .await;
+
+    let mut world = world.reopen(&mut file).await;
+    let after = world.ledger.entries(&all, None, 1000).await.unwrap();
+    assert_eq!(after, before);
+    let read = world.ledger.conversation("chat-1").await.unwrap();
+    assert_eq!(read, conversation);
+    audit::corrupt(&file, &mut world).await;
+
+    // What comes now is kept beside it.
+    world.change("a", Some("refund:2"), refund("c1", 10)).await;
+    world.commit("a", "open", 30, false);
+    world.check().await;
 }
 
 #[tokio::test]

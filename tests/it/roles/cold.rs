@@ -27,7 +27,7 @@ use tollgate::{
     pb::GetAccountRequest,
     workers::{Worker, loader::Loader},
 };
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::*;
@@ -131,6 +131,47 @@ async fn a_cold_account_is_brought_in_and_an_unknown_one_is_not_found() {
     assert_eq!(balance(&mut quota, "acme").await, (0, 455));
 }
 
+/// A call whose caller waits so long for it.
+async fn called_for(
+    gateway: &Sidecar,
+    method: &str,
+    asked: &[u8],
+    deadline: &'static str,
+) -> Status {
+    let address = format!("http://{}", gateway.grpc);
+    let message = wire::framed(asked.len() as u32, asked);
+    let path = format!("/tollgate.v1.QuotaService/{method}");
+    let answer = wire::call(&address, &path, &[("grpc-timeout", deadline)], message).await;
+    wire::status(&answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_no_ledger_confirms_is_answered_in_its_callers_time() {
+    let stage = Stage::new().await;
+    let mut control = stage.control(&[]);
+    create(&control, "acme").await;
+    let gateway = stage.gateway(&[]);
+    wait_ready(&gateway);
+    let mut quota = gateway.quota().await;
+    quota.reserve(reserve("acme", "r1", 60)).await.unwrap();
+    control.kill();
+    let asked = commit("acme", "r1", 45).encode_to_vec();
+    // The same request again waits for the same.
+    for deadline in ["300m", "1S"] {
+        let refused = called_for(&gateway, "Commit", &asked, deadline).await;
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
+        let info = refused.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "NOT_SETTLED_YET");
+    }
+
+    // It counts all the same, once.
+    let _control = stage.control(&[]);
+    let answer = quota.commit(commit("acme", "r1", 45)).await.unwrap();
+    assert!(answer.into_inner().replayed);
+    assert_eq!(balance(&mut quota, "acme").await, (455, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nobody_loads_it_is_unavailable_and_nothing_is_held() {
     let stage = Stage::new().await;
@@ -151,13 +192,9 @@ async fn where_nobody_loads_it_is_unavailable_and_nothing_is_held() {
     // A caller with less time than that is told the same, and in its time.
     let patient = stage.gateway(&[]);
     wait_ready(&patient);
-    let address = format!("http://{}", patient.grpc);
     let asked = reserve("acme", "r1", 60).encode_to_vec();
     for deadline in ["300m", "1S"] {
-        let message = wire::framed(asked.len() as u32, &asked);
-        let path = "/tollgate.v1.QuotaService/Reserve";
-        let answer = wire::call(&address, path, &[("grpc-timeout", deadline)], message).await;
-        let refused = wire::status(&answer);
+        let refused = called_for(&patient, "Reserve", &asked, deadline).await;
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
         assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
         let info = refused.get_details_error_info().unwrap();

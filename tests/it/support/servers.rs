@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The highest port that is used: a cluster's nodes talk to each other 10,000 above.
 const PORT_MAX: u16 = 55_000;
 
+/// How often a server is started until one finds its ports free.
+const STARTS_MAX: usize = 5;
+
 /// What is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -102,22 +105,36 @@ impl Server {
         self.try_ask::<String>(&redis::cmd("PING")).is_ok()
     }
 
-    /// Starts a binary with further arguments.
+    /// Starts a binary with further arguments, on a port that is free: where somebody else was
+    /// faster, on another one.
     pub fn start_with(binary: &str, args: &[&str]) -> Self {
-        Server::start_on(free_port(), binary, args)
+        let mut tries =
+            (0..STARTS_MAX).filter_map(|_| Server::try_start(free_port(), binary, args));
+        let server = tries.next();
+        server.unwrap_or_else(|| panic!("{binary} {args:?} ends at once, {STARTS_MAX} times"))
     }
 
     /// Starts a binary on a port.
     pub fn start_on(port: u16, binary: &str, args: &[&str]) -> Self {
+        let server = Server::try_start(port, binary, args);
+        server.unwrap_or_else(|| panic!("{binary} {args:?} ends at once on port {port}"))
+    }
+
+    /// `None`: it has ended at once.
+    fn try_start(port: u16, binary: &str, args: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let child = spawn(binary, port, folder.path(), args);
-        let server = Server {
+        let mut server = Server {
             child,
             folder,
             port,
         };
-        server.wait("an answer", Server::is_up);
-        server
+        let mut has_ended = false;
+        wait(&format!("an answer of the server on port {port}"), || {
+            has_ended = matches!(server.child.try_wait(), Ok(Some(_)));
+            has_ended || server.is_up()
+        });
+        (!has_ended).then_some(server)
     }
 
     /// `host:port`.
