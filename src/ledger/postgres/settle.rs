@@ -1,5 +1,5 @@
 //! Settles outbox batches: cursors, entries, state and reservations in one transaction, in a
-//! handful of statements whatever the number of entries. The entries go by COPY, everything else
+//! handful of statements whatever the number of entries. Many entries go by COPY, everything else
 //! by arrays.
 //!
 //! The cursors go first: where one is not where its batch starts, another settler was here, and
@@ -42,6 +42,19 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL enable_mergejoin = off";
 const ENTRIES: &str = "entries";
 const ENTRY_COLUMNS: i16 = 11;
+/// Up to so many entries go by arrays. A COPY ends with a message that waits until the server has
+/// acknowledged the rows (Nagle's algorithm, which the client can't turn off), and a server that has
+/// nothing to say takes 40 ms for that: too long for a commit that somebody waits for.
+const ARRAYS_MAX: usize = 512;
+const ADD_FEW: &str = "INSERT INTO entries
+        (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+         occurred_at, recorded_at, body)
+    SELECT account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+           occurred_at, $10, body
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
+                $7::smallint[], $8::text[], $9::bigint[], $11::text[])
+        AS e (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+              occurred_at, body)";
 /// How many entries are sent in one part.
 const ROWS_AT_ONCE: usize = 64;
 
@@ -201,6 +214,9 @@ async fn add_entries(
         return Ok(());
     }
     let conversations = refunded_conversations(connection, &prepared.entries).await?;
+    if prepared.lines.len() <= ARRAYS_MAX {
+        return add_few(connection, &prepared.lines, marks, &conversations, now).await;
+    }
     let mut rows = CopyRows::new(ENTRY_COLUMNS);
     let mut copy = connection.copy_in_raw(&copy_into(ENTRIES)).await?;
     // The server is at work on one part while the next is written out.
@@ -214,6 +230,41 @@ async fn add_entries(
     }
     copy.send(rows.finish()).await?;
     copy.finish().await?;
+    Ok(())
+}
+
+/// Adds entries by arrays.
+async fn add_few(
+    connection: &mut PgConnection,
+    lines: &[&Line],
+    marks: &[Mark],
+    conversations: &Conversations<'_>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let bodies = lines.iter().map(|line| line.json().map_err(Unfit::Encode));
+    let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
+    let texts = |text: fn(&Entry) -> &str| lines.iter().map(|line| text(line)).collect::<Vec<_>>();
+    let ints = |int: fn(&Entry) -> i64| lines.iter().map(|line| int(line)).collect::<Vec<_>>();
+    let reservations = lines.iter().map(|line| line.reservation_id.as_ref());
+    let reservations = reservations.map(|id| id.map(ReservationId::as_str));
+    let slots = marks.iter().map(|mark| mark.slot);
+    let ends = lines.iter().map(|line| line.settlement.as_ref());
+    let ends = ends.map(|settlement| settlement.map(|settlement| i16::from(settlement.last)));
+    let conversations = lines.iter().map(|line| conversation(line, conversations));
+    sqlx::query(ADD_FEW)
+        .bind(texts(|entry| entry.account_id.as_str()))
+        .bind(ints(|entry| int(entry.sequence)))
+        .bind(texts(|entry| entry.kind.name()))
+        .bind(ints(|entry| entry.credits))
+        .bind(reservations.collect::<Vec<Option<&str>>>())
+        .bind(slots.collect::<Vec<Option<i64>>>())
+        .bind(ends.collect::<Vec<Option<i16>>>())
+        .bind(conversations.collect::<Vec<Option<&str>>>())
+        .bind(ints(|entry| entry.occurred_at.millis()))
+        .bind(now.millis())
+        .bind(bodies)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
