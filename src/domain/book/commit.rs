@@ -3,7 +3,7 @@
 use super::{Book, Effects, Take, Timestamp, in_range, reserve, settle::Settled};
 use crate::domain::{
     command::{Charge, Commit},
-    credits::Credits,
+    credits::{Credits, MAX_CREDITS},
     decision::{Balance, Charged, Committed, Denial, Refusal, ReservationView},
     entry::Receipt,
     grant::{add_draw, sum_draws},
@@ -53,7 +53,7 @@ impl Book {
     ) -> Committed {
         let request = &command.request;
         let late = reservation.state == State::Expired || !command.known;
-        let held_before = reservation.held();
+        let held_before = reservation.held().min(MAX_CREDITS);
         let target = command.credits.get();
         let mut settled = if target < reservation.charged && !request.keep_open {
             let credits = reservation.charged - target;
@@ -69,7 +69,7 @@ impl Book {
         let mut lost = Vec::new();
         if !request.keep_open || !request.next_hold.is_zero() {
             let rest = std::mem::take(&mut reservation.holds);
-            settled.receipt.returned = sum_draws(&rest);
+            settled.receipt.returned = sum_draws(&rest).min(MAX_CREDITS);
             lost = self.account.return_holds(&rest, now);
         }
         let receipt = self.record_settlement(&mut reservation, settled, now, effects);

@@ -3,6 +3,7 @@
 use super::{Book, Effects, Timestamp};
 use crate::domain::{
     command::Release,
+    credits::MAX_CREDITS,
     decision::{Refusal, Released},
     grant::sum_draws,
     reservation::{Reservation, State},
@@ -36,7 +37,7 @@ impl Book {
         let mut reservation = known;
         self.check_out(&reservation);
         let holds = std::mem::take(&mut reservation.holds);
-        let returned = sum_draws(&holds);
+        let returned = sum_draws(&holds).min(MAX_CREDITS);
         reservation.state = state_after(&reservation);
         reservation.returned = returned;
         reservation.ended_at = Some(now);

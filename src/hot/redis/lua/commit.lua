@@ -46,7 +46,7 @@ if not held then
     ARGV[15], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, {}, {}, false, {}}}
 end
 local known = held.record
-local held_before = book.sum_draws(known[R_HOLDS])
+local held_before = math.min(book.sum_draws(known[R_HOLDS]), CREDITS_MAX)
 local receipt, moves, debt_added
 if target < known[R_CHARGED] and not keep_open then
   receipt, moves, debt_added = book.give_back(known, known[R_CHARGED] - target)
@@ -59,7 +59,7 @@ local lost = {}
 if not keep_open or next_hold > 0 then
   local rest = known[R_HOLDS]
   known[R_HOLDS] = {}
-  receipt[C_RETURNED] = book.sum_draws(rest)
+  receipt[C_RETURNED] = math.min(book.sum_draws(rest), CREDITS_MAX)
   lost = book.return_holds(rest)
 end
 book.record_settlement(held, receipt, held_before, moves, debt_added, ARGV[7], not keep_open,

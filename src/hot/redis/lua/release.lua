@@ -18,7 +18,8 @@ end
 local holds = known[R_HOLDS]
 local lost = book.return_holds(holds)
 known[R_STATE] = known[R_COMMITS] > 0 and COMMITTED or RELEASED
-known[R_HOLDS], known[R_RETURNED], known[R_ENDED] = {}, book.sum_draws(holds), now
+known[R_HOLDS], known[R_ENDED] = {}, now
+known[R_RETURNED] = math.min(book.sum_draws(holds), CREDITS_MAX)
 book.check_in(held)
 book.record_expiry(lost)
 book.finish()

@@ -2,6 +2,7 @@
 
 use tollgate::domain::{
     command::{Extend, Release, Reserve},
+    credits::MAX_CREDITS,
     decision::{Extended, Refusal, Released, ReservationView, Reserved},
     reservation::{Extension, Origin, State},
 };
@@ -155,6 +156,7 @@ impl Oracle {
         } else {
             State::Released
         };
+        let returned = returned.min(MAX_CREDITS);
         deal.returned = returned;
         self.note_expiry(lost);
         self.pay_debt();

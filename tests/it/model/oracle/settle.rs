@@ -39,7 +39,7 @@ impl Oracle {
             self.deals.push(self.unknown(command));
         }
         let late = !command.known || self.deal(id).expect("known").state == State::Expired;
-        let held_before = self.deal(id).expect("known").held();
+        let held_before = self.deal(id).expect("known").held().min(MAX_CREDITS);
         let keep_open = command.request.keep_open;
         let (mut receipt, worth) = if target < charged && !keep_open {
             self.correct(id, charged - target)
@@ -51,6 +51,7 @@ impl Oracle {
         let mut lost = Vec::new();
         if !keep_open || !command.request.next_hold.is_zero() {
             (receipt.returned, lost) = self.return_hold(id);
+            receipt.returned = receipt.returned.min(MAX_CREDITS);
         }
         let receipt = self.report(id, command.request.clone(), receipt, held_before, worth);
         self.note_expiry(lost);
