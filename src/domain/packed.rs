@@ -29,7 +29,7 @@ const FORMAT: u8 = 1;
 /// What the bytes of a reservation usually take at most.
 const USUAL_BYTES: usize = 256;
 
-/// Why bytes are no reservation.
+/// Why bytes are no reservation, or no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored record can't be read: {0}")]
 pub struct Unreadable(pub(super) &'static str);

@@ -1,5 +1,5 @@
-//! The parts of a reservation or an entry as bytes. A struct is its fields, one after the other; an enum is
-//! the number of its variant, which never changes, and the variant's fields.
+//! The parts of a reservation or an entry as bytes. A struct is its fields, one after the other; an
+//! enum is the number of its variant, which never changes, and the variant's fields.
 
 use std::collections::BTreeMap;
 
