@@ -41,6 +41,7 @@ pub mod domain;
 pub mod enforcer;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
+mod gathered;
 pub mod grpc;
 pub mod hot;
 pub mod http;

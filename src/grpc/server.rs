@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     config::{GrpcConfig, UnixPeers},
+    gathered::Gathered,
     pb::{admin_service_server::AdminService, quota_service_server::QuotaService},
     telemetry::{Metrics, Observer},
 };
@@ -321,8 +322,9 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
         let endpoint = Endpoint(Arc::clone(&self.router), Arc::new(peer));
         let connection = self.http2.serve_connection(TokioIo::new(io), endpoint);
         let mut connection = pin!(connection);
+        let calls = || self.metrics.calls_in_progress();
         let grace = tokio::select! {
-            ended = connection.as_mut() => return over(ended),
+            ended = Gathered::new(connection.as_mut(), calls) => return over(ended),
             () = self.cut.cancelled() => return,
             () = self.stop.cancelled() => None,
             () = self.bounds.old() => Some(self.bounds.age_grace),
@@ -335,7 +337,7 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
             }
         };
         tokio::select! {
-            ended = connection => over(ended),
+            ended = Gathered::new(connection, calls) => over(ended),
             () = self.cut.cancelled() => {}
             () = too_late => tracing::debug!("an old connection was cut"),
         }

@@ -30,6 +30,7 @@ mod known;
 mod layout;
 mod link;
 mod packed;
+mod pipelined;
 mod publication;
 mod recent;
 mod records;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionInfo, RedisResult, TlsCertificates, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    aio::ConnectionLike,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     sentinel::{SentinelClientBuilder, SentinelServerType},
@@ -13,6 +13,7 @@ use redis::{
 use super::{
     address::{AddressError, Place},
     link::LinkOptions,
+    pipelined::Pipelined,
 };
 
 /// How often a cluster's client follows a redirection or asks again, and for how long it waits
@@ -34,7 +35,7 @@ pub(super) enum Target {
 /// A connection.
 #[derive(Clone)]
 pub(super) enum Wire {
-    Server(MultiplexedConnection),
+    Server(Pipelined),
     Cluster(Box<ClusterConnection>),
 }
 
@@ -42,7 +43,7 @@ impl Wire {
     /// Sends a command; a server's error is an error here.
     pub async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Wire::Server(wire) => wire.req_packed_command(command).await,
+            Wire::Server(wire) => wire.send(command).await,
             Wire::Cluster(wire) => wire.req_packed_command(command).await,
         }
         // A server's error is a value until somebody asks.
@@ -80,15 +81,11 @@ impl Target {
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.connect_timeout));
         let wire = match self {
-            Target::Server(client) => {
-                let made = client.get_multiplexed_async_connection_with_config(&config);
-                Wire::Server(made.await?)
-            }
+            Target::Server(client) => Wire::Server(Pipelined::connect(client, config).await?),
             Target::Sentinel { nodes, master } => {
                 let mut sentinel = sentinel(nodes, master, options.tls_ca.as_deref())?;
                 let client = sentinel.async_get_client().await?;
-                let made = client.get_multiplexed_async_connection_with_config(&config);
-                Wire::Server(made.await?)
+                Wire::Server(Pipelined::connect(&client, config).await?)
             }
             Target::Cluster(client) => {
                 Wire::Cluster(Box::new(client.get_async_connection().await?))

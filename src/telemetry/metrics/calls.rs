@@ -22,6 +22,11 @@ impl Metrics {
         self.levels.calls_in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many calls have begun and not ended.
+    pub fn calls_in_progress(&self) -> usize {
+        self.levels.calls_in_flight.load(Ordering::Relaxed)
+    }
+
     /// A call that was answered: its fully qualified method, e.g.
     /// `tollgate.v1.QuotaService/Reserve`, the name of its status, e.g. `OK`, how long it took,
     /// and its trace where it was sampled. A method that is not served must be given as `_OTHER`.

@@ -1,0 +1,99 @@
+//! A connection to one server, which carries many calls at once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, RedisConnectionInfo, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::gathered::Gathered;
+
+/// A connection.
+#[derive(Clone)]
+pub(super) struct Pipelined {
+    connection: MultiplexedConnection,
+    /// How many calls are in progress on it.
+    calls: Arc<AtomicUsize>,
+    /// What sends and receives, until the last of the connection's clones is gone; absent where the
+    /// client has its own.
+    _driver: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+impl Pipelined {
+    /// Connects to a client's server.
+    pub async fn connect(client: &Client, config: AsyncConnectionConfig) -> RedisResult<Self> {
+        let info = client.get_connection_info();
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Self::over(stream, info.redis_settings(), config).await
+            }
+            ConnectionAddr::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                Self::over(stream, info.redis_settings(), config).await
+            }
+            // How TLS is spoken is the client's own knowledge, and so is who sends then.
+            _ => Ok(Pipelined {
+                connection: client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?,
+                calls: Arc::default(),
+                _driver: None,
+            }),
+        }
+    }
+
+    async fn over<S>(
+        stream: S,
+        login: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let in_progress = Arc::clone(&calls);
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(login, stream, config).await?;
+        let driver = Gathered::new(Box::pin(driver), move || {
+            in_progress.load(Ordering::Relaxed)
+        });
+        Ok(Pipelined {
+            connection,
+            calls,
+            _driver: Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(driver)))),
+        })
+    }
+
+    /// Sends a command. A server's error is a value.
+    pub async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        let _counted = Counted::new(&self.calls);
+        self.connection.req_packed_command(command).await
+    }
+}
+
+/// A call in progress.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(calls: &'a AtomicUsize) -> Self {
+        calls.fetch_add(1, Ordering::Relaxed);
+        Counted(calls)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
