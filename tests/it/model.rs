@@ -34,6 +34,8 @@ const NEARLY: u64 = MAX_CREDITS - 1_000;
 /// A case of that scale in which a correction gives back credits on top of a grant that was made
 /// since, so that the account has more than there can be.
 const GIVEN_BACK_ON_TOP: u64 = 3_554_861_146;
+/// Another one, in which a hold is extended beyond what there can be.
+const HELD_BEYOND: u64 = 74_961_129;
 /// What stands beside memory.
 const KINDS: [Kind; 3] = [Kind::Redis, Kind::Valkey, Kind::Cluster];
 /// The most steps of one case.
@@ -68,6 +70,7 @@ fn at_the_edges_of_2_to_the_53rd_nothing_is_rounded() {
     backends.extend(KINDS.map(|kind| -> Box<dyn Backend> { Box::new(Pair::new(kind)) }));
     for backend in backends {
         run(backend.as_ref(), Scale::Edge, GIVEN_BACK_ON_TOP);
+        run(backend.as_ref(), Scale::Edge, HELD_BEYOND);
         let reached = run_all(backend.as_ref(), Scale::Edge, seed, cases);
         // A single case that is run again need not come to every edge.
         if cases >= CASES / 10 {
