@@ -6,6 +6,7 @@
 //! for it; how long calls failed is printed.
 
 mod clients;
+mod failovers;
 mod one_account;
 mod postgres_stops;
 mod redis_breaks;

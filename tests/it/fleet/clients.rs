@@ -70,6 +70,15 @@ pub struct Load {
 impl Load {
     /// Makes the accounts and starts the clients, and waits until they are at it.
     pub async fn start(fleet: &Fleet) -> Self {
+        Load::begin(fleet, false).await
+    }
+
+    /// The same, where a hold that was answered may be gone when it is to be released.
+    pub async fn start_where_holds_may_be_lost(fleet: &Fleet) -> Self {
+        Load::begin(fleet, true).await
+    }
+
+    async fn begin(fleet: &Fleet, holds_may_be_lost: bool) -> Self {
         for n in 0..ACCOUNTS {
             fleet.create(&account(n), 1_000_000_000).await;
         }
@@ -81,6 +90,7 @@ impl Load {
         for number in 0..CLIENTS {
             let mut client = Client {
                 number,
+                holds_may_be_lost,
                 processes: Vec::new(),
                 at: number,
                 answered: Arc::clone(&load.answered),
@@ -136,6 +146,7 @@ impl Load {
 
 struct Client {
     number: usize,
+    holds_may_be_lost: bool,
     processes: Vec<QuotaServiceClient<Channel>>,
     at: usize,
     answered: Arc<AtomicUsize>,
@@ -175,11 +186,19 @@ impl Client {
                 reservation_id: id,
                 ..ReleaseRequest::default()
             };
-            self.insist(|mut quota| {
-                let request = release.clone();
-                async move { quota.release(request).await }
-            })
-            .await;
+            let released = self
+                .ask(|mut quota| {
+                    let request = release.clone();
+                    async move { quota.release(request).await }
+                })
+                .await;
+            let is_lost = released
+                .as_ref()
+                .is_err_and(|status| status.code() == Code::NotFound);
+            assert!(
+                released.is_ok() || is_lost && self.holds_may_be_lost,
+                "{released:?}"
+            );
             return;
         }
         let commit = CommitRequest {
@@ -221,8 +240,22 @@ impl Client {
         self.tally.settled.insert((account_id, id), credits);
     }
 
-    /// Sends a request until it is answered, to another process after each failure.
+    /// Sends a request until it is answered.
     async fn insist<T, F>(&mut self, call: impl Fn(QuotaServiceClient<Channel>) -> F) -> T
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        match self.ask(call).await {
+            Ok(answer) => answer,
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+
+    /// Sends a request until it is answered or refused, to another process after each failure.
+    async fn ask<T, F>(
+        &mut self,
+        call: impl Fn(QuotaServiceClient<Channel>) -> F,
+    ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -243,8 +276,9 @@ impl Client {
                 Ok(answer) => {
                     self.answered.fetch_add(1, Ordering::SeqCst);
                     self.tally.outage = self.tally.outage.max(started.elapsed());
-                    return answer.into_inner();
+                    return Ok(answer.into_inner());
                 }
+                Err(status) if status.code() == Code::NotFound => return Err(status),
                 Err(status) => status,
             };
             assert!(says_when_to_retry(&status), "{status:?}");
