@@ -210,7 +210,8 @@ fn probes(
     config: &Config,
     readiness: &Arc<Readiness>,
 ) -> Vec<(Arc<dyn Worker>, Duration)> {
-    let mut probes = Vec::new();
+    let tally = hot::Tally::new(parts.opened_hot.clone(), Arc::clone(&parts.metrics));
+    let mut probes: Vec<(Arc<dyn Worker>, Duration)> = vec![(Arc::new(tally), PROBE_INTERVAL)];
     if let Some(probe) = parts.opened_hot.probe(&parts.hot, readiness) {
         probes.push((probe, PROBE_INTERVAL));
     }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::{CHECK_CATALOG, CHECK_STORES, error::StartError, restore};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     clock::Clock,
     config::{Config, HotUrl, SecretUrl},
     hot::{
-        HotFault, HotStore,
+        HotFault, HotStore, Recovered,
         memory::{MemoryHot, MemoryOptions},
         redis::{RedisAddress, RedisHot, RedisOptions},
     },
@@ -228,6 +229,50 @@ impl Probe {
         for warning in warnings {
             tracing::warn!(warning, "the Redis server is not set up to lose nothing");
         }
+    }
+}
+
+/// Counts what the store itself has found broken, and what it has put right: in every process, since
+/// each of them sees its own.
+pub(super) struct Tally {
+    opened: Opened,
+    metrics: Arc<Metrics>,
+    counted: Mutex<(u64, Recovered)>,
+}
+
+impl Tally {
+    pub fn new(opened: Opened, metrics: Arc<Metrics>) -> Self {
+        Tally {
+            opened,
+            metrics,
+            counted: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for Tally {
+    fn name(&self) -> &'static str {
+        "tally"
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        let found = match &self.opened {
+            Opened::Memory(memory) => {
+                let stats = memory.stats().await?;
+                (stats.violations, stats.recovered)
+            }
+            Opened::Redis(redis) => redis.found(),
+        };
+        let before = std::mem::replace(&mut *self.counted.lock(), found);
+        (before.0..found.0).for_each(|_| self.metrics.invariant_violation());
+        let (before, now) = (before.1, found.1);
+        self.metrics.recovered(
+            now.shards - before.shards,
+            now.lost - before.lost,
+            now.holds - before.holds,
+        );
+        Ok(Progress::Done)
     }
 }
 

@@ -1,10 +1,7 @@
 //! Which workers run in this process, by its roles and its stores.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -93,8 +90,6 @@ impl Roster {
             metrics: Arc::clone(&parts.metrics),
             shares: Arc::clone(&parts.shares),
             batch_max: config.sweep.batch_max,
-            violations: AtomicU64::new(0),
-            recovered: Default::default(),
         };
         self.add(sweeper, Duration::from_millis(config.sweep.interval_ms));
         let renewer = Renewer {

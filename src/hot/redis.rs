@@ -191,6 +191,13 @@ impl RedisHot {
     }
 }
 
+impl RedisHot {
+    /// How many broken invariants this process has met since its start, and what it has put right.
+    pub fn found(&self) -> (u64, crate::hot::Recovered) {
+        (self.violations.total(), self.gate.recovered())
+    }
+}
+
 #[async_trait]
 impl HotStore for RedisHot {
     async fn reserve(&self, command: &Reserve) -> Answer<Reserved> {

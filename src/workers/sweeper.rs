@@ -1,18 +1,14 @@
 //! The sweeper gives back holds whose deadline has passed, and forgets settled reservations whose
 //! replay window is over.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     domain::timestamp::Timestamp,
-    hot::{HotStore, Recovered, Swept},
+    hot::{HotStore, Swept},
     telemetry::Metrics,
 };
 
@@ -26,10 +22,6 @@ pub struct Sweeper {
     pub shares: Arc<Shares>,
     /// The most holds, and the most forgotten reservations, of one shard in one step.
     pub batch_max: usize,
-    /// How many violations of invariants were counted.
-    pub violations: AtomicU64,
-    /// What was counted of what the store has put right.
-    pub recovered: Mutex<Recovered>,
 }
 
 #[async_trait]
@@ -50,15 +42,6 @@ impl Worker for Sweeper {
             .set_hot_levels(stats.accounts, stats.open, stats.outbox);
         let earliest = stats.earliest_deadline.map(Timestamp::millis);
         self.metrics.set_earliest_deadline(earliest);
-        let before = self.violations.swap(stats.violations, Ordering::Relaxed);
-        (before..stats.violations).for_each(|_| self.metrics.invariant_violation());
-        let now = stats.recovered;
-        let before = std::mem::replace(&mut *self.recovered.lock(), now);
-        self.metrics.recovered(
-            now.shards - before.shards,
-            now.lost - before.lost,
-            now.holds - before.holds,
-        );
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
         Ok(if full { Progress::More } else { Progress::Done })
     }

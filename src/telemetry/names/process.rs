@@ -25,7 +25,7 @@ pub const INVARIANT_VIOLATIONS: Spec = counter(
     "tollgate.invariant_violations",
     "{violation}",
     &[],
-    "Broken invariants found; must stay 0.",
+    "Broken invariants that this process met in what it read or wrote; must stay 0.",
 );
 /// Hot store and ledger apart.
 pub const DRIFT: Spec = counter(
