@@ -370,7 +370,7 @@ pub fn with_request(status: &Status, request_id: &str) -> Status {
 pub fn is_of_the_request(code: Code) -> bool {
     matches!(
         code,
-        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented | Code::AlreadyExists
     )
 }
 
@@ -380,11 +380,14 @@ pub fn refusal(status: &Status) -> (String, String) {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.clone());
     let violations = details.bad_request().map(|bad| &bad.field_violations);
-    let fields: Vec<&str> = violations
-        .into_iter()
-        .flatten()
-        // A key in brackets is the caller's too.
-        .map(|violation| violation.field.split('[').next().unwrap_or_default())
+    let info = details.error_info();
+    // What an id conflict is about, or an amount that is too large.
+    let named = info.and_then(|info| info.metadata.get("field"));
+    let fields = violations.into_iter().flatten();
+    let fields = fields.map(|violation| &violation.field).chain(named);
+    // A key in brackets is the caller's too.
+    let fields: Vec<&str> = fields
+        .map(|field| field.split('[').next().unwrap_or_default())
         .collect();
     (reason.unwrap_or_default(), fields.join(","))
 }
