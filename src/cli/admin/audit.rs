@@ -13,6 +13,10 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+A change and its line, OK, are written together. Where the call then failed all the same, e.g. since
+Redis did not answer in time, a second line with the same request says how it was answered: the
+change is made, and whoever sends it again with its key is told so. A line is never changed.")]
 pub(crate) struct AuditArgs {
     /// Of calls about one account
     account: Option<String>,

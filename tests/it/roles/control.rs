@@ -1,7 +1,7 @@
 //! Two control planes, of which either may die: who settles, and what becomes of a change that
 //! was half done.
 
-use tollgate::pb::{GrantCreditsRequest, GrantKind, grant_credits_request};
+use tollgate::pb::{GrantCreditsRequest, GrantKind, ListAuditRequest, grant_credits_request};
 
 use super::*;
 use crate::{
@@ -147,4 +147,56 @@ async fn until(stage: &Stage, sql: &str, rows: usize) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("waited in vain for {rows} rows of {sql}");
+}
+
+/// The change's own line is written with it; that its caller was told something else is one more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_made_and_not_answered_has_both_lines() {
+    let stage = Stage::new().await;
+    let control = stage.control(&[]);
+    create(&control, "acme").await;
+    let mut admin = control.admin().await;
+    let mut grant = async || {
+        let request = GrantCreditsRequest {
+            account_id: "acme".into(),
+            grant_id: "g1".into(),
+            kind: GrantKind::Adjustment as i32,
+            amount: Some(grant_credits_request::Amount::Credits(7)),
+            ..GrantCreditsRequest::default()
+        };
+        admin.grant_credits(request).await
+    };
+    // Redis has a record that this version can't read: no change of the account reaches it.
+    let keys: Vec<String> = stage.redis.ask(redis::cmd("KEYS").arg("*:a:acme"));
+    let was: Vec<u8> = stage.redis.ask(redis::cmd("GET").arg(&keys[0]));
+    let mut record = was.clone();
+    record[if was[0] == 0xdc { 3 } else { 1 }] = 99;
+    let put = |record: Vec<u8>| {
+        let mut set = redis::cmd("SET");
+        stage.redis.ask::<()>(set.arg(&keys[0]).arg(record));
+    };
+    put(record);
+    let refused = grant().await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+    let lines = async || {
+        let ask = ListAuditRequest {
+            method: "GrantCredits".into(),
+            ..ListAuditRequest::default()
+        };
+        let listed = control.admin().await.list_audit(ask).await.unwrap();
+        listed.into_inner().entries
+    };
+    let found = lines().await;
+    let outcomes: Vec<&str> = found.iter().map(|line| line.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["UNAVAILABLE", "OK"], "newest first");
+    assert_eq!(found[0].request_id, found[1].request_id);
+    assert_eq!(found[0].key, "g1");
+
+    put(was);
+    let again = grant().await.unwrap().into_inner();
+    let found = lines().await;
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[0].outcome, "OK");
+    assert_ne!(found[0].request_id, found[1].request_id);
+    assert_eq!(again.balance.unwrap().available, 507);
 }
