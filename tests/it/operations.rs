@@ -1,5 +1,5 @@
-//! What helm/tollgate/README.md tells operators to do, done: back up and restore, move to another
-//! Redis, each with the real binary on real servers.
+//! What helm/tollgate/README.md tells operators to do, done: back up and restore, rotate the stores'
+//! secrets, move to another Redis, each with the real binary on real servers.
 
 use std::{path::Path, process::Command};
 
@@ -265,4 +265,64 @@ async fn an_empty_redis_takes_over_what_the_ledger_has() {
     assert!(is_late(&late.into_inner()));
     assert_eq!(balance(&sidecar).await, (415, 0));
     stop(sidecar);
+}
+
+/// The user of Redis has two passwords for as long as both are in use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_of_redis_is_rotated_while_it_serves() {
+    let server = Server::start(Kind::Redis);
+    let database = shared().empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let user = |rules: &[&str]| {
+        let mut set = redis::cmd("ACL");
+        server.ask::<()>(set.arg("SETUSER").arg("tollgate").arg(rules));
+    };
+    let with = |password: &str| format!("redis://tollgate:{password}@{}", server.address());
+    user(&["on", ">OLD", "~*", "&*", "+@all"]);
+    let old = start(&folder.path().join("a"), &with("OLD"), &database.url()).await;
+    use_it(&old).await;
+
+    user(&[">NEW"]);
+    let new = start(&folder.path().join("b"), &with("NEW"), &database.url()).await;
+    // The restart rolls: for a while there are both.
+    assert_eq!(balance(&old).await, (415, 40));
+    stop(old);
+    user(&["<OLD"]);
+    let refused = redis::Client::open(with("OLD")).unwrap().get_connection();
+    assert!(refused.is_err(), "the old one is no password any more");
+    assert_eq!(balance(&new).await, (415, 40));
+    let mut quota = new.quota().await;
+    quota.commit(commit("open", 40)).await.unwrap();
+    stop(new);
+}
+
+/// A second role that is a member of the tables' owner does all that the first one did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_role_of_postgres_takes_over() {
+    let server = Server::start(Kind::Redis);
+    let database = shared().empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (
+        format!("{}_first", database.name),
+        format!("{}_second", database.name),
+    );
+    let make = format!(
+        "CREATE ROLE {first} LOGIN; GRANT CREATE ON SCHEMA public TO {first};
+         CREATE ROLE {second} LOGIN; GRANT {first} TO {second}"
+    );
+    database.sql(&make).await;
+    let as_role = |role: &str| database.url().replace("tollgate@", &format!("{role}@"));
+    let old = start(&folder.path().join("a"), &url(&server), &as_role(&first)).await;
+    use_it(&old).await;
+    let new = start(&folder.path().join("b"), &url(&server), &as_role(&second)).await;
+    stop(old);
+    let mut quota = new.quota().await;
+    quota.commit(commit("open", 40)).await.unwrap();
+    assert_eq!(balance(&new).await, (415, 0));
+    stop(new);
+    // The months that a worker makes ahead are the owner's to make, and its members'.
+    let owned = format!(
+        "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public' AND tableowner = '{first}'"
+    );
+    assert_ne!(database.texts(&owned).await, ["0"]);
 }

@@ -116,6 +116,12 @@ fn the_release_of_the_least_values_is_this() {
     );
     let deployment = rendered.one("Deployment");
     assert_eq!(deployment["spec"]["replicas"], 2);
+    let apart = &rendered.pods()[0]["affinity"]["podAntiAffinity"];
+    let preferred = &apart["preferredDuringSchedulingIgnoredDuringExecution"][0];
+    let node = &preferred["podAffinityTerm"]["topologyKey"];
+    assert_eq!(node, "kubernetes.io/hostname");
+    let disruption = &rendered.one("PodDisruptionBudget")["spec"];
+    assert_eq!(disruption["maxUnavailable"], 1);
     let job = rendered.one("Job");
     let hooks = &job["metadata"]["annotations"]["helm.sh/hook"];
     assert_eq!(hooks, "pre-install,pre-upgrade");
@@ -172,6 +178,15 @@ fn everything_that_can_be_asked_for_is_there() {
     );
     let replicas = &rendered.one("Deployment")["spec"]["replicas"];
     assert!(replicas.is_null(), "the autoscaler's business: {replicas}");
+    let scaler = &rendered.one("HorizontalPodAutoscaler")["spec"];
+    assert_eq!(scaler["scaleTargetRef"]["name"], "credits");
+    assert_eq!(
+        (&scaler["minReplicas"], &scaler["maxReplicas"]),
+        (&json!(3), &json!(9))
+    );
+    let apart = &rendered.pods()[0]["affinity"]["podAntiAffinity"];
+    let required = &apart["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(required["topologyKey"], "kubernetes.io/hostname");
     monitors_scrape_ports_that_exist(&rendered);
     let rules = rendered.one("PrometheusRule")["spec"].to_string();
     let alerts = rules.matches("\"alert\"").count();

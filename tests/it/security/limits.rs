@@ -90,6 +90,41 @@ async fn connections_beyond_the_most_wait_until_one_is_closed() {
 }
 
 #[tokio::test]
+async fn calls_beyond_the_most_of_a_connection_wait_for_one_of_its_own_to_end() {
+    let odd = Odd::default();
+    let config = GrpcConfig {
+        calls_per_connection_max: 2,
+        ..config()
+    };
+    let (_server, _stop, address) = serve(odd.clone(), config).await;
+    let (mut sender, _ended) = connect(&address).await;
+    // With the first answer the caller knows the bound.
+    assert_eq!(call(&mut sender, &address, BALANCE, 0).await, 200);
+    let start = |path| {
+        let (mut sender, address) = (sender.clone(), address.clone());
+        tokio::spawn(async move { call(&mut sender, &address, path, 0).await })
+    };
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(start(RESERVE));
+        odd.entered.notified().await;
+    }
+    let third = start(BALANCE);
+    let (mut other, _other_ended) = connect(&address).await;
+    for _ in 0..20 {
+        assert_eq!(call(&mut other, &address, BALANCE, 0).await, 200);
+    }
+    assert!(!third.is_finished(), "its connection has two already");
+    odd.let_go.notify_one();
+    let served = tokio::time::timeout(PATIENCE, third).await;
+    assert_eq!(served.unwrap().unwrap(), 200);
+    odd.let_go.notify_one();
+    for one in open {
+        assert_eq!(one.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
 async fn an_old_connection_ends_without_a_failed_call() {
     let config = GrpcConfig {
         connection_age_max_ms: 100,
