@@ -4,10 +4,12 @@
 mod alerts;
 mod config;
 mod image;
+mod incidents;
 mod manifests;
 mod observed;
 mod pod;
 mod processes;
+mod prometheus;
 mod render;
 mod schema;
 mod sidecar;

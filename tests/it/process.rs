@@ -50,14 +50,14 @@ impl Sidecar {
 
     /// The same with its log somewhere else than the test's.
     pub fn start_logging_to(log: Stdio, data_dir: &Path, args: &[&str]) -> Self {
+        Sidecar::start_at("127.0.0.1:0", log, data_dir, args)
+    }
+
+    /// The same with HTTP on an address of its own, which it keeps when it is started again.
+    pub fn start_at(http: &str, log: Stdio, data_dir: &Path, args: &[&str]) -> Self {
         let mut child = binary()
-            .args([
-                "serve",
-                "--grpc-listen",
-                "127.0.0.1:0",
-                "--http-listen",
-                "127.0.0.1:0",
-            ])
+            .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen"])
+            .arg(http)
             .arg("--data-dir")
             .arg(data_dir)
             .args(args)
@@ -123,9 +123,14 @@ impl Sidecar {
         AdminServiceClient::new(self.channel().await)
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         assert!(
             Command::new("kill")
                 .args([&format!("-{name}"), &id])

@@ -1,6 +1,6 @@
 //! What the real binary says about itself: on `/metrics`, to a collector, and in its log.
 
-mod collector;
+pub mod collector;
 mod logs;
 mod scrape;
 mod traces;

@@ -13,7 +13,7 @@ use tollgate::telemetry::names::{ALL, Kind};
 use super::render::{file, path, read_yaml};
 use crate::process::binary;
 
-const RULES: &str = "helm/tollgate/alerts/tollgate.yaml";
+pub const RULES: &str = "helm/tollgate/alerts/tollgate.yaml";
 const DASHBOARD: &str = "helm/tollgate/dashboards/tollgate.json";
 const RUNBOOK: &str = "helm/tollgate/runbook.md";
 const TESTS: [&str; 2] = ["alerts.test.yaml", "alerts_days.test.yaml"];
@@ -69,7 +69,7 @@ pub fn panels() -> Vec<(String, Vec<String>)> {
 }
 
 /// The sections of the runbook that are about an alert.
-fn sections() -> BTreeMap<String, String> {
+pub fn sections() -> BTreeMap<String, String> {
     let text = file(RUNBOOK);
     let mut sections = BTreeMap::new();
     for part in text.split("\n### ").skip(1) {

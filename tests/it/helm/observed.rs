@@ -2,11 +2,7 @@
 //! expression is evaluated, what a healthy process shows is there, and what is broken on purpose
 //! is seen by its alert.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tollgate::pb::{
@@ -15,20 +11,18 @@ use tollgate::pb::{
 };
 
 use super::{
-    alerts::{alerts, panels, rule_expressions},
-    pod::http_get,
-    render::path,
+    alerts::{RULES, alerts, panels, rule_expressions},
+    prometheus::Prometheus,
+    render::file,
 };
 use crate::{
     process::Sidecar,
     support::{
         postgres::shared,
-        servers::{Kind, Server, free_port, wait},
+        servers::{Kind, Server},
     },
 };
 
-/// What a panel's interval is, where the scrapes come each second.
-const RATE_INTERVAL: &str = "20s";
 /// So long that a busy machine is no fault.
 const PATIENT: [&str; 4] = [
     "--set",
@@ -49,73 +43,6 @@ const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "sum by (worker) (rate(tollgate_worker_errors_total[$__rate_interval]))",
     "sum by (signal) (rate(tollgate_otlp_exports_total{result=\"failed\"}[$__rate_interval]))",
 ];
-
-/// A Prometheus that scrapes one process each second, with the chart's rules.
-struct Prometheus {
-    child: Child,
-    port: u16,
-}
-
-impl Prometheus {
-    fn start(folder: &Path, target: &str) -> Self {
-        let config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-             rule_files: ['{}']\n\
-             scrape_configs:\n\
-             - job_name: tollgate\n  \
-               static_configs: [{{targets: ['{target}']}}]\n",
-            path("helm/tollgate/alerts/tollgate.yaml").display()
-        );
-        let file = folder.join("prometheus.yml");
-        std::fs::write(&file, config).unwrap();
-        let port = free_port();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.join("tsdb").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("tests/run installs Prometheus");
-        let started = Prometheus { child, port };
-        wait("Prometheus", || {
-            http_get(port, "/-/ready").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-        });
-        started
-    }
-
-    /// The samples of an expression, each as its labels and its value.
-    fn query(&self, expression: &str) -> Vec<Value> {
-        let expression = expression.replace("$__rate_interval", RATE_INTERVAL);
-        let path = format!("/api/v1/query?query={}", encode(&expression));
-        let answer = http_get(self.port, &path).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let start = body.find('{').unwrap_or_else(|| panic!("{answer}"));
-        let end = body.rfind('}').unwrap();
-        let answer: Value = serde_json::from_str(&body[start..=end]).unwrap();
-        assert_eq!(answer["status"], "success", "{expression}: {answer}");
-        answer["data"]["result"].as_array().unwrap().clone()
-    }
-
-    fn wait_for(&self, expression: &str) {
-        wait(expression, || !self.query(expression).is_empty());
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Percent-encodes what a query string may not have.
-fn encode(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
 
 fn reserve(id: &str, credits: u64) -> ReserveRequest {
     ReserveRequest {
@@ -203,7 +130,11 @@ async fn every_expression_has_data_and_every_fault_is_seen() {
     let url = database.url();
     let args = [&["--hot", &hot, "--ledger", &url][..], &PATIENT].concat();
     let sidecar = Sidecar::start(&folder.path().join("data"), &args);
-    let prometheus = Prometheus::start(folder.path(), &sidecar.http);
+    let job = format!(
+        "- job_name: tollgate\n  static_configs: [{{targets: ['{}']}}]\n",
+        sidecar.http
+    );
+    let prometheus = Prometheus::start(folder.path(), &file(RULES), "1s", &job);
     prometheus.wait_for("min(tollgate_ready) == 1");
     // A rate needs two scrapes with load between them.
     let mut empty = Vec::new();

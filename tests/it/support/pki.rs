@@ -41,6 +41,13 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// A server's certificate that ends at a day's start: year, month, day.
+    pub fn server_until(&self, name: &str, (year, month, day): (i32, u8, u8)) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, month, day);
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// A caller's certificate with one URI name.
     pub fn caller(&self, uri: &str) -> Pair {
         self.sign(uri_params(uri), ExtendedKeyUsagePurpose::ClientAuth)

@@ -14,7 +14,7 @@ use crate::support::servers::wait;
 /// A collector that runs, and what came to it.
 pub struct Collector {
     child: Child,
-    port: u64,
+    port: u16,
     came: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -51,6 +51,11 @@ impl Collector {
             }
         });
         Collector { child, port, came }
+    }
+
+    /// Its port, without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where it is.
