@@ -65,6 +65,10 @@ pub(super) fn suppressed() -> u64 {
     SUPPRESSED.load(Ordering::Relaxed)
 }
 
+/// Where it is said what a store has lost: a line for each is all that is left of it, so that none is
+/// left out however many there are.
+const TARGET_LOST: &str = "tollgate::lost";
+
 /// Writes each event as a line.
 struct Lines<C, W> {
     format: LogFormat,
@@ -96,7 +100,7 @@ where
         let metadata = event.metadata();
         let level = *metadata.level();
         // Whoever asked for more than INFO wants to see all of it.
-        let passed = if level <= Level::INFO {
+        let passed = if level <= Level::INFO && metadata.target() != TARGET_LOST {
             let now = self.clock.monotonic();
             self.limiter.lock().pass(metadata.callsite(), now)
         } else {

@@ -142,8 +142,14 @@ impl Recovery {
         let count = reader.array()?;
         for _ in 0..count {
             let hold = reader.text()?;
-            // An error names its account: whoever looks into what follows has to find it.
-            tracing::error!(shard, account = %id, reservation = hold, "an open hold is dropped");
+            // An error names its account, and this target leaves no line out.
+            tracing::error!(
+                target: "tollgate::lost",
+                shard,
+                account = %id,
+                reservation = hold,
+                "an open hold is dropped"
+            );
         }
         self.holds.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count as u64)
