@@ -52,6 +52,22 @@ mod tests {
 
     use super::*;
 
+    /// What CI runs is all that there is to run, and it does run it.
+    #[test]
+    fn the_fuzzer_knows_every_target() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let run = fs::read_to_string(root.join("tests/fuzz/run")).unwrap();
+        let listed = run.lines().find_map(|line| line.strip_prefix("all=("));
+        let listed: Vec<&str> = listed.unwrap().trim_end_matches(')').split(' ').collect();
+        assert_eq!(listed, TARGETS.map(|(name, _)| name));
+        let stages = fs::read_to_string(root.join(".ci/run")).unwrap();
+        assert!(
+            stages
+                .lines()
+                .any(|line| line.starts_with("stage \"fuzz\" tests/fuzz/run "))
+        );
+    }
+
     /// Every input that the fuzzer has found worth keeping, with those that broke something once.
     #[test]
     fn the_corpus_breaks_nothing() {
