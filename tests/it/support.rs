@@ -24,6 +24,7 @@ pub mod pki;
 pub mod postgres;
 pub mod processes;
 pub mod proxy;
+pub mod records;
 pub mod redis;
 pub mod replication;
 pub mod requests;

@@ -4,21 +4,26 @@
 
 mod callers;
 mod drill;
+mod hot_store;
+mod ledger;
 mod money;
+mod pair;
 mod process;
 mod rules;
-mod stores;
 
 use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
 
 use super::alerts::alerts;
 
 /// Which alerts are played where. Each of these asserts at its end that it has seen them fire.
-const PLAYED: [&[&str]; 4] = [
+const PLAYED: [&[&str]; 5] = [
     callers::ALERTS,
+    hot_store::ALERTS,
+    ledger::ALERTS,
     money::ALERTS,
     process::ALERTS,
-    stores::ALERTS,
 ];
 
 #[test]
@@ -26,4 +31,16 @@ fn every_alert_is_played() {
     let played: BTreeSet<String> = PLAYED.concat().into_iter().map(str::to_owned).collect();
     let known: BTreeSet<String> = alerts().into_keys().collect();
     assert_eq!(played, known);
+}
+
+/// All at once: whoever plays an incident waits most of the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn what_the_runbook_says_is_so_and_helps() {
+    let mut plays = JoinSet::new();
+    plays.spawn(callers::play());
+    plays.spawn(hot_store::play());
+    plays.spawn(ledger::play());
+    plays.spawn(money::play());
+    plays.spawn(process::play());
+    plays.join_all().await;
 }

@@ -17,6 +17,7 @@ use crate::{
     support::{
         account_id, postgres,
         postgres::Database,
+        records::use_up,
         servers::{Kind, Server},
     },
 };
@@ -52,20 +53,6 @@ async fn world(kind: Kind) -> World {
 }
 
 impl World {
-    /// Writes over what the account's grant has used: the record is packed, and one script of the
-    /// test's own knows where.
-    fn use_up(&self, account: &str, used: u64) {
-        let keys: Vec<String> = self
-            .server
-            .ask(redis::cmd("KEYS").arg(format!("*:a:{account}")));
-        let script = "local account = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-            account[#account][1][4] = tonumber(ARGV[1])
-            redis.call('SET', KEYS[1], cmsgpack.pack(account))";
-        let mut write = redis::cmd("EVAL");
-        write.arg(script).arg(1).arg(&keys[0]).arg(used);
-        self.server.ask::<()>(&write);
-    }
-
     fn reconciler(&self, repair: bool) -> Reconciler {
         Reconciler {
             hot: self.plane.hot.clone(),
@@ -104,7 +91,7 @@ async fn found_and_repaired(kind: Kind) {
     reconciler.step().await.expect("a step");
     assert_eq!(counted(&reconciler), (false, false), "nothing is off");
 
-    world.use_up("a1", 40);
+    use_up(&world.server, "a1", 40);
     let looking = world.reconciler(false);
     looking.step().await.expect("a step");
     assert_eq!(counted(&looking), (true, false), "it is only named");
@@ -178,7 +165,7 @@ async fn the_command_line_finds_it_and_repairs_it() {
     let (code, said) = reconcile(&[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("3 accounts compared"), "{said}");
-    world.use_up("a0", 7);
+    use_up(&world.server, "a0", 7);
     let (code, said) = reconcile(&[]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("used is 7, not 100"), "{said}");

@@ -17,12 +17,10 @@ use crate::support::{
     account::{create, load, plan},
     account_id,
     commands::{acme, commit, release, reservation_id, reserve},
+    records,
     redis::NO_DEADLINE,
     servers::{Kind, Server},
 };
-
-/// A format that no version has written yet.
-const UNKNOWN_FORMAT: u8 = 99;
 
 struct World {
     server: Server,
@@ -53,17 +51,8 @@ impl World {
 
     /// Puts another format into a record, and answers what it was before.
     fn make_foreign(&self, key: &str) -> Vec<u8> {
-        let was = self.get(key);
-        let mut record = was.clone();
-        record[format_of(&was)] = UNKNOWN_FORMAT;
-        self.server.ask::<()>(&Cmd::set(key, record));
-        was
+        records::make_foreign(&self.server, key)
     }
-}
-
-/// Where the format stands: the first value of an array, whose head is three bytes or one.
-fn format_of(record: &[u8]) -> usize {
-    if record[0] == 0xdc { 3 } else { 1 }
 }
 
 fn names_the_format(fault: &HotFault) {
@@ -170,7 +159,7 @@ async fn an_entry_of_another_version_stays_in_the_outbox() {
     let (id, fields) = &last[0];
     let mut foreign = fields[1].clone();
     // An entry is values without an array around them: the first is the format.
-    foreign[0] = UNKNOWN_FORMAT;
+    foreign[0] = records::UNKNOWN_FORMAT;
     let (position, _) = id.split_once('-').expect("an id");
     let next = format!("{}-0", position.parse::<u64>().expect("a position") + 1);
     let mut add = redis::cmd("XADD");

@@ -6,7 +6,10 @@ use tollgate::pb::{GrantCreditsRequest, GrantKind, ListAuditRequest, grant_credi
 use super::*;
 use crate::{
     reload::metrics,
-    support::proxy::{Network, Proxy},
+    support::{
+        proxy::{Network, Proxy},
+        records::{account_key, make_foreign, put},
+    },
 };
 
 /// How many accounts there are: enough for both of two control planes to have some.
@@ -167,15 +170,8 @@ async fn a_change_that_is_made_and_not_answered_has_both_lines() {
         admin.grant_credits(request).await
     };
     // Redis has a record that this version can't read: no change of the account reaches it.
-    let keys: Vec<String> = stage.redis.ask(redis::cmd("KEYS").arg("*:a:acme"));
-    let was: Vec<u8> = stage.redis.ask(redis::cmd("GET").arg(&keys[0]));
-    let mut record = was.clone();
-    record[if was[0] == 0xdc { 3 } else { 1 }] = 99;
-    let put = |record: Vec<u8>| {
-        let mut set = redis::cmd("SET");
-        stage.redis.ask::<()>(set.arg(&keys[0]).arg(record));
-    };
-    put(record);
+    let key = account_key(&stage.redis, "acme");
+    let was = make_foreign(&stage.redis, &key);
     let refused = grant().await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
     let lines = async || {
@@ -192,7 +188,7 @@ async fn a_change_that_is_made_and_not_answered_has_both_lines() {
     assert_eq!(found[0].request_id, found[1].request_id);
     assert_eq!(found[0].key, "g1");
 
-    put(was);
+    put(&stage.redis, &key, was);
     let again = grant().await.unwrap().into_inner();
     let found = lines().await;
     assert_eq!(found.len(), 3);

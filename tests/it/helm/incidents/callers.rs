@@ -24,6 +24,8 @@ pub const ALERTS: &[&str] = &[
 
 /// How many callers there are in an overload: far more than calls are let in.
 const CROWD: usize = 64;
+/// How many reserve the usual before the surge: it takes long to become usual itself.
+const USUAL: u64 = 2_000;
 /// How many holds are more than the slow sweeper returns within the test.
 const HOLDS: u64 = 1_000;
 /// As short as a hold may be.
@@ -92,6 +94,22 @@ fn short(id: &str) -> ReserveRequest {
     }
 }
 
+/// Some callers who reserve, so that there are enough of them on a busy machine too.
+fn several(
+    count: usize,
+    quota: &QuotaServiceClient<Channel>,
+    request: fn(usize, u64) -> ReserveRequest,
+) -> Vec<Caller> {
+    let one = |who| {
+        let quota = quota.clone();
+        Caller::start(move |number| {
+            let mut quota = quota.clone();
+            async move { _ = quota.reserve(request(who, number)).await }
+        })
+    };
+    (0..count).map(one).collect()
+}
+
 /// The sweeper looks seldom and takes one hold at a time.
 async fn the_sweeper_does_not_keep_up(world: &mut World) {
     for number in 0..HOLDS {
@@ -108,10 +126,8 @@ async fn the_sweeper_does_not_keep_up(world: &mut World) {
 }
 
 async fn nobody_comes_back_for_holds(world: &World) {
-    let quota = world.quota.clone();
-    let caller = Caller::start(move |number| {
-        let mut quota = quota.clone();
-        async move { _ = quota.reserve(short(&format!("left-{number}"))).await }
+    let callers = several(4, &world.quota, |who, number| {
+        short(&format!("left-{who}-{number}"))
     });
     let holds = [("Holds", "> 0")];
     world.drill.fires("TollgateHoldsExpire", &holds).await;
@@ -128,7 +144,7 @@ async fn nobody_comes_back_for_holds(world: &World) {
     });
     let odd = [("Odd requests", "> 0"), ("Holds", "> 0")];
     world.drill.fires("TollgateLateCommits", &odd).await;
-    drop((caller, late));
+    drop((callers, late));
     for alert in ["TollgateHoldsExpire", "TollgateLateCommits"] {
         world.drill.ends(alert).await;
     }
@@ -188,18 +204,13 @@ async fn more_is_used_than_anybody_granted(world: &World) {
 }
 
 async fn far_more_is_denied_than_usual(world: &World) {
-    for number in 0..HOLDS {
+    for number in 0..USUAL {
         let id = format!("usual-{number}");
         let mut quota = world.quota.clone();
         quota.reserve(reserve_of("acme", &id, 1)).await.unwrap();
     }
-    let quota = world.quota.clone();
-    let caller = Caller::start(move |number| {
-        let mut quota = quota.clone();
-        async move {
-            let id = format!("dear-{number}");
-            _ = quota.reserve(reserve_of("acme", &id, 1_000_000)).await;
-        }
+    let callers = several(2, &world.quota, |who, number| {
+        reserve_of("acme", &format!("dear-{who}-{number}"), 1_000_000)
     });
     let reasons = [("Denials by reason", "> 0")];
     let alert = "TollgateDenialsSurge";
@@ -212,7 +223,7 @@ async fn far_more_is_denied_than_usual(world: &World) {
     );
     let (code, said) = world.drill.run(alert, "tollgate ledger acme", &[]);
     assert_eq!(code, Some(0), "{said}");
-    drop(caller);
+    drop(callers);
     world.drill.ends(alert).await;
 }
 
@@ -239,8 +250,8 @@ async fn a_crowd_does_not_stop(world: &World) {
     world.drill.ends("TollgateOverloaded").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_do_what_they_should_not() {
+/// Plays them all.
+pub async fn play() {
     let slow = ["sweep.batch_max=1", "sweep.interval_ms=4000"];
     let mut world = World::start(&slow).await;
     world.drill.is_quiet(1, ALERTS).await;

@@ -256,8 +256,8 @@ async fn a_process_restarts_again_and_again(world: &World, mut behind: Sidecar) 
     behind
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_are_behind_and_run_out_of_things() {
+/// Plays them all.
+pub async fn play() {
     let collector = tokio::task::block_in_place(Collector::start);
     let world = set_up(&collector).await;
     world.drill.fires("TollgateAbsent", &[]).await;
