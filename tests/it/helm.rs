@@ -12,4 +12,5 @@ mod processes;
 mod prometheus;
 mod render;
 mod schema;
+mod secured;
 mod sidecar;

@@ -1,5 +1,5 @@
 //! What helm/tollgate/README.md tells operators to do, done: back up and restore, rotate the stores'
-//! secrets, move to another Redis, each with the real binary on real servers.
+//! secrets, move to another Redis, answer a dispute, each with the real binary on real servers.
 
 use std::{path::Path, process::Command};
 
@@ -7,11 +7,12 @@ use sqlx::{Connection, SqliteConnection};
 use tollgate::pb::{CommitResponse, CreateAccountRequest, GetBalanceRequest};
 
 use crate::{
-    process::Sidecar,
+    process::{Sidecar, binary},
     support::{
         postgres::{Database, shared},
         requests::{commit, reserve},
         servers::{Kind, Server, wait},
+        texts::command_of,
     },
 };
 
@@ -325,4 +326,47 @@ async fn another_role_of_postgres_takes_over() {
         "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public' AND tableowner = '{first}'"
     );
     assert_ne!(database.texts(&owned).await, ["0"]);
+}
+
+/// The commands are taken out of the text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispute_is_answered_as_it_is_written() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("helm/tollgate/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(folder.path(), &PATIENT);
+    use_it(&sidecar).await;
+    let mut quota = sidecar.quota().await;
+    let mut hold = reserve("chat-7", 30);
+    hold.action.as_mut().unwrap().conversation_id = "conv-7".into();
+    quota.reserve(hold).await.unwrap();
+    quota.commit(commit("chat-7", 12)).await.unwrap();
+    assert_eq!(balance(&sidecar).await, (403, 40));
+    let run = |starts: &str| {
+        let line = command_of(&text, starts);
+        // Whenever the test runs.
+        let line = line.replace("2026-11-01", "2020-01-01");
+        let line = line.replace("2026-12-01", "2999-01-01");
+        let mut command = binary();
+        command.args(line.split_whitespace().skip(1));
+        let output = command.env("TOLLGATE_ENDPOINT", &sidecar.grpc).output();
+        let output = output.unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), said)
+    };
+    let (done, said) = run("tollgate conversation conv-7");
+    assert!(
+        done && said.contains("chat-7") && said.contains("12"),
+        "{said}"
+    );
+    let (done, said) = run("tollgate ledger acme --from");
+    assert!(
+        done && said.contains("chat-7") && said.contains("charged"),
+        "{said}"
+    );
+    let (done, said) = run("tollgate refund acme chat-7");
+    assert!(done, "{said}");
+    assert_eq!(balance(&sidecar).await, (415, 40), "it is given back");
+    let _ = run("tollgate refund acme chat-7");
+    assert_eq!(balance(&sidecar).await, (415, 40), "once");
 }

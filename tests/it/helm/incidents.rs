@@ -3,7 +3,7 @@
 //! and it ends. A command is taken out of the runbook's text, so that neither goes its own way.
 
 mod callers;
-mod drill;
+pub mod drill;
 mod hot_store;
 mod ledger;
 mod money;

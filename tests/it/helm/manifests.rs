@@ -128,6 +128,33 @@ fn the_release_of_the_least_values_is_this() {
     selects_its_own_pods(&rendered);
 }
 
+#[test]
+fn the_network_policy_lets_in_and_out_what_is_named_and_nothing_else() {
+    let policy = |values: &str| {
+        let rendered = render_one(What::Tollgate, values);
+        rendered.one("NetworkPolicy")["spec"].clone()
+    };
+    let least = policy(&values("minimal"));
+    assert_eq!(least["policyTypes"], json!(["Ingress", "Egress"]));
+    let administration = &least["ingress"][0];
+    assert_eq!(administration["ports"], json!([{"port": "grpc"}]));
+    // Of the release's namespace.
+    assert_eq!(administration["from"], json!([{"podSelector": {}}]));
+    let ports = |policy: &Value| -> BTreeSet<u64> {
+        let rules = policy["egress"].as_array().unwrap().iter();
+        let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
+        ports.map(|port| port["port"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ports(&least), BTreeSet::from([53, 5432, 6379]));
+    let asked = policy(&values("everything"));
+    let support = json!([{"namespaceSelector": {"matchLabels": {"team": "support"}}}]);
+    assert_eq!(asked["ingress"][0]["from"], support);
+    assert_eq!(ports(&asked), BTreeSet::from([53, 4317, 5432, 6379, 6380]));
+    assert!(asked["egress"][2]["to"].is_array(), "{asked}");
+    // One that needs no store reaches none.
+    assert_eq!(ports(&policy(&values("embedded"))), BTreeSet::from([53]));
+}
+
 /// What selects pods selects those of the control plane, and no others.
 fn selects_its_own_pods(rendered: &super::render::Rendered) {
     let labels_of = |kind: &str| {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -22,15 +22,18 @@ use super::{
 };
 use crate::{
     process::{Sidecar, binary},
-    support::servers::{free_port, now},
+    support::{
+        servers::{free_port, now},
+        texts::command_of,
+    },
 };
 
 /// How often everything is scraped and judged.
 const EVERY: &str = "500ms";
 /// How long something may take to be seen.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// How long between two looks.
-pub const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(100);
 /// What a caller does between two calls.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -91,18 +94,15 @@ impl Place {
 
     /// Waits for a line of its log that has all of these.
     pub async fn logs(&self, parts: &[&str]) {
-        let started = now();
+        let wait = Wait::for_it();
         loop {
             let log = fs::read_to_string(self.log_path()).unwrap();
-            if log
-                .lines()
-                .any(|line| parts.iter().all(|part| line.contains(part)))
-            {
+            let has = |line: &str| parts.iter().all(|part| line.contains(part));
+            if log.lines().any(has) {
                 return;
             }
-            let waits = started.elapsed() < PATIENCE;
-            assert!(waits, "{} has no line with {parts:?}:\n{log}", self.name);
-            tokio::time::sleep(LOOK).await;
+            let what = format!("a line of {} with {parts:?}:\n{log}", self.name);
+            wait.look_again(&what).await;
         }
     }
 }
@@ -239,15 +239,6 @@ impl Drill {
     }
 }
 
-/// The code of a text that starts so, as it stands there, without its comment.
-pub fn command_of(text: &str, starts: &str) -> String {
-    let lines = text.lines().map(str::trim);
-    let spans = text.split('`').skip(1).step_by(2);
-    let found = lines.chain(spans).find(|code| code.starts_with(starts));
-    let found = found.unwrap_or_else(|| panic!("the text does not say {starts}"));
-    found.split(" #").next().unwrap().trim().to_owned()
-}
-
 /// What a text sets in italics.
 fn emphasised(text: &str) -> BTreeSet<&str> {
     // Bold is two of them: it starts a part of nothing.
@@ -260,9 +251,23 @@ fn emphasised(text: &str) -> BTreeSet<&str> {
 
 /// Waits until something is so, and lets everything else go on meanwhile.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = now();
+    let wait = Wait::for_it();
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        wait.look_again(what).await;
+    }
+}
+
+/// A wait for what has to be asked.
+pub struct Wait(Instant);
+
+impl Wait {
+    pub fn for_it() -> Self {
+        Wait(now())
+    }
+
+    /// A moment later; fails the test where it was waited for too long.
+    pub async fn look_again(&self, what: &str) {
+        assert!(self.0.elapsed() < PATIENCE, "waited in vain for {what}");
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -4,7 +4,7 @@ use tollgate::pb::{ChargeRequest, charge_request, quota_service_client::QuotaSer
 use tonic::transport::Channel;
 
 use super::{
-    drill::{LOOK, PATIENCE, command_of, until},
+    drill::{Wait, until},
     pair::{Pair, balance, entries, start_control, start_gateway, url},
 };
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
         records::use_up,
         replication::follow,
         requests::{commit_of, reserve_of},
-        servers::{Kind, Server, now},
+        servers::{Kind, Server},
+        texts::command_of,
     },
 };
 
@@ -96,19 +97,17 @@ async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
 
 /// Waits until the ledger has entries of what goes by an id.
 async fn until_charged(database: &Database, id: &str) {
-    let started = now();
+    let wait = Wait::for_it();
     while entries(database, id).await == 0 {
-        assert!(started.elapsed() < PATIENCE, "{id} is not in the ledger");
-        tokio::time::sleep(LOOK).await;
+        wait.look_again(id).await;
     }
 }
 
 /// Waits until so much is left.
 async fn until_left(quota: &QuotaServiceClient<Channel>, credits: u64) {
-    let started = now();
+    let wait = Wait::for_it();
     while balance(quota, "acme").await != Ok(credits) {
-        assert!(started.elapsed() < PATIENCE, "{credits} are never left");
-        tokio::time::sleep(LOOK).await;
+        wait.look_again("what is left").await;
     }
 }
 
