@@ -189,11 +189,9 @@ impl RedisHot {
     fn shard_of(&self, id: &AccountId) -> u32 {
         keys::shard_of(id, self.options.shards)
     }
-}
 
-impl RedisHot {
     /// How many broken invariants this process has met since its start, and what it has put right.
-    pub fn found(&self) -> (u64, crate::hot::Recovered) {
+    pub fn found(&self) -> (u64, super::Recovered) {
         (self.violations.total(), self.gate.recovered())
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::servers::{free_port, wait};
+use crate::support::servers::{port_of_ours, wait};
 
 /// What a panel's interval is, where scrapes come each second or more often.
 const RATE_INTERVAL: &str = "20s";
@@ -35,7 +35,7 @@ impl Prometheus {
         );
         let file = folder.join("prometheus.yml");
         fs::write(&file, config).unwrap();
-        let port = free_port();
+        let port = port_of_ours();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(

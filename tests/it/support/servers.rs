@@ -2,8 +2,10 @@
 
 use std::{
     net::TcpListener,
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 /// The highest port that is used: a cluster's nodes talk to each other 10,000 above.
 const PORT_MAX: u16 = 55_000;
+
+/// Linux gives away ports from 32768 on.
+const OURS: Range<u16> = 20_000..32_000;
 
 /// How often a server is started until one finds its ports free.
 const STARTS_MAX: usize = 5;
@@ -246,6 +251,21 @@ pub fn free_port() -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         if port < PORT_MAX {
+            return port;
+        }
+    }
+}
+
+/// A port for what is started later, or again: below those that the kernel gives to anybody who
+/// asks for none, and to nobody else of this run.
+pub fn port_of_ours() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id()
+            .wrapping_mul(61)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = OURS.start + (number % OURS.len() as u32) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     process::{Sidecar, binary},
     support::{
-        servers::{free_port, now},
+        servers::{now, port_of_ours},
         texts::command_of,
     },
 };
@@ -70,7 +71,7 @@ impl Folder {
         Place {
             name: name.to_owned(),
             folder: self.0.path().join(name),
-            http: format!("127.0.0.1:{}", free_port()),
+            http: format!("127.0.0.1:{}", port_of_ours()),
         }
     }
 }
@@ -292,6 +293,9 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
+        // It never ends by itself.
+        let has_panicked = self.0.is_finished();
         self.0.abort();
+        assert!(!has_panicked || thread::panicking(), "a caller panicked");
     }
 }
