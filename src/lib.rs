@@ -24,6 +24,7 @@
 //! | [`workers`] | who settles, sweeps, renews, applies, reloads, and who tells other processes so through Redis: a `step` each, and one loop |
 //! | [`app`] | the composition root: opens, restores, serves, drains |
 //! | [`config`], [`cli`], [`telemetry`], [`http`], [`clock`] | what their names say |
+//! | `gathered` | tasks that write for many calls at once |
 //!
 //! # What is absent
 //!

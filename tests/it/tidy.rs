@@ -17,13 +17,14 @@ const FUNCTION_LINES_MAX: usize = 75;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &["domain"]),
     ("clock", &["domain"]),
+    ("gathered", &[]),
     ("catalogs", &["catalogs", "domain"]),
     ("config", &["config"]),
     ("access", &["access"]),
     ("tls", &["tls", "access", "config"]),
     ("telemetry", &["telemetry", "config", "clock"]),
     ("http", &["http", "telemetry"]),
-    ("hot", &["hot", "domain", "clock"]),
+    ("hot", &["hot", "domain", "clock", "gathered"]),
     ("ledger", &["ledger", "domain", "hot"]),
     (
         "enforcer",
@@ -62,6 +63,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "catalogs",
             "clock",
+            "gathered",
             "config",
             "telemetry",
             "access",

@@ -30,6 +30,10 @@ pub(super) struct Pipelined {
 
 impl Pipelined {
     /// Connects to a client's server.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum, which grows"
+    )]
     pub async fn connect(client: &Client, config: AsyncConnectionConfig) -> RedisResult<Self> {
         let info = client.get_connection_info();
         match info.addr() {
