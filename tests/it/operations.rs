@@ -76,10 +76,6 @@ fn stop(mut sidecar: Sidecar) {
     assert_eq!(status.code(), Some(0), "{said}");
 }
 
-fn url(server: &Server) -> String {
-    format!("redis://{}", server.address())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_folder_is_backed_up_stopped_and_running() {
     let folder = tempfile::tempdir().unwrap();
@@ -151,7 +147,7 @@ async fn a_dump_of_the_ledger_and_an_empty_redis_are_a_restored_tollgate() {
     let server = Server::start(Kind::Redis);
     let database = shared().empty().await;
     let folder = tempfile::tempdir().unwrap();
-    let sidecar = start(&folder.path().join("a"), &url(&server), &database.url()).await;
+    let sidecar = start(&folder.path().join("a"), &server.url(), &database.url()).await;
     use_it(&sidecar).await;
     stop(sidecar);
 
@@ -164,7 +160,7 @@ async fn a_dump_of_the_ledger_and_an_empty_redis_are_a_restored_tollgate() {
         &["--exit-on-error", dump.to_str().unwrap()],
     );
     let fresh = Server::start(Kind::Redis);
-    let sidecar = start(&folder.path().join("b"), &url(&fresh), &restored.url()).await;
+    let sidecar = start(&folder.path().join("b"), &fresh.url(), &restored.url()).await;
     assert_eq!(
         balance(&sidecar).await,
         (455, 0),
@@ -212,7 +208,7 @@ async fn a_replica_takes_over_with_every_hold() {
     let (old, new) = (Server::start(Kind::Redis), Server::start(Kind::Redis));
     let database = shared().empty().await;
     let folder = tempfile::tempdir().unwrap();
-    let sidecar = start(&folder.path().join("a"), &url(&old), &database.url()).await;
+    let sidecar = start(&folder.path().join("a"), &old.url(), &database.url()).await;
     use_it(&sidecar).await;
     let port = old.port.to_string();
     new.ask::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port));
@@ -232,7 +228,7 @@ async fn a_replica_takes_over_with_every_hold() {
     new.ask::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"));
     drop(old);
 
-    let sidecar = start(&folder.path().join("b"), &url(&new), &database.url()).await;
+    let sidecar = start(&folder.path().join("b"), &new.url(), &database.url()).await;
     assert_eq!(balance(&sidecar).await, (415, 40));
     sidecar
         .quota()
@@ -250,12 +246,12 @@ async fn an_empty_redis_takes_over_what_the_ledger_has() {
     let (old, new) = (Server::start(Kind::Redis), Server::start(Kind::Redis));
     let database = shared().empty().await;
     let folder = tempfile::tempdir().unwrap();
-    let sidecar = start(&folder.path().join("a"), &url(&old), &database.url()).await;
+    let sidecar = start(&folder.path().join("a"), &old.url(), &database.url()).await;
     use_it(&sidecar).await;
     // A stop flushes the outbox: what was answered is in the ledger.
     stop(sidecar);
     drop(old);
-    let sidecar = start(&folder.path().join("b"), &url(&new), &database.url()).await;
+    let sidecar = start(&folder.path().join("b"), &new.url(), &database.url()).await;
     assert_eq!(balance(&sidecar).await, (455, 0));
     let late = sidecar
         .quota()
@@ -313,9 +309,9 @@ async fn another_role_of_postgres_takes_over() {
     );
     database.sql(&make).await;
     let as_role = |role: &str| database.url().replace("tollgate@", &format!("{role}@"));
-    let old = start(&folder.path().join("a"), &url(&server), &as_role(&first)).await;
+    let old = start(&folder.path().join("a"), &server.url(), &as_role(&first)).await;
     use_it(&old).await;
-    let new = start(&folder.path().join("b"), &url(&server), &as_role(&second)).await;
+    let new = start(&folder.path().join("b"), &server.url(), &as_role(&second)).await;
     stop(old);
     let mut quota = new.quota().await;
     quota.commit(commit("open", 40)).await.unwrap();

@@ -1,9 +1,6 @@
 //! A connection to one server, which carries many calls at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Weak};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, RedisConnectionInfo, RedisResult, Value,
@@ -21,10 +18,8 @@ use crate::gathered::Gathered;
 #[derive(Clone)]
 pub(super) struct Pipelined {
     connection: MultiplexedConnection,
-    /// How many calls are in progress on it.
-    calls: Arc<AtomicUsize>,
     /// What sends and receives, until the last of the connection's clones is gone; absent where the
-    /// client has its own.
+    /// client has its own. Every call in progress has a clone, and one waits for the next.
     _driver: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
@@ -51,7 +46,6 @@ impl Pipelined {
                 connection: client
                     .get_multiplexed_async_connection_with_config(&config)
                     .await?,
-                calls: Arc::default(),
                 _driver: None,
             }),
         }
@@ -65,39 +59,21 @@ impl Pipelined {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let in_progress = Arc::clone(&calls);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(login, stream, config).await?;
-        let driver = Gathered::new(Box::pin(driver), move || {
-            in_progress.load(Ordering::Relaxed)
+        let driver = Arc::new_cyclic(|clones: &Weak<_>| {
+            let clones = clones.clone();
+            let calls = move || clones.strong_count().saturating_sub(1);
+            AbortOnDropHandle::new(tokio::spawn(Gathered::new(Box::pin(driver), calls)))
         });
         Ok(Pipelined {
             connection,
-            calls,
-            _driver: Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(driver)))),
+            _driver: Some(driver),
         })
     }
 
     /// Sends a command. A server's error is a value.
     pub async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let _counted = Counted::new(&self.calls);
         self.connection.req_packed_command(command).await
-    }
-}
-
-/// A call in progress.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(calls: &'a AtomicUsize) -> Self {
-        calls.fetch_add(1, Ordering::Relaxed);
-        Counted(calls)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -50,6 +50,8 @@ const CLAIM_MS: u64 = 15_000;
 /// last: each is twice as long as the one before.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(320);
+/// The log's target of what a server has lost, of which no line is left out.
+const LOST: &str = "tollgate::lost";
 
 /// What came in between. It will be tried again.
 pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;

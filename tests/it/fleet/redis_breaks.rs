@@ -34,14 +34,10 @@ async fn survive(what: &str, hot: &str, breaks: impl AsyncFnOnce(&Load)) {
     fleet.reconcile();
 }
 
-fn url(server: &Server) -> String {
-    format!("redis://{}", server.address())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_paused_or_stopped_redis_costs_its_pause() {
     let server = Server::start(Kind::Redis);
-    survive("a pause, then a stop", &url(&server), async |load| {
+    survive("a pause, then a stop", &server.url(), async |load| {
         let mut pause = redis::cmd("CLIENT");
         pause.arg("PAUSE").arg(BROKEN.as_millis() as u64).arg("ALL");
         server.ask::<()>(&pause);
@@ -78,7 +74,7 @@ async fn a_network_that_drops_packets_costs_a_new_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_redis_that_forgets_its_scripts_is_told_again() {
     let server = Server::start(Kind::Redis);
-    survive("scripts flushed 50 times", &url(&server), async |load| {
+    survive("scripts flushed 50 times", &server.url(), async |load| {
         for _ in 0..50 {
             server.ask::<()>(redis::cmd("SCRIPT").arg("FLUSH"));
             load.progress(10).await;
@@ -95,7 +91,7 @@ async fn a_redis_that_is_killed_and_loads_for_long_has_lost_nothing() {
     fill.arg("for i = 1, 20000 do redis.call('SET', 'ballast:' .. i, '') end")
         .arg(0);
     server.ask::<()>(&fill);
-    let hot = url(&server);
+    let hot = server.url();
     survive("killed, then loading", &hot, async |_| {
         let slow = [
             "--key-load-delay",

@@ -22,10 +22,6 @@ use crate::support::{
 /// How long it may take until a store works again after its server does.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-fn url(server: &Server) -> String {
-    format!("redis://{}", server.address())
-}
-
 async fn works(store: &RedisHot) {
     until_it_works(RECOVERY, async || open(store, &acme()).await).await;
 }
@@ -50,7 +46,7 @@ async fn a_store_starts_without_its_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_killed_is_found_again() {
     let mut server = Server::start(Kind::Redis);
-    let store = store(&url(&server));
+    let store = store(&server.url());
     works(&store).await;
     server.kill();
     fails(&store).await;
@@ -64,7 +60,7 @@ async fn a_server_that_was_killed_is_found_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_costs_a_deadline_and_no_more() {
     let server = Server::start(Kind::Redis);
-    let store = store(&url(&server));
+    let store = store(&server.url());
     works(&store).await;
     server.signal("STOP");
     for _ in 0..8 {
@@ -126,7 +122,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_became_a_replica_is_asked_for_again() {
     let (server, other) = (Server::start(Kind::Redis), Server::start(Kind::Redis));
-    let store = store(&url(&server));
+    let store = store(&server.url());
     works(&store).await;
     let mut become_replica = redis::cmd("REPLICAOF");
     become_replica.arg("127.0.0.1").arg(other.port);
@@ -159,7 +155,7 @@ async fn a_cluster_without_a_slot_refuses_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_refuses_before_anything_is_written() {
     let server = Server::start(Kind::Redis);
-    let store = store(&url(&server));
+    let store = store(&server.url());
     works(&store).await;
     let before = store
         .account(&acme())
@@ -189,11 +185,11 @@ async fn a_full_server_refuses_before_anything_is_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_number_of_shards_is_refused() {
     let server = Server::start(Kind::Redis);
-    works(&store(&url(&server))).await;
+    works(&store(&server.url())).await;
     let other = store_with(RedisOptions {
         deadline: DEADLINE,
         shards: 8,
-        ..RedisOptions::new(url(&server).parse().expect("a URL"))
+        ..RedisOptions::new(server.url().parse().expect("a URL"))
     });
     let fault = other.balance(&acme()).await.expect_err("4 is not 8");
     assert!(is_determinate(&fault));
@@ -234,7 +230,7 @@ async fn a_unix_socket_and_a_user_with_a_password_are_reached() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_lose_balances_is_said() {
     let server = Server::start(Kind::Redis);
-    let store = store(&url(&server));
+    let store = store(&server.url());
     let warnings = store.durability_warnings().await.expect("no fault");
     assert!(
         warnings

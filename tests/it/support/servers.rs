@@ -147,6 +147,11 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where a store finds it.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
     /// Asks it something, on a connection of its own.
     pub fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
         let answer = self.try_ask(command);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
-use super::{CALL_TIMEOUT, Claimed, Error, Recovery, Unanswered};
+use super::{CALL_TIMEOUT, Claimed, Error, LOST, Recovery, Unanswered};
 use crate::{
     domain::{
         account::Account,
@@ -144,7 +144,7 @@ impl Recovery {
             let hold = reader.text()?;
             // An error names its account, and this target leaves no line out.
             tracing::error!(
-                target: "tollgate::lost",
+                target: LOST,
                 shard,
                 account = %id,
                 reservation = hold,

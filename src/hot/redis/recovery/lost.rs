@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{CALL_TIMEOUT, Claimed, Error, Recovery, Unanswered};
+use super::{CALL_TIMEOUT, Claimed, Error, LOST, Recovery, Unanswered};
 use crate::{
     domain::entry::Entry,
     hot::redis::{entries::read_entry, scripts},
@@ -102,7 +102,7 @@ fn log(shard: u32, entry: &Entry) {
     // An error names its account, and this target leaves no line out: somebody has to find what to
     // settle again.
     tracing::error!(
-        target: "tollgate::lost",
+        target: LOST,
         shard,
         account = %entry.account_id,
         sequence = entry.sequence,

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{
     drill::{Caller, Place},
-    pair::{Pair, balance, create, url},
+    pair::{Pair, balance, create},
 };
 use crate::support::{
     postgres::shared,
@@ -55,7 +55,7 @@ async fn it_stops(pair: &Pair, redis: &mut Server) {
     drill.fires("TollgateErrorsBurnSlow", &failures).await;
     let said = readyz(pair, &pair.gateway_place);
     assert!(said.contains("stores: not ready"), "{said}");
-    let url = url(redis);
+    let url = redis.url();
     let at = [("URL", url.as_str())];
     let ping = || drill.run("TollgateHotStoreDown", "redis-cli -u URL ping", &at);
     assert_ne!(ping().0, Some(0));
@@ -113,7 +113,7 @@ async fn it_has_a_noisy_neighbour(pair: &Pair, redis: &Server) {
     let slow = [("Slow Reserves", "> 0.01")];
     drill.fires("TollgateReservesSlowSlow", &slow).await;
     let ask = drill.command("TollgateReservesSlowFast", "SLOWLOG GET");
-    let ask = format!("redis-cli -u {} {ask}", url(redis));
+    let ask = format!("redis-cli -u {} {ask}", redis.url());
     let (_, said) = drill.run_line(&ask, &[]);
     assert!(said.contains("sum = sum + i"), "{said}");
     let line = drill.command("TollgateReservesSlowFast", "slow call");

@@ -5,7 +5,7 @@ use tonic::transport::Channel;
 
 use super::{
     drill::{Wait, until},
-    pair::{Pair, balance, entries, start_control, start_gateway, url},
+    pair::{Pair, balance, entries, start_control, start_gateway},
 };
 use crate::{
     helm::render::file,
@@ -80,7 +80,7 @@ async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
     // By hand, since reconcile.repair is "never" here.
     let readme = file("helm/tollgate/README.md");
     let repair = command_of(&readme, "tollgate reconcile --hot");
-    let hot = url(redis);
+    let hot = redis.url();
     let hot = [("redis://127.0.0.1:1", hot.as_str())];
     let (code, said) = drill.run_line(&repair, &hot);
     assert_eq!(code, Some(1), "{said}");

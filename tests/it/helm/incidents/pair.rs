@@ -115,16 +115,12 @@ pub fn start_gateway(place: &Place, redis: &Server, settings: &[&str]) -> Sideca
 const OF_A_SETTLER: &str = "reconcile.";
 
 fn start(place: &Place, redis: &Server, args: &[&str], settings: &[&str]) -> Sidecar {
-    let hot = url(redis);
+    let hot = redis.url();
     let settings = PATIENT.iter().chain(settings);
     let settings: Vec<&str> = settings.flat_map(|one| ["--set", one]).collect();
     let sidecar = place.start(&[args, &["--hot", &hot], &settings].concat());
     tokio::task::block_in_place(|| wait("readiness", || sidecar.is_ready()));
     sidecar
-}
-
-pub fn url(redis: &Server) -> String {
-    format!("redis://{}", redis.address())
 }
 
 /// Makes an account.
