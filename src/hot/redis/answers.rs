@@ -135,11 +135,18 @@ impl RedisHot {
     }
 
     pub(super) async fn account_step(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
-        self.answer(calls::balance(account_id), |told| {
-            let balance = balance(told);
-            Ok((told.account.clone(), balance))
-        })
-        .await
+        const OPERATION: &str = "balance";
+        let told = match self.step(calls::balance(account_id)).await? {
+            Ok(told) => told,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (balance, mark) = (balance(&told), told.mark);
+        let account = told.account.whole();
+        let account = account.map_err(|broken| broken_reply(broken, OPERATION))?;
+        Ok(Ok(Done {
+            value: (account, balance),
+            mark,
+        }))
     }
 
     /// A reservation with all that is stored of it. What it was charged to is stored only while

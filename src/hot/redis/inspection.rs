@@ -154,7 +154,9 @@ impl RedisHot {
     > {
         let shard = self.shard_of(id);
         let keys = &self.shards[shard as usize];
-        let mut given = vec![keys.account(id), keys.deadlines(id), keys.meta.to_string()];
+        let (account, deadlines) = (keys.account(id), keys.deadlines(id));
+        let mut given = vec![account, deadlines, keys.meta.to_string()];
+        given.push(keys.packed_grants(id));
         given.extend(holds.iter().map(|hold| keys.reservation(id, hold)));
         let arguments: Vec<Argument> = holds.iter().map(|hold| hold.as_bytes().into()).collect();
         let reply = self
@@ -164,15 +166,17 @@ impl RedisHot {
             let Some(stored) = reader.maybe(Reader::blob)? else {
                 return Ok(None);
             };
-            let (account, seen) = records::read_account(id, stored)?;
+            let account = records::read_account(id, stored)?;
             reader.uint()?;
+            let account = account.unfold(reader.maybe(Reader::blob)?)?;
+            let seen = account.seen;
             reader.array_of(holds.len())?;
             let mut known = Vec::with_capacity(holds.len());
             for hold in &holds {
                 let hold = ReservationId::new(hold).map_err(|_| Broken("no identifier"))?;
                 known.push(records::read_reservation(id, &hold, reader.blob()?)?);
             }
-            Ok(Some((account, known, seen)))
+            Ok(Some((account.whole()?, known, seen)))
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }

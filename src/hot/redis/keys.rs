@@ -11,7 +11,8 @@
 //! | `tg:bell` | string | a number that grows whenever somebody waits for the ledger | processes that wait for what others settle | nothing: the settlers come round by themselves |
 //! | `tg:catalogs` | hash | the text of every version of the catalogue | processes with a ledger, set-if-absent, looked at every half second | versions that are missing until the next look |
 //! | `tg:catalog` | string | the version that prices new actions | processes with a ledger, after the version's text; looked at as often | the version before; an absent one is put back at the next look |
-//! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants; after an unload, for a while, a tombstone with its sequence; where the ledger has no such account, for seconds, a mark that says so | `load`, every step, `unload`; a settler that looked for it sets the mark, where nothing is | |
+//! | `{tg:S}:a:ACCOUNT` | string | the account with its live grants, of which those may be packed elsewhere that it is not spending from; after an unload, for a while, a tombstone with its sequence; where the ledger has no such account, for seconds, a mark that says so | `load`, every step, `unload`; a settler that looked for it sets the mark, where nothing is | |
+//! | `{tg:S}:g:ACCOUNT` | string | the packed grants of an account with many; absent where none are | steps that pack them, because they looked beyond the grant at hand or it was used up; gone with `unload` or when there are few | |
 //! | `{tg:S}:r:ACCOUNT/RESERVATION` | string | a reservation; an open one has no time to live, any other lives for the replay window | every step on it | an answer that is forgotten when its time is over; an open hold never is |
 //! | `{tg:S}:d:ACCOUNT` | sorted set | the account's open holds by deadline; absent where there is none | every step that opens, prolongs or ends a hold | |
 //! | `{tg:S}:due` | sorted set | every loaded account by when the sweeper must look at it: not later than its earliest deadline, or than when it may be idle | `load`, steps that open a hold with an earlier deadline, the sweeper, `unload` | an account that is looked at too early, never too late |
@@ -75,6 +76,10 @@ impl ShardKeys {
         [&self.tag, "a:", id.as_str()].concat()
     }
 
+    pub fn packed_grants(&self, id: &AccountId) -> String {
+        [&self.tag, "g:", id.as_str()].concat()
+    }
+
     pub fn deadlines(&self, id: &AccountId) -> String {
         [&self.tag, "d:", id.as_str()].concat()
     }
@@ -113,6 +118,7 @@ mod tests {
         let keys = ShardKeys::new(12);
         let acme = account("acme:1");
         assert_eq!(keys.account(&acme), "{tg:12}:a:acme:1");
+        assert_eq!(keys.packed_grants(&acme), "{tg:12}:g:acme:1");
         assert_eq!(keys.deadlines(&acme), "{tg:12}:d:acme:1");
         assert_eq!(keys.reservation(&acme, "r:7"), "{tg:12}:r:acme:1/r:7");
         assert_eq!(keys.ended_reservation("acme:1/r:7"), "{tg:12}:r:acme:1/r:7");

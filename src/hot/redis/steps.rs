@@ -10,13 +10,12 @@ use super::{
     layout::code,
     link::Request,
     packed::{Broken, Reader, Writer},
-    records,
+    records::{self, AccountRecord},
     scripts::Script,
 };
 use crate::{
     clock::Clock,
     domain::{
-        account::Account,
         decision::{CycleEnded, Refusal},
         ids::{AccountId, ReservationId},
         reservation::Reservation,
@@ -29,7 +28,7 @@ use crate::{
 const DUE_ATTEMPTS: usize = 4;
 
 /// The keys and arguments that every step has, before its own.
-const STEP_KEYS: usize = 6;
+const STEP_KEYS: usize = 7;
 const STEP_ARGUMENTS: usize = 7;
 /// About how many bytes a step's command has without its own arguments.
 const COMMAND_BYTES: usize = 448;
@@ -51,7 +50,7 @@ pub(super) struct Told {
     pub code: i64,
     pub now: Timestamp,
     pub mark: Mark,
-    pub account: Account,
+    pub account: AccountRecord,
     pub reservation: Option<Reservation>,
     /// What else it said.
     pub rest: Vec<u8>,
@@ -141,6 +140,7 @@ impl RedisHot {
         for key in [&keys.due, &keys.out, &keys.meta, &keys.ended] {
             command.arg(&**key);
         }
+        command.arg(keys.packed_grants(id));
         for record in records {
             command.arg(keys.reservation(id, record));
         }
@@ -246,14 +246,15 @@ impl RedisHot {
         }
         let now = records::time(&mut reader)?;
         let mark = read_mark(shard, &mut reader)?;
-        let (account, seen) = records::read_account(step.account_id, reader.blob()?)?;
+        let account = records::read_account(step.account_id, reader.blob()?)?;
         let stored = reader.maybe(Reader::blob)?;
         let reservation = match (stored, step.reservation_id) {
             (Some(bytes), Some(id)) => Some(records::read_reservation(step.account_id, id, bytes)?),
             _ => None,
         };
-        if let Some(broken) = account.broken_invariant(now.min(seen)) {
-            self.violations.count(&account.id, &broken);
+        let account = account.unfold(reader.maybe(Reader::blob)?)?;
+        if let Some(broken) = account.broken_invariant(now.min(account.seen)) {
+            self.violations.count(step.account_id, &broken);
         }
         Ok(Read::Told(Box::new(Told {
             code,
@@ -301,7 +302,7 @@ fn check_cycle(told: Box<Told>) -> Result<Told, Refusal> {
     if told.code != code::CYCLE_ENDED {
         return Ok(*told);
     }
-    let head = &told.account.head;
+    let head = &told.account.account.head;
     let plan = head.next_plan.as_ref().unwrap_or(&head.plan);
     Err(Refusal::CycleEnded(CycleEnded {
         anchor: head.anchor,

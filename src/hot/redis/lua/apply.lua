@@ -1,13 +1,13 @@
 -- Applies an administrative change, each number once and in order (src/domain/book/change.rs).
 --
--- KEYS 7 for a refund only: the reservation that is refunded
+-- KEYS 8 for a refund only: the reservation that is refunded
 -- ARGV 6 number  7 kind: CREATE, SET_STATUS, CHANGE_PLAN, GRANT, VOID or REFUND
 --      8 the body: {grant}, {status, reason}, {plan, allowance, at renewal or 'auto'},
 --        {grant, reason}, {grant id, reason} or
 --        {reservation, {grant, credits, …}, of debt, reason, actor}
 -- Reply: OK and whether this call did it    CHANGE_GAP and the next number    CYCLE_ENDED
 local kind, body = tonumber(ARGV[7]), decode(ARGV[8])
-assert(#KEYS == (kind == REFUND and 7 or 6) and #ARGV == 8, 'arity')
+assert(#KEYS == (kind == REFUND and 8 or 7) and #ARGV == 8, 'arity')
 
 function book.add_grant(grant)
   if #grants >= GRANTS_MAX then book.drop_used_up() end
@@ -79,7 +79,7 @@ end
 
 -- What a refund gave back is not given back again by a later correction.
 function book.take_off_charges(parts, of_debt)
-  local held = book.read(KEYS[7], body[1])
+  local held = book.read(KEYS[8], body[1])
   if not held then return end
   local known, charges = held.record, {}
   local off = math.min(of_debt, known[R_DEBT])

@@ -1,16 +1,16 @@
 -- Settles an action whose cost is known at once, without a hold (src/domain/book/commit.rs).
 --
--- KEYS 7 the reservation that remembers the charge
+-- KEYS 8 the reservation that remembers the charge
 -- ARGV 6 charge id  7 the request, as a commit's  8 credits  9 '1': charge even what is not there
 --      10 price, or ''  11 action  12 what was asked, as it was asked  13 rate card version
 -- Reply: OK with the reservation
 --        KNOWN with the reservation that has this id already
 --        DENIED with {reason, required, available}    OUT_OF_RANGE    CYCLE_ENDED
-assert(#KEYS == 7 + due_given and #ARGV == 13 + due_given, 'arity')
+assert(#KEYS == 8 + due_given and #ARGV == 13 + due_given, 'arity')
 
 if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
-local before = book.read(KEYS[7], ARGV[6])
+local before = book.read(KEYS[8], ARGV[6])
 if before then
   book.expire_if_due(before)
   return book.answer(KNOWN, before)
@@ -22,9 +22,9 @@ if wanted then return book.answer(DUE) end
 if not granted and (ARGV[9] ~= '1' or book.status_denial(credits)) then
   return book.answer(DENIED, nil, denial)
 end
-local held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, COMMITTED, BY_CHARGE, ARGV[11],
-  ARGV[12], ARGV[13], 0, now, now, 0, 0, 0, 0, 0, {}, {}, false, {}}}
-local known = held.record
+local known = book.complete({FORMAT, COMMITTED, BY_CHARGE, ARGV[11], ARGV[12], ARGV[13], 0, now, {}})
+known[R_ENDED] = now
+local held = {key = KEYS[8], id = ARGV[6], record = known}
 local receipt, moves, debt_added = book.pay(known, credits)
 if wanted then return book.answer(DUE) end
 -- Nothing was held: only what the balance did not cover counts as overage.

@@ -1,6 +1,6 @@
 -- Settles cumulative usage; never refused for want of credits (src/domain/book/commit.rs).
 --
--- KEYS 7 the reservation
+-- KEYS 8 the reservation
 -- ARGV 6 reservation id  7 the request  8 credits: the price of the whole
 --      9 '1' where it was priced for a reservation that is known  10 price, or ''
 --      11 '1': the request keeps it open  12 what the request holds next
@@ -9,11 +9,11 @@
 -- Reply: OK with the reservation, and why the next hold was denied or false
 --        KNOWN with the reservation: there is nothing to settle, or it takes no commit
 --        REPRICE    OUT_OF_RANGE    CYCLE_ENDED
-assert(#KEYS == 7 + due_given and #ARGV == 16 + due_given, 'arity')
+assert(#KEYS == 8 + due_given and #ARGV == 16 + due_given, 'arity')
 
 if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
-local held = book.read(KEYS[7], ARGV[6])
+local held = book.read(KEYS[8], ARGV[6])
 book.expire_if_due(held)
 local is_known = ARGV[9] == '1'
 if (held ~= nil) ~= is_known then return book.answer(REPRICE) end
@@ -42,8 +42,8 @@ end
 local is_late = not held or held.record[R_STATE] == EXPIRED
 if not held then
   local ttl_ms = tonumber(ARGV[16])
-  held = {key = KEYS[7], id = ARGV[6], record = {FORMAT, OPEN, BY_COMMIT, ARGV[13], ARGV[14],
-    ARGV[15], ttl_ms, now + ttl_ms, false, 0, 0, 0, 0, 0, {}, {}, false, {}}}
+  held = {key = KEYS[8], id = ARGV[6], record = book.complete({FORMAT, OPEN, BY_COMMIT, ARGV[13],
+    ARGV[14], ARGV[15], ttl_ms, now + ttl_ms, {}})}
 end
 local known = held.record
 local held_before = math.min(book.sum_draws(known[R_HOLDS]), CREDITS_MAX)

@@ -5,7 +5,7 @@
 -- Nothing is written until `flush`, so a step that gives up on its way has changed nothing.
 --
 -- KEYS 1 account  2 the account's deadlines  3 due  4 out  5 meta  6 ended
---      [7 the reservation that the step is about]
+--      7 the account's packed grants   [8 the reservation that the step is about]
 --      the records of holds that are due, where the step was told to ask again with them
 -- ARGV 1 now in ms, or '' for the server's clock
 --      2 replay window in ms, 0 where settled reservations are forgotten by the sweep
@@ -15,7 +15,8 @@
 --      the era and the position up to which the caller knows the ledger to have the shard, last,
 --      and taken off here
 -- Reply: packed values: code, now, outbox position, era, account record, reservation record or
---        false, then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand alone; DUE brings the ids to ask with.
+--        false, packed grants or false, then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand
+--        alone; DUE brings the ids to ask with.
 
 -- The moves of one account, as they are the book's in the domain. Lua makes every function anew
 -- each time a script runs, which takes longer than most of them do: `book.seldom` makes those
@@ -45,6 +46,8 @@ if account[A_FORMAT] ~= FORMAT then
   return redis.error_reply('TOLLGATE account record of format ' .. text('%.0f', account[A_FORMAT]))
 end
 local grants = account[A_GRANTS]
+-- Whether some of its grants are packed; and they, where the step packed or read them.
+local was_folded, folded = account[A_FOLD], nil
 
 if tail - trimmed >= outbox_max then return pack(FULL, tail - trimmed) end
 
@@ -83,7 +86,7 @@ end
 
 function book.available()
   if account[A_DEBT] > 0 then return 0 end
-  local sum = account[A_REST_LEFT] or 0
+  local sum = account[A_FOLD_LEFT] or 0
   for i = 1, #grants do
     if book.is_active(grants[i]) then sum = sum + book.remaining(grants[i]) end
   end
@@ -94,9 +97,14 @@ function book.cycle_is_over()
   return account[A_STATUS] ~= CLOSED and now >= account[A_END]
 end
 
+-- What is said of packed grants holds until the first of them begins or ends.
+function book.notice_changes()
+  if account[A_FOLD] and account[A_FOLD_UNTIL] <= now then book.unfold() end
+end
+
 -- Lets time act on the account before anything else does.
 function book.advance()
-  if account[A_REST] and account[A_REST_UNTIL] <= now then book.unfold() end
+  book.notice_changes()
   if book.some_ended() then book.expire_grants() end
   if account[A_DEBT] > 0 then book.repay_debt() end
 end
@@ -119,6 +127,8 @@ function book.read(key, id)
   elseif known[R_FORMAT] ~= FORMAT then
     error(redis.error_reply('TOLLGATE reservation record of format '
       .. text('%.0f', known[R_FORMAT])))
+  elseif #known == R_HOLDS then
+    book.complete(known)
   end
   return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
 end
@@ -130,6 +140,19 @@ function book.check_in(held)
     held.is_touched = true
     touched[#touched + 1] = held
   end
+end
+
+-- The account as it is written, with its packed grants where they are others now.
+function book.pack_account()
+  local packed = #grants >= FOLD_MIN and not account[A_FOLD] and book.fold()
+  local writes = {KEYS[1], pack(account)}
+  if packed then
+    writes[3], writes[4] = KEYS[7], packed
+  elseif was_folded and not account[A_FOLD] then
+    call('DEL', KEYS[7])
+  end
+  if not account[A_FOLD] then folded = nil end
+  return writes
 end
 
 -- Writes everything, the stream first: it is what a server that is out of memory refuses.
@@ -148,9 +171,7 @@ function book.flush()
   end
   if due < account[A_DUE] then call('ZADD', KEYS[3], text('%.0f', due), ARGV[5]) end
   account[A_DUE] = due
-  if #grants >= FOLD_MIN and not account[A_REST] then book.fold() end
-  local bytes, opened = pack(account), -#stale
-  local writes = {KEYS[1], bytes}
+  local writes, opened = book.pack_account(), -#stale
   for i = 1, #touched do
     local held = touched[i]
     local known, member = held.record, ARGV[5] .. '/' .. held.id
@@ -179,11 +200,12 @@ function book.flush()
   for i = 1, #stale do call('ZREM', KEYS[2], stale[i]) end
   if #entries > 0 then call('HSET', KEYS[5], 'tail', text('%.0f', tail)) end
   if opened ~= 0 then call('HINCRBY', KEYS[5], 'open', text('%.0f', opened)) end
-  return bytes
+  return writes[2]
 end
 
 function book.answer(code, held, ...)
   if wanted then return pack(DUE, wanted) end
   local bytes = book.flush()
-  return pack(code, now, tail, era, bytes, held and (held.bytes or pack(held.record)) or false, ...)
+  return pack(code, now, tail, era, bytes, held and (held.bytes or pack(held.record)) or false,
+    folded or false, ...)
 end

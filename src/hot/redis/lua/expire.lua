@@ -3,14 +3,14 @@
 -- ARGV 6 the most holds to expire  7 how long an account is idle before it may go, in ms; 0: never
 -- Reply: OK, how many expired and whether the account is idle
 --        DUE with the ids of the holds to ask again with
-assert(#KEYS == 6 + due_given and #ARGV == 7 + due_given, 'arity')
+assert(#KEYS == 7 + due_given and #ARGV == 7 + due_given, 'arity')
 
 local max, idle_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 if due_given == 0 then
   local due = book.due_holds(max)
   if #due > 0 then return pack(DUE, due) end
 end
-book.unfold()
+book.notice_changes()
 book.expire_given()
 local bytes = book.flush()
 -- The score may be older than the earliest deadline, never younger: settling does not move it.
@@ -23,8 +23,9 @@ if idle_ms > 0 then
 end
 if again ~= account[A_DUE] then
   account[A_DUE] = again
-  bytes = pack(account)
-  call('SET', KEYS[1], bytes)
+  local writes = book.pack_account()
+  bytes = writes[2]
+  call('MSET', unpack(writes))
   call('ZADD', KEYS[3], text('%.0f', again), ARGV[5])
 end
-return pack(OK, now, tail, era, bytes, false, expired_count, is_idle)
+return pack(OK, now, tail, era, bytes, false, folded or false, expired_count, is_idle)

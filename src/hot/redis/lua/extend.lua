@@ -1,14 +1,14 @@
 -- More credits for an open hold, more time, or both (src/domain/book/extend.rs).
 --
--- KEYS 7 the reservation
+-- KEYS 8 the reservation
 -- ARGV 6 reservation id  7 extension id  8 credits to add  9 ttl in ms, or ''
 -- Reply: OK, KNOWN (this extension was applied before) or NOT_OPEN with the reservation
 --        DENIED with {reason, required, available}    NOT_FOUND    TOO_MANY    CYCLE_ENDED
-assert(#KEYS == 7 + due_given and #ARGV == 9 + due_given, 'arity')
+assert(#KEYS == 8 + due_given and #ARGV == 9 + due_given, 'arity')
 
 if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
-local held = book.read(KEYS[7], ARGV[6])
+local held = book.read(KEYS[8], ARGV[6])
 if not held then return book.answer(NOT_FOUND) end
 book.expire_if_due(held)
 local known = held.record

@@ -1,20 +1,29 @@
--- An account with many grants keeps those apart that it is not spending from: packed, they cost a
--- step nothing. A_GRANTS has the grant at hand then, A_REST all others: {before it, after it}.
+-- An account with many grants keeps those apart that it is not spending from, packed in a key of
+-- their own: until one of them is asked for they cost a step nothing. A_GRANTS has the grant at
+-- hand then, KEYS 7 all others: {A_FOLD, before it, after it}. A_FOLD is the account's version
+-- when they were packed, so that neither is ever taken for another's.
 
 -- Puts all grants in their places again, for a step that looks beyond the one at hand.
 function book.unfold()
-  if not account[A_REST] then return end
-  local before, after = unpack(decode(account[A_REST]))
+  if not account[A_FOLD] then return end
+  folded = call('GET', KEYS[7])
+  local fold = folded and decode(folded) or {}
+  if fold[1] ~= account[A_FOLD] then
+    error(redis.error_reply('TOLLGATE packed grants that are not the account\'s'))
+  end
+  local before, after = fold[2], fold[3]
   for i = 1, #grants do before[#before + 1] = grants[i] end
   for i = 1, #after do before[#before + 1] = after[i] end
-  account[A_REST], account[A_REST_LEFT], account[A_REST_UNTIL] = nil, nil, nil
+  for i = A_FOLD, A_FOLD_LAST do account[i] = nil end
   account[A_GRANTS], grants = before, before
 end
 
--- Leaves only the grant that is being spent, and packs the others. What they have to spend stays
--- as it is until the first of them begins or ends.
+-- Leaves only the grant that is being spent, and packs the others. What is said of them in the
+-- account stays as it is until the first of them begins or ends.
 function book.fold()
-  local before, at_hand, after, left, changes = {}, {}, {}, 0, NEVER
+  local before, at_hand, after = {}, {}, {}
+  local left, changes, held, plan_used, plan_left, packs = 0, NEVER, 0, 0, 0, 0
+  local plan = book.plan_grant_id()
   for i = 1, #grants do
     local grant = grants[i]
     -- One that has ended since time last acted on the account must be found by who acts next.
@@ -25,13 +34,20 @@ function book.fold()
     else
       local group = #at_hand == 0 and before or after
       group[#group + 1] = grant
-      left = left + spendable
+      left, held = left + spendable, held + grant[G_HELD]
+      if grant[G_KIND] ~= PLAN then packs = packs + spendable end
+      if grant[G_ID] == plan then plan_used, plan_left = grant[G_USED], spendable end
       if not book.has_ended(grant) then
         local next_change = grant[G_FROM] > now and grant[G_FROM] or grant[G_UNTIL] or NEVER
         if next_change < changes then changes = next_change end
       end
     end
   end
-  account[A_REST], account[A_REST_LEFT], account[A_REST_UNTIL] = pack({before, after}), left, changes
+  -- Sums beyond that are not exact.
+  if left > CREDITS_MAX or held > CREDITS_MAX then return end
+  folded = pack({account[A_VERSION], before, after})
   account[A_GRANTS], grants = at_hand, at_hand
+  local fold = {account[A_VERSION], left, changes, held, plan_used, plan_left, packs}
+  for i = 1, #fold do account[A_FOLD + i - 1] = fold[i] end
+  return folded
 end

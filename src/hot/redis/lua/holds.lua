@@ -4,10 +4,18 @@ function book.find_grant(id)
   for i = 1, #grants do
     if grants[i][G_ID] == id then return grants[i] end
   end
-  if account[A_REST] then
+  if account[A_FOLD] then
     book.unfold()
     return book.find_grant(id)
   end
+end
+
+-- What was only reserved, with what a settlement or an extension begins from.
+function book.complete(known)
+  known[R_ENDED] = false
+  for i = R_CHARGED, R_RETURNED do known[i] = 0 end
+  known[R_CHARGES], known[R_LAST], known[R_EXTENSIONS] = {}, false, {}
+  return known
 end
 
 function book.plan_grant_id()

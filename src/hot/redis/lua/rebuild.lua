@@ -2,11 +2,12 @@
 -- show as settled, as far as its grants still cover them. Never adds to what is there, so it can
 -- be repeated.
 --
--- KEYS 1 meta  2 account  3 deadlines  4 due, then the records of the holds, earliest first
+-- KEYS 1 meta  2 account  3 deadlines  4 due  5 packed grants, then the records of the
+--      holds, earliest first
 -- ARGV 1 claim  2 the server's name  3 account id  4 account record, or '' where there is none
 --      then for each hold: its id, and how many of its commits the ledger has, -1: it has ended
 -- Reply: the ids of the holds that were dropped
-assert(#ARGV == 4 + 2 * (#KEYS - 4), 'arity')
+assert(#ARGV == 4 + 2 * (#KEYS - 5), 'arity')
 
 local account = ARGV[4] ~= '' and cmsgpack.unpack(ARGV[4])
 local grants = {}
@@ -28,12 +29,12 @@ local function is_covered(draws)
 end
 
 local dropped, gone = {}, 0
-for i = 5, #KEYS do
-  local id, commits = ARGV[2 * i - 5], tonumber(ARGV[2 * i - 4])
+for i = 6, #KEYS do
+  local id, commits = ARGV[2 * i - 7], tonumber(ARGV[2 * i - 6])
   local stored = call('GET', KEYS[i])
   local known = stored and cmsgpack.unpack(stored)
   local is_open = known and known[R_FORMAT] == FORMAT and known[R_STATE] == OPEN
-  if is_open and account and known[R_COMMITS] == commits and is_covered(known[R_HOLDS]) then
+  if is_open and account and (known[R_COMMITS] or 0) == commits and is_covered(known[R_HOLDS]) then
     local draws = known[R_HOLDS]
     for d = 1, #draws, 2 do
       local grant = grants[draws[d]]
@@ -50,6 +51,7 @@ for i = 5, #KEYS do
 end
 if gone > 0 then call('HINCRBY', KEYS[1], 'open', text('%.0f', -gone)) end
 
+call('DEL', KEYS[5])
 if not account then
   call('DEL', KEYS[2])
   call('ZREM', KEYS[4], ARGV[3])

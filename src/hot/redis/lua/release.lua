@@ -1,14 +1,14 @@
 -- A hold is given back, since the action did not run (src/domain/book/release.rs).
 --
--- KEYS 7 the reservation
+-- KEYS 8 the reservation
 -- ARGV 6 reservation id
 -- Reply: OK with the reservation and how much was returned
 --        KNOWN with the reservation, settled before    NOT_FOUND    CYCLE_ENDED
-assert(#KEYS == 7 + due_given and #ARGV == 6 + due_given, 'arity')
+assert(#KEYS == 8 + due_given and #ARGV == 6 + due_given, 'arity')
 
 if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
 book.advance()
-local held = book.read(KEYS[7], ARGV[6])
+local held = book.read(KEYS[8], ARGV[6])
 if not held then return book.answer(NOT_FOUND) end
 book.expire_if_due(held)
 local known = held.record

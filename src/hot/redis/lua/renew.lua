@@ -2,7 +2,7 @@
 --
 -- ARGV 6 the cycle that ended: {index, start, end}  7 the one that begins  8 its plan  9 allowance
 -- Reply: OK, whether it renewed or not
-assert(#KEYS == 6 and #ARGV == 9, 'arity')
+assert(#KEYS == 7 and #ARGV == 9, 'arity')
 
 local ended, cycle, allowance = decode(ARGV[6]), decode(ARGV[7]), tonumber(ARGV[9])
 local is_named = account[A_CYCLE] == ended[1] and account[A_START] == ended[2]

@@ -2,19 +2,19 @@
 -- account takes its place, its open holds stay as far as the grants still cover them, and an
 -- entry of its own says so (Book::repair).
 --
--- KEYS 7 and on: the records of the open holds, earliest first
+-- KEYS 8 and on: the records of the open holds, earliest first
 -- ARGV 6 sequence and  7 version of the account that was compared  8 the account record as the
 --      ledger has it  9 why  then the ids of the holds
 -- Reply: OK with whether it was repaired, and how many holds expired
-assert(#ARGV == 9 + #KEYS - 6, 'arity')
+assert(#ARGV == 9 + #KEYS - 7, 'arity')
 
 local holds = {}
-for i = 7, #KEYS do
-  local held = book.read(KEYS[i], ARGV[i + 3])
+for i = 8, #KEYS do
+  local held = book.read(KEYS[i], ARGV[i + 2])
   if held and held.was_open then holds[#holds + 1] = held end
 end
 local is_same = account[A_SEQUENCE] == tonumber(ARGV[6]) and account[A_VERSION] == tonumber(ARGV[7])
-if not is_same or #holds ~= #KEYS - 6 or #holds ~= call('ZCARD', KEYS[2]) then
+if not is_same or #holds ~= #KEYS - 7 or #holds ~= call('ZCARD', KEYS[2]) then
   return book.answer(OK, nil, false, 0)
 end
 book.unfold()

@@ -51,6 +51,6 @@ end
 function book.reopen(record)
   local last = record[F_RECEIPT] and {record[F_REQUEST], record[F_RECEIPT]} or false
   return {FORMAT, record[R_STATE], record[R_ORIGIN], record[R_ACTION], record[R_ASKED],
-    record[R_VERSION], 0, record[F_EXPIRES], false, record[F_CHARGED], 0, 0, 0,
-    record[F_RETURNED], {}, {}, last, record[F_EXTENSIONS] or {}}
+    record[R_VERSION], 0, record[F_EXPIRES], {}, false, record[F_CHARGED], 0, 0, 0,
+    record[F_RETURNED], {}, last, record[F_EXTENSIONS] or {}}
 end

@@ -26,7 +26,7 @@ end
 function book.take(credits, how)
   local missing, draws = credits, {}
   local at_hand = grants[1]
-  if account[A_REST] and (not at_hand or book.remaining(at_hand) < credits) then book.unfold() end
+  if account[A_FOLD] and (not at_hand or book.remaining(at_hand) < credits) then book.unfold() end
   for i = 1, #grants do
     if missing == 0 then break end
     local grant = grants[i]

@@ -121,7 +121,9 @@ impl Recovery {
         for page in holds.chunks(HOLDS_PAGE) {
             settled.extend(claimed.ledger.commits(id, page).await?);
         }
-        let mut given = vec![keys.account(id), keys.deadlines(id), keys.due.to_string()];
+        let (account_key, deadlines) = (keys.account(id), keys.deadlines(id));
+        let mut given = vec![account_key, deadlines, keys.due.to_string()];
+        given.push(keys.packed_grants(id));
         given.extend(holds.iter().map(|hold| keys.reservation(id, hold.as_str())));
         let mut arguments = vec![
             id.as_str().as_bytes().to_vec(),
