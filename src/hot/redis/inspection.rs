@@ -15,6 +15,7 @@ use crate::{
         command::Repair,
         ids::{AccountId, ReservationId},
         reservation::Reservation,
+        timestamp::Timestamp,
     },
     hot::{Answer, Done, HotFault, Loaded, Stored},
 };
@@ -28,6 +29,32 @@ const SCAN_START: &str = "0";
 const HOLDS_MAX: isize = 20_000;
 /// How often an account is read again that changed while it was read.
 const ATTEMPTS: usize = 8;
+
+/// An account with all of its open holds, at one instant.
+struct Found {
+    account: Account,
+    /// Why it has not all of its grants.
+    lacks: Option<&'static str>,
+    holds: Vec<Reservation>,
+    /// When it was last written.
+    seen: Timestamp,
+}
+
+impl Found {
+    fn judged(self) -> Stored {
+        let (account, seen) = (self.account, self.seen);
+        let holds = self.holds.len();
+        let broken = self.lacks.map(str::to_owned);
+        let broken = broken.or_else(|| account.broken_invariant(seen));
+        let book = || Book::new(account.clone(), self.holds);
+        let broken = broken.or_else(|| book().broken_invariant(seen));
+        Stored {
+            account,
+            broken,
+            holds,
+        }
+    }
+}
 
 impl RedisHot {
     /// Goes through every loaded account, shard by shard, until `max` broken ones are found.
@@ -82,16 +109,8 @@ impl RedisHot {
     pub(super) async fn look_at(&self, id: &AccountId) -> Result<Option<Stored>, HotFault> {
         for _ in 0..ATTEMPTS {
             let holds = self.open_holds(id).await?;
-            if let Some((account, holds, seen)) = self.read_whole(id, holds).await? {
-                let count = holds.len();
-                let broken = account.broken_invariant(seen);
-                let broken =
-                    broken.or_else(|| Book::new(account.clone(), holds).broken_invariant(seen));
-                return Ok(Some(Stored {
-                    account,
-                    broken,
-                    holds: count,
-                }));
+            if let Some(found) = self.read_whole(id, holds).await? {
+                return Ok(Some(found.judged()));
             }
         }
         Ok(None)
@@ -144,14 +163,7 @@ impl RedisHot {
         &self,
         id: &AccountId,
         holds: Vec<String>,
-    ) -> Result<
-        Option<(
-            Account,
-            Vec<Reservation>,
-            crate::domain::timestamp::Timestamp,
-        )>,
-        HotFault,
-    > {
+    ) -> Result<Option<Found>, HotFault> {
         let shard = self.shard_of(id);
         let keys = &self.shards[shard as usize];
         let (account, deadlines) = (keys.account(id), keys.deadlines(id));
@@ -168,15 +180,20 @@ impl RedisHot {
             };
             let account = records::read_account(id, stored)?;
             reader.uint()?;
-            let account = account.unfold(reader.maybe(Reader::blob)?)?;
             let seen = account.seen;
+            let (account, lacks) = account.found(reader.maybe(Reader::blob)?);
             reader.array_of(holds.len())?;
             let mut known = Vec::with_capacity(holds.len());
             for hold in &holds {
                 let hold = ReservationId::new(hold).map_err(|_| Broken("no identifier"))?;
                 known.push(records::read_reservation(id, &hold, reader.blob()?)?);
             }
-            Ok(Some((account.whole()?, known, seen)))
+            Ok(Some(Found {
+                account,
+                lacks,
+                holds: known,
+                seen,
+            }))
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
     }

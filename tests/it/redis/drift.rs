@@ -151,6 +151,40 @@ async fn a_hold_that_the_ledger_can_not_cover_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packed_grants_that_are_lost_come_back() {
+    for kind in [Kind::Redis, Kind::Valkey, Kind::Cluster] {
+        let world = world(kind).await;
+        for pack in ["p1", "p2", "p3", "p4"] {
+            world.plane.grant("a1", pack, 1_000).await;
+        }
+        world.plane.settled("a1").await;
+        let packed = packed_grants(&world.server, "a1");
+        world.server.ask::<()>(&redis::Cmd::del(&packed));
+        // What needs none of them goes on; what does is refused, and changes nothing.
+        world.plane.reserve("a1", "r2", 10).await;
+        let charged = world.plane.try_charge("a1", "c2", 1_000_500).await;
+        let refused = format!("{:?}", charged.expect_err("no packed grants"));
+        assert!(refused.contains("packed grants"), "{refused}");
+
+        let reconciler = world.reconciler(true);
+        reconciler.step().await.expect("a step");
+        assert_eq!(counted(&reconciler), (true, true), "{}", kind.name());
+        assert_eq!(world.plane.held("a1").await, 70);
+        world.plane.charge("a1", "c2", 1_000_500).await;
+        // What is left is 100 and the grants less than what there was at first.
+        world.plane.check("a1", 100 + 1_000_500 - 4_000).await;
+    }
+}
+
+/// The key of an account's packed grants.
+fn packed_grants(server: &Server, account: &str) -> String {
+    let list = redis::cmd("KEYS").arg(format!("*:g:{account}")).to_owned();
+    let mut found: Vec<String> = server.ask(&list);
+    assert_eq!(found.len(), 1, "{account} has packed grants");
+    found.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_finds_it_and_repairs_it() {
     let world = world(Kind::Redis).await;
     let hot = format!("redis://{}", world.server.address());

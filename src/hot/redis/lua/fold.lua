@@ -14,8 +14,12 @@ function book.unfold()
   local before, after = fold[2], fold[3]
   for i = 1, #grants do before[#before + 1] = grants[i] end
   for i = 1, #after do before[#before + 1] = after[i] end
-  for i = A_FOLD, A_FOLD_LAST do account[i] = nil end
+  book.forget_fold()
   account[A_GRANTS], grants = before, before
+end
+
+function book.forget_fold()
+  for i = A_FOLD, A_FOLD_LAST do account[i] = nil end
 end
 
 -- Leaves only the grant that is being spent, and packs the others. What is said of them in the

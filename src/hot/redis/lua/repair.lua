@@ -17,7 +17,7 @@ local is_same = account[A_SEQUENCE] == tonumber(ARGV[6]) and account[A_VERSION] 
 if not is_same or #holds ~= #KEYS - 7 or #holds ~= call('ZCARD', KEYS[2]) then
   return book.answer(OK, nil, false, 0)
 end
-book.unfold()
+book.forget_fold()
 local right = decode(ARGV[8])
 for i = A_STATUS, A_CHANGE do account[i] = right[i] end
 account[A_GRANTS], grants = right[A_GRANTS], right[A_GRANTS]

@@ -90,6 +90,16 @@ impl AccountRecord {
         Ok(self)
     }
 
+    /// The account with all of its grants, for a look at whatever is stored: where the packed ones
+    /// are lost or another's, it has those at hand, and why.
+    pub fn found(self, packed: Option<&[u8]>) -> (Account, Option<&'static str>) {
+        let at_hand = self.account.clone();
+        match self.unfold(packed).and_then(AccountRecord::whole) {
+            Ok(account) => (account, None),
+            Err(Broken(why)) => (at_hand, Some(why)),
+        }
+    }
+
     /// The account with all of its grants.
     pub fn whole(self) -> Result<Account, Broken> {
         match self.fold {

@@ -17,6 +17,7 @@ use tollgate::{
     domain::{
         account::{Account, OveragePolicy},
         entry::EntryKind,
+        grant::GrantKind,
         ids::AccountId,
         reservation::State,
         usage::{Action, Amount, Outcome},
@@ -40,7 +41,7 @@ use tollgate::{
 
 use super::PATIENCE;
 use crate::support::{
-    account::{create, plan},
+    account::{create, grant, plan},
     account_id,
     commands::{credits, reservation_id},
     servers::now,
@@ -129,6 +130,22 @@ impl Plane {
             key: Some("create".to_owned()),
             payload: Vec::new(),
             wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
+            call: None,
+        };
+        let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
+        retried(async || clerk.change(request.clone()).await).await;
+    }
+
+    /// Adds a grant that never expires.
+    pub async fn grant(&self, account: &str, id: &str, amount: u64) {
+        let request = ledger::ChangeRequest {
+            account_id: account_id(account),
+            key: Some(id.to_owned()),
+            payload: Vec::new(),
+            wanted: Wanted::Grant {
+                grant: Box::new(grant(id, GrantKind::Pack, amount, SystemClock::new().now())),
+                reason: String::new(),
+            },
             call: None,
         };
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
