@@ -16,7 +16,7 @@ use crate::{
         ids::{AccountId, ReservationId},
         reservation::Reservation,
     },
-    hot::{Answer, Done, HotFault, Loaded, Stored},
+    hot::{Answer, Done, HotFault, Loaded, OldHold, Stored},
 };
 
 const OPERATION: &str = "inspect";
@@ -83,7 +83,7 @@ impl RedisHot {
         for _ in 0..ATTEMPTS {
             let holds = self.open_holds(id).await?;
             if let Some((account, holds, seen)) = self.read_whole(id, holds).await? {
-                let count = holds.len();
+                let (count, oldest) = (holds.len(), OldHold::of(&holds));
                 let broken = account.broken_invariant(seen);
                 let broken =
                     broken.or_else(|| Book::new(account.clone(), holds).broken_invariant(seen));
@@ -91,6 +91,7 @@ impl RedisHot {
                     account,
                     broken,
                     holds: count,
+                    oldest,
                 }));
             }
         }
