@@ -26,6 +26,7 @@ use crate::domain::{
     },
     ids::{AccountId, ReservationId},
     packed::Packed,
+    reservation::Reservation,
     timestamp::Timestamp,
 };
 
@@ -186,6 +187,34 @@ pub struct Stored {
     pub broken: Option<String>,
     /// How many those are.
     pub holds: usize,
+    /// The one of them that has stood for longest.
+    pub oldest: Option<OldHold>,
+}
+
+/// An open hold, and how long it has stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldHold {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Which one.
+    pub reservation_id: ReservationId,
+    /// When it ends, unless somebody prolongs it.
+    pub expires_at: Timestamp,
+    /// See [`Reservation::stands_since`].
+    pub since: Timestamp,
+}
+
+impl OldHold {
+    /// Of some holds the one that has stood for longest.
+    pub fn of<'a>(holds: impl IntoIterator<Item = &'a Reservation>) -> Option<Self> {
+        let oldest = holds.into_iter().min_by_key(|hold| hold.stands_since())?;
+        Some(OldHold {
+            account_id: oldest.account_id.clone(),
+            reservation_id: oldest.id.clone(),
+            expires_at: oldest.expires_at,
+            since: oldest.stands_since(),
+        })
+    }
 }
 
 /// What a sweep did.

@@ -81,5 +81,6 @@ pub use self::{
     metrics::{Connected, Metrics},
     observer::{CallEnd, Observer, REQUEST_ID},
     otlp::{ExportError, Exporter},
+    stores::RedoLevels,
     trace::{Exemplar, SpanId, Trace, TraceId, Tracer, Value},
 };

@@ -55,6 +55,9 @@ pub trait Worker: Send + Sync {
     /// Does a bounded piece of work. Safe to repeat, whatever happened to the last one.
     async fn step(&self) -> Result<Progress, StepError>;
 
+    /// Said in place of a step while another process does this worker's work.
+    fn rest(&self) {}
+
     /// The longest pause after steps that failed, where the interval is shorter.
     fn backoff_max(&self) -> Duration {
         BACKOFF_MAX

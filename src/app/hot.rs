@@ -47,16 +47,22 @@ impl Opened {
         &self,
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
-    ) -> Arc<dyn HotStore> {
+    ) -> Result<Arc<dyn HotStore>, StartError> {
         let store: Arc<dyn HotStore> = match self {
             Opened::Memory(memory) => Arc::clone(memory) as _,
-            Opened::Redis(redis) => Arc::clone(redis) as _,
+            Opened::Redis(redis) => {
+                let watched = Arc::clone(redis);
+                metrics
+                    .watch_breaker(move || watched.breaker_is_open())
+                    .map_err(|error| StartError::Internal(error.into()))?;
+                Arc::clone(redis) as _
+            }
         };
-        Arc::new(ObservedHot::new(
+        Ok(Arc::new(ObservedHot::new(
             store,
             Arc::clone(metrics),
             Arc::clone(clock),
-        ))
+        )))
     }
 
     /// Whether what it holds outlives this process, and other processes use it too.

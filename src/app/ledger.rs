@@ -12,11 +12,11 @@ use crate::{
     ledger::{
         Ledger, LedgerFault,
         postgres::{OpenError, PostgresLedger, PostgresOptions},
-        redo::RedoLedger,
+        redo::{Depth, RedoLedger},
         sqlite::SqliteLedger,
     },
     observed::ObservedLedger,
-    telemetry::Metrics,
+    telemetry::{Metrics, RedoLevels},
     workers::{Progress, StepError, Worker},
 };
 
@@ -40,7 +40,7 @@ impl Opened {
             Opened::Sqlite(redo) => {
                 let watched = Arc::clone(redo);
                 metrics
-                    .watch_redo_backlog(move || watched.backlog() as u64)
+                    .watch_redo(move || levels(watched.depth()))
                     .map_err(|error| StartError::Internal(error.into()))?;
                 Arc::clone(redo) as _
             }
@@ -62,6 +62,14 @@ impl Opened {
                 Ok(())
             }
         }
+    }
+}
+
+fn levels(depth: Depth) -> RedoLevels {
+    RedoLevels {
+        records: depth.records,
+        bytes: depth.bytes,
+        commits: depth.commits,
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn open(
         metrics.set_catalog_version(&current.version);
     }
     let (opened_hot, restored) = hot::open(config, &clock, ledger.as_ref()).await?;
-    let hot = opened_hot.store(&metrics, &clock);
+    let hot = opened_hot.store(&metrics, &clock)?;
     let acks = Arc::new(Acks::new(hot.shards()).timed_by(Arc::clone(&clock)));
     let options = EnforcerOptions {
         ack: match config.settle.ack {

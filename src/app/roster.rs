@@ -112,6 +112,7 @@ impl Roster {
             batch_max: config.reconcile.rounds.batch_max,
             repair: config.reconcile.repair == RepairWhen::Auto,
             place: Default::default(),
+            oldest: Default::default(),
         };
         let reconcile_interval = Duration::from_millis(config.reconcile.rounds.interval_ms);
         self.add(led(Arc::new(reconciler)), reconcile_interval);

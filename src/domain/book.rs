@@ -118,6 +118,12 @@ impl Book {
         self.reservations.get(id)
     }
 
+    /// The open reservations as they are stored, earliest deadline first.
+    pub fn open(&self) -> impl Iterator<Item = (&ReservationId, &Packed)> {
+        let ids = self.due.iter().map(|(_, id)| id);
+        ids.filter_map(|id| Some((id, self.reservations.get(id)?)))
+    }
+
     /// The earliest deadline of an open reservation.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)

@@ -211,6 +211,14 @@ impl Reservation {
         sum_draws(&self.holds)
     }
 
+    /// Since when the hold stands with the time that it has: since its reserve, or what prolonged
+    /// it last. Never earlier than that, and later where an extension asked for less time than was
+    /// left.
+    pub fn stands_since(&self) -> Timestamp {
+        let ttl_ms = i64::try_from(self.ttl_ms).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.expires_at.millis().saturating_sub(ttl_ms))
+    }
+
     /// Whether its deadline has passed and it still counts as open.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.state == State::Open && self.expires_at <= now

@@ -255,7 +255,13 @@ impl<A: AdminService> Audited<A> {
             drop(place);
             match written {
                 Ok(()) => answer,
-                Err(fault) => Err(status::not_audited(&fault)),
+                Err(fault) => {
+                    // One that a store had failed already was counted then.
+                    if !answer.is_err_and(|status| status.code() == Code::Unavailable) {
+                        log.metrics.degraded(method);
+                    }
+                    Err(status::not_audited(&fault))
+                }
             }
         };
         let tasks = self.tasks.clone();

@@ -30,31 +30,33 @@ pub struct Core {
 }
 
 impl Core {
-    /// An error as it is answered, counted where it is an id's second use.
+    /// An error as it is answered; counted where it is an id's second use, or a store's failure.
     pub(super) fn failed(&self, rpc: &'static str, error: &EnforceError) -> Status {
-        self.count_conflict(rpc, error);
+        self.count(rpc, error);
         status::of(error)
     }
 
     /// The same for a change.
     pub(super) fn change_failed(&self, rpc: &'static str, error: &EnforceError) -> Status {
-        self.count_conflict(rpc, error);
+        self.count(rpc, error);
         status::of_change(error)
     }
 
-    fn count_conflict(&self, rpc: &'static str, error: &EnforceError) {
+    fn count(&self, rpc: &'static str, error: &EnforceError) {
         match error {
             EnforceError::Refused(Refusal::Conflict { .. })
             | EnforceError::ChangeConflict { .. } => self.metrics.id_conflict(rpc),
+            // Of the last two it is the ledger that could not be reached in time, by this process
+            // or by the one that it waits for.
+            EnforceError::Hot(_)
+            | EnforceError::Ledger(_)
+            | EnforceError::NotSettledInTime
+            | EnforceError::NotLoadedInTime { .. } => self.metrics.degraded(rpc),
             EnforceError::BadRequest(_)
             | EnforceError::AccountNotFound { .. }
             | EnforceError::Refused(_)
             | EnforceError::ChangeRefused(_)
             | EnforceError::UnknownVersion { .. }
-            | EnforceError::Hot(_)
-            | EnforceError::Ledger(_)
-            | EnforceError::NotSettledInTime
-            | EnforceError::NotLoadedInTime { .. }
             | EnforceError::NoCatalog
             | EnforceError::Busy { .. } => {}
         }

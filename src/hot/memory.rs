@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use self::shard::Shard;
 use super::{
-    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, Mark,
+    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, Mark, OldHold,
     OutboxBatch, Stored, Swept,
 };
 use crate::{
@@ -276,8 +276,19 @@ impl HotStore for MemoryHot {
     }
 
     async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault> {
-        let shard = self.shard_of(account_id).1.lock();
-        Ok(shard.stored(account_id, self.clock.now()))
+        let now = self.clock.now();
+        let found = self.shard_of(account_id).1.lock().stored(account_id, now);
+        Ok(found.map(|(stored, holds)| {
+            // One that can't be read is among what is broken.
+            let read = holds
+                .iter()
+                .filter_map(|(id, hold)| hold.unpack(account_id, id).ok());
+            let holds: Vec<Reservation> = read.collect();
+            Stored {
+                oldest: OldHold::of(&holds),
+                ..stored
+            }
+        }))
     }
 
     async fn repair(&self, repair: &Repair) -> Answer<Option<usize>> {

@@ -186,6 +186,12 @@ impl RedisHot {
         Ok(())
     }
 
+    /// Whether calls fail at once, since the last attempt to connect failed; but for those that
+    /// come when the next one is due, and wait for it.
+    pub fn breaker_is_open(&self) -> bool {
+        self.link.breaker_is_open()
+    }
+
     fn shard_of(&self, id: &AccountId) -> u32 {
         keys::shard_of(id, self.options.shards)
     }

@@ -29,6 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::backlog::Depth;
 use self::{
     backlog::{Backlog, Waiting},
     files::Files,
@@ -163,9 +164,9 @@ impl RedoLedger {
         files.close().map_err(|error| fault("close", error))
     }
 
-    /// How many entries and reservations the log has that the ledger behind has not.
-    pub fn backlog(&self) -> usize {
-        self.backlog.size()
+    /// What the log has that the ledger behind has not, and what it has had.
+    pub fn depth(&self) -> Depth {
+        self.backlog.depth()
     }
 
     /// Waits until the ledger behind has everything that was settled before.
@@ -213,8 +214,9 @@ impl RedoLedger {
         if tokio::time::timeout(READ_TIMEOUT, room).await.is_err() {
             return Err(self.backlog.behind());
         }
-        let bytes = Record::new(batches, now)?;
-        let write = move || (files.append(&bytes), files);
+        let record = Record::new(batches, now)?;
+        let bytes = record.len();
+        let write = move || (files.append(&record), files);
         // Held until the backlog has it: nobody else appends what would not follow it.
         let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             // The settler's own thread, which has nothing else to do meanwhile.
@@ -229,6 +231,7 @@ impl RedoLedger {
         let reversals = self.backlog.push(Waiting {
             file,
             now,
+            bytes,
             batches: batches.to_vec(),
         });
         Ok(Settled {

@@ -73,6 +73,7 @@ impl<const LABELS: usize> Gauges<LABELS> {
 pub(super) struct Pulled<F> {
     spec: Spec,
     desc: Desc,
+    labels: Vec<proto::LabelPair>,
     value: F,
 }
 
@@ -82,10 +83,31 @@ impl<F: Fn() -> f64 + Send + Sync + 'static> Pulled<F> {
         spec: &Spec,
         value: F,
     ) -> Result<(), prometheus::Error> {
+        Pulled::register_of(registry, spec, [], value)
+    }
+
+    /// The same for one set of label values.
+    pub(super) fn register_of<const LABELS: usize>(
+        registry: &Registry,
+        spec: &Spec,
+        values: [&'static str; LABELS],
+        value: F,
+    ) -> Result<(), prometheus::Error> {
         let (name, help) = (spec.name.to_owned(), spec.help.to_owned());
+        let labels = spec.labels.iter().zip(values);
+        let pairs = labels.clone().map(|(name, value)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        });
+        let owned = labels
+            .clone()
+            .map(|(name, value)| ((*name).to_owned(), value.to_owned()));
         registry.register(Box::new(Pulled {
             spec: *spec,
-            desc: Desc::new(name, help, Vec::new(), HashMap::new())?,
+            desc: Desc::new(name, help, Vec::new(), owned.collect::<HashMap<_, _>>())?,
+            labels: pairs.collect(),
             value,
         }))
     }
@@ -99,6 +121,7 @@ impl<F: Fn() -> f64 + Send + Sync> Collector for Pulled<F> {
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let value = (self.value)();
         let mut metric = proto::Metric::default();
+        metric.set_label(self.labels.clone());
         let mut family = proto::MetricFamily::default();
         if self.spec.kind == Kind::Counter {
             let mut counter = proto::Counter::default();

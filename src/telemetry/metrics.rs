@@ -44,6 +44,7 @@ pub struct Metrics {
     connections: Gauges<1>,
     connections_accepted: Counters<1>,
     accept_errors: Counters<1>,
+    degraded: Counters<2>,
     decisions: Decisions,
     credits: [IntCounter; CreditsKind::ALL.len()],
     replays: Counters<1>,
@@ -83,6 +84,8 @@ struct Levels {
     oldest_entry_ms: AtomicI64,
     /// When the earliest hold was or will be due.
     earliest_deadline_ms: AtomicI64,
+    /// Since when the oldest hold that is known stands.
+    oldest_hold_ms: AtomicI64,
 }
 
 impl Metrics {
@@ -99,6 +102,7 @@ impl Metrics {
             calls_in_flight: AtomicUsize::new(0),
             oldest_entry_ms: AtomicI64::new(NEVER),
             earliest_deadline_ms: AtomicI64::new(NEVER),
+            oldest_hold_ms: AtomicI64::new(NEVER),
         });
         pull(&r, &clock, &levels)?;
         process::register(&r, &clock)?;
@@ -114,6 +118,7 @@ impl Metrics {
             connections: Gauges::new(&r, &names::CONNECTIONS)?,
             connections_accepted: Counters::new(&r, &names::CONNECTIONS_ACCEPTED)?,
             accept_errors: Counters::new(&r, &names::ACCEPT_ERRORS)?,
+            degraded: Counters::new(&r, &names::DEGRADED)?,
             decisions: Decisions::new(&r)?,
             credits: [
                 credit(CreditsKind::Held)?,
@@ -193,6 +198,7 @@ fn pull(
     };
     Pulled::register(r, &names::OUTBOX_LAG, age(|of| &of.oldest_entry_ms))?;
     Pulled::register(r, &names::EXPIRY_LAG, age(|of| &of.earliest_deadline_ms))?;
+    Pulled::register(r, &names::OLDEST_HOLD, age(|of| &of.oldest_hold_ms))?;
     let calls = Arc::clone(levels);
     Pulled::register(r, &names::CALLS_IN_FLIGHT, move || {
         calls.calls_in_flight.load(Ordering::Relaxed) as f64

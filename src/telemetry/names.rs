@@ -6,12 +6,16 @@
 //! or request id ever is.
 //!
 //! Processes that share a Redis all report what they see of it (`open_holds`, `loaded_accounts`,
-//! `outbox_*`, `expiry_lag_seconds`; those with the settler role do): take the `max` of these over
-//! the processes, and the `sum` of counters.
+//! `outbox_*`, `expiry_lag_seconds`; those with the settler role do, and `oldest_hold_age_seconds`
+//! one of them at a time): take the `max` of these over the processes, and the `sum` of counters.
 //!
-//! Reserved for what is not there yet, so that nobody takes them for something else:
-//! `tollgate_buffered_commits_total`, `tollgate_spool_entries`, `tollgate_spool_bytes`,
-//! `tollgate_breaker_open`, `tollgate_degraded_answers_total`.
+//! What is settled and not in the ledger yet waits in Redis, where `outbox_*` say how much, or in an
+//! embedded process's redo log, where `redo_backlog_*` do. A process with Redis and no ledger has no
+//! such log, since it answers a commit that Redis can't take with `UNAVAILABLE`. For one that has,
+//! which is called a spool, these stay reserved, so that nobody takes them for something else:
+//! `tollgate_spool_entries` and `tollgate_spool_bytes`, and of `tollgate_buffered_commits_total` the
+//! `log` named `spool`. So does every `answer` of `tollgate_degraded_answers_total` but
+//! `unavailable`, for policies that are not closed.
 
 mod process;
 mod security;
@@ -60,10 +64,11 @@ pub struct Spec {
 }
 
 /// All of them, in the order of the parts above.
-pub const ALL: [Spec; 53] = [
+pub const ALL: [Spec; 58] = [
     CALLS,
     CALLS_IN_FLIGHT,
     CALLS_REFUSED,
+    DEGRADED,
     CONNECTIONS,
     CONNECTIONS_ACCEPTED,
     ACCEPT_ERRORS,
@@ -78,12 +83,14 @@ pub const ALL: [Spec; 53] = [
     LATE_COMMITS,
     EXPIRED,
     OPEN_HOLDS,
+    OLDEST_HOLD,
     EXPIRY_LAG,
     HOT_OPERATIONS,
     HOT_FAULTS,
     LEDGER_OPERATIONS,
     LEDGER_FAULTS,
     STORE_UP,
+    BREAKER_OPEN,
     READY,
     LOADED_ACCOUNTS,
     ACCOUNT_LOADS,
@@ -94,6 +101,8 @@ pub const ALL: [Spec; 53] = [
     SETTLER_ENTRIES,
     CURSOR_CONFLICTS,
     REDO_BACKLOG,
+    REDO_BYTES,
+    BUFFERED_COMMITS,
     CATALOG_INFO,
     CATALOG_RELOADS,
     INVARIANT_VIOLATIONS,

@@ -20,6 +20,17 @@ struct Up {
     gauge: OnceLock<IntGauge>,
 }
 
+/// How much a redo log has on its hands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RedoLevels {
+    /// Entries and reservations that the ledger behind has not.
+    pub records: usize,
+    /// What they take on disk.
+    pub bytes: usize,
+    /// Commits that were written to it since the start.
+    pub commits: usize,
+}
+
 /// What the hot store does.
 #[derive(Debug)]
 pub(super) struct HotMetrics {

@@ -5,16 +5,20 @@
 //! It goes on where it was, a bounded number of accounts at a time, round and round.
 
 mod compare;
+mod oldest;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-pub use self::compare::{Compared, Drift, compare};
+pub use self::{
+    compare::{Compared, Drift, compare},
+    oldest::Oldest,
+};
 use super::{Progress, StepError, Worker};
 use crate::{
-    domain::command::Repair,
+    domain::{command::Repair, timestamp::Timestamp},
     hot::{HotStore, Loaded},
     ledger::Ledger,
     telemetry::Metrics,
@@ -37,6 +41,8 @@ pub struct Reconciler {
     pub repair: bool,
     /// Where the next step goes on.
     pub place: Mutex<Place>,
+    /// The oldest hold that it has met.
+    pub oldest: Oldest,
 }
 
 /// A place on the way through all accounts.
@@ -76,6 +82,26 @@ impl Worker for Reconciler {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
+        self.oldest.look_again(self.hot.as_ref()).await;
+        let done = self.go_on().await;
+        self.tell_oldest();
+        done
+    }
+
+    // Whoever does the work tells; what this process knows would only grow older.
+    fn rest(&self) {
+        self.oldest.forget();
+        self.tell_oldest();
+    }
+}
+
+impl Reconciler {
+    fn tell_oldest(&self) {
+        let since = self.oldest.since().map(Timestamp::millis);
+        self.metrics.set_oldest_hold(since);
+    }
+
+    async fn go_on(&self) -> Result<Progress, StepError> {
         let mut place = self.place.lock().clone();
         let mut looked_at = 0;
         loop {
@@ -91,6 +117,7 @@ impl Worker for Reconciler {
                 }
             };
             let compared = compare(self.hot.as_ref(), self.ledger.as_ref(), &page.ids, 1).await?;
+            self.oldest.note(compared.oldest);
             for drift in &compared.drifts {
                 self.found(drift).await?;
             }
@@ -106,9 +133,7 @@ impl Worker for Reconciler {
             }
         }
     }
-}
 
-impl Reconciler {
     async fn found(&self, drift: &Drift) -> Result<(), StepError> {
         let Drift {
             account_id,

@@ -143,6 +143,7 @@ impl Worker for Led {
         if self.shares.leads() {
             self.worker.step().await
         } else {
+            self.worker.rest();
             Ok(Progress::Done)
         }
     }

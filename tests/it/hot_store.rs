@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod loading;
+mod oldest;
 mod outbox;
 mod precedence;
 mod render;

@@ -99,6 +99,7 @@ macro_rules! conformance {
                 calls_are_never_changed;
             drift:
                 memory_that_differs_is_repaired,
+                the_oldest_hold_is_kept_in_mind_until_it_ends,
                 what_the_ledger_lacks_is_named_and_left;
             audit:
                 a_busy_ledger_has_no_findings,

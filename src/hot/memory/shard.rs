@@ -19,6 +19,9 @@ use crate::{
     hot::{Cursor, Line, OutboxBatch, Stored},
 };
 
+/// An open hold as it is stored.
+type Hold = (ReservationId, Packed);
+
 /// Some accounts and what is written of them.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
@@ -266,14 +269,18 @@ impl Shard {
         terms
     }
 
-    /// An account as it is, and which invariant it breaks.
-    pub(super) fn stored(&self, id: &AccountId, now: Timestamp) -> Option<Stored> {
+    /// An account as it is, and which invariant it breaks; with its open holds, of which the
+    /// oldest is looked for once the lock is given back: they may be thousands.
+    pub(super) fn stored(&self, id: &AccountId, now: Timestamp) -> Option<(Stored, Vec<Hold>)> {
         let book = self.books.get(id)?;
-        Some(Stored {
+        let stored = Stored {
             account: book.account().clone(),
             broken: book.broken_invariant(now),
             holds: book.open_count(),
-        })
+            oldest: None,
+        };
+        let holds = book.open().map(|(id, packed)| (id.clone(), packed.clone()));
+        Some((stored, holds.collect()))
     }
 
     pub(super) fn accounts(&self) -> usize {

@@ -17,7 +17,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Answer, Done, HotFault, Loaded, Stored},
+    hot::{Answer, Done, HotFault, Loaded, OldHold, Stored},
 };
 
 const OPERATION: &str = "inspect";
@@ -43,7 +43,7 @@ struct Found {
 impl Found {
     fn judged(self) -> Stored {
         let (account, seen) = (self.account, self.seen);
-        let holds = self.holds.len();
+        let (holds, oldest) = (self.holds.len(), OldHold::of(&self.holds));
         let broken = self.lacks.map(str::to_owned);
         let broken = broken.or_else(|| account.broken_invariant(seen));
         let book = || Book::new(account.clone(), self.holds);
@@ -52,6 +52,7 @@ impl Found {
             account,
             broken,
             holds,
+            oldest,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! A few connections to one server, or one client of a cluster, carry all calls at once
 //! (pipelined). A connection is made in the background, by one attempt at a time; whoever calls
 //! meanwhile waits for it until his deadline. After a failed attempt calls fail at once for a
-//! moment, so that a server that is down costs nobody a wait.
+//! moment, so that a server that is down costs nobody a wait: the breaker is open until an attempt
+//! succeeds.
 
 use std::{
     sync::{
@@ -74,9 +75,24 @@ enum State {
     /// Which one it is, so that whoever finds it broken breaks no newer one; and the name of the
     /// server at its other end, empty where the client hides that.
     Up(u64, Wire, Arc<str>),
-    Connecting(watch::Receiver<()>),
+    Connecting {
+        made: watch::Receiver<()>,
+        /// Whether the attempt before this one failed.
+        again: bool,
+    },
     /// Since when, and why.
     Down(u64, Option<(Duration, Arc<str>)>),
+}
+
+impl State {
+    /// From a failed attempt on, until one succeeds.
+    fn is_broken(&self) -> bool {
+        match self {
+            State::Up(..) => false,
+            State::Connecting { again, .. } => *again,
+            State::Down(_, failed) => failed.is_some(),
+        }
+    }
 }
 
 /// There is no connection.
@@ -180,12 +196,17 @@ impl Link {
         self.deadline
     }
 
+    /// Whether some calls fail at once, for want of a connection that could not be made.
+    pub fn breaker_is_open(&self) -> bool {
+        self.lines.iter().any(|line| line.state.lock().is_broken())
+    }
+
     /// Leaves a lane's connection for a new one where it does not know its server by this name.
     pub fn relearn(&self, lane: u32, server: &str) {
         let line = self.line(lane);
         let number = match &*line.state.lock() {
             State::Up(number, _, known) if !known.is_empty() && **known != *server => *number,
-            State::Up(..) | State::Connecting(_) | State::Down(..) => return,
+            State::Up(..) | State::Connecting { .. } | State::Down(..) => return,
         };
         line.lose(number, "the server has another replication id by now");
     }
@@ -269,14 +290,17 @@ impl Line {
                 State::Up(number, wire, server) => {
                     return Ok((*number, wire.clone(), Arc::clone(server)));
                 }
-                State::Connecting(made) => made.clone(),
+                State::Connecting { made, .. } => made.clone(),
                 State::Down(_, Some((since, why))) if self.clock.monotonic() < *since + PAUSE => {
                     return Err(self.not_connected(why));
                 }
-                State::Down(number, _) => {
+                State::Down(number, failed) => {
                     let (done, made) = watch::channel(());
-                    let number = number + 1;
-                    *state = State::Connecting(made.clone());
+                    let (number, again) = (number + 1, failed.is_some());
+                    *state = State::Connecting {
+                        made: made.clone(),
+                        again,
+                    };
                     tokio::spawn(Arc::clone(self).make(number, done));
                     made
                 }
@@ -288,7 +312,7 @@ impl Line {
         match &*state {
             State::Up(number, wire, server) => Ok((*number, wire.clone(), Arc::clone(server))),
             State::Down(_, Some((_, why))) => Err(self.not_connected(why)),
-            State::Down(_, None) | State::Connecting(..) => {
+            State::Down(_, None) | State::Connecting { .. } => {
                 Err(self.not_connected(&Arc::from("it was lost at once")))
             }
         }

@@ -16,8 +16,8 @@ use tokio::{
 
 use super::{RedoError, files::Files};
 use crate::{
-    domain::{change::Change, ids::AccountId, timestamp::Timestamp},
-    hot::{Cursor, OutboxBatch},
+    domain::{change::Change, entry::EntryKind, ids::AccountId, timestamp::Timestamp},
+    hot::{Cursor, Line, OutboxBatch},
     ledger::Ledger,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Waiting {
     pub file: u64,
     /// When it was settled.
     pub now: Timestamp,
+    /// How long its record is.
+    pub bytes: usize,
     /// What.
     pub batches: Vec<OutboxBatch>,
 }
@@ -47,10 +49,31 @@ impl Waiting {
         self.batches.iter().map(size).sum()
     }
 
-    fn accounts(&self) -> impl Iterator<Item = u64> + '_ {
-        let lines = self.batches.iter().flat_map(|batch| &batch.entries);
-        lines.map(|line| short(&line.account_id))
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        let batches = self.batches.iter();
+        batches.flat_map(|batch| batch.entries.iter().map(AsRef::as_ref))
     }
+
+    fn accounts(&self) -> impl Iterator<Item = u64> + '_ {
+        self.lines().map(|line| short(&line.account_id))
+    }
+
+    /// How many commits are among it, those of charges included.
+    fn commits(&self) -> usize {
+        let is_commit = |line: &&Line| line.kind == EntryKind::Usage;
+        self.lines().filter(is_commit).count()
+    }
+}
+
+/// How much the log has on its hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Entries and reservations that the ledger behind has not.
+    pub records: usize,
+    /// What they take on disk.
+    pub bytes: usize,
+    /// Commits that were written to the log since it was opened.
+    pub commits: usize,
 }
 
 /// What is in the log and not yet in the ledger behind.
@@ -65,8 +88,8 @@ pub(super) struct Backlog {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Arc<Waiting>>,
-    /// Entries and reservations that wait.
-    size: usize,
+    /// What waits, and what has waited.
+    depth: Depth,
     /// The last record that waits with an entry of each account. Two accounts that share a short
     /// hash wait for each other, which does no harm.
     accounts: HashMap<u64, u64, RandomState>,
@@ -122,14 +145,16 @@ impl Backlog {
         for batch in &waiting.batches {
             queue.cursors.insert(batch.shard, batch.end());
         }
-        queue.size += waiting.size();
+        queue.depth.records += waiting.size();
+        queue.depth.bytes += waiting.bytes;
+        queue.depth.commits += waiting.commits();
         queue.appended += 1;
         let number = queue.appended;
         for account in waiting.accounts() {
             queue.accounts.insert(account, number);
         }
         queue.waiting.push_back(Arc::new(waiting));
-        if queue.size >= BATCH || queue.waiting.len() == 1 {
+        if queue.depth.records >= BATCH || queue.waiting.len() == 1 {
             self.work.notify_one();
         }
         std::mem::take(&mut queue.reversals)
@@ -168,14 +193,14 @@ impl Backlog {
     /// Waits until fewer than `max` entries and reservations wait.
     pub(super) async fn has_room(&self, max: usize) {
         let mut written = self.written.subscribe();
-        while self.queue.lock().size >= max {
+        while self.queue.lock().depth.records >= max {
             let _ = written.changed().await;
         }
     }
 
-    /// How many entries and reservations wait.
-    pub(super) fn size(&self) -> usize {
-        self.queue.lock().size
+    /// How much waits, and has waited.
+    pub(super) fn depth(&self) -> Depth {
+        self.queue.lock().depth
     }
 
     /// Why somebody waited in vain.
@@ -205,7 +230,7 @@ impl Backlog {
     /// Whether there is reason not to wait for more.
     fn is_urgent(&self) -> bool {
         let queue = self.queue.lock();
-        queue.size >= BATCH || queue.wanted > *self.written.borrow()
+        queue.depth.records >= BATCH || queue.wanted > *self.written.borrow()
     }
 
     /// Forgets the oldest ones, which the ledger behind has; answers which file is the first that
@@ -213,7 +238,8 @@ impl Backlog {
     fn pop(&self, done: &[Arc<Waiting>], reversals: Vec<Change>) -> Option<u64> {
         let mut queue = self.queue.lock();
         queue.waiting.drain(..done.len());
-        queue.size -= done.iter().map(|waiting| waiting.size()).sum::<usize>();
+        queue.depth.records -= done.iter().map(|waiting| waiting.size()).sum::<usize>();
+        queue.depth.bytes -= done.iter().map(|waiting| waiting.bytes).sum::<usize>();
         queue.reversals.extend(reversals);
         queue.failure = None;
         let written = *self.written.borrow() + done.len() as u64;

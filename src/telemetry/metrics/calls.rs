@@ -58,6 +58,11 @@ impl Metrics {
         self.accept_errors.add([listener], 1);
     }
 
+    /// A call that the failure policy answered with `UNAVAILABLE`, since a store failed.
+    pub fn degraded(&self, rpc: &'static str) {
+        self.degraded.add([rpc, "unavailable"], 1);
+    }
+
     /// A decision about credits that was not a replay.
     pub fn decision(&self, decision: Decision<'_>) {
         self.decisions.count(decision);

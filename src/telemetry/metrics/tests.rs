@@ -5,8 +5,8 @@ use crate::{
     clock::ManualClock,
     domain::timestamp::Timestamp,
     telemetry::{
-        Decision, Ended, Format, HotOperation, LedgerOperation, Reload, SpanId, TraceId, Verdict,
-        names::Kind,
+        Decision, Ended, Format, HotOperation, LedgerOperation, RedoLevels, Reload, SpanId,
+        TraceId, Verdict, names::Kind,
     },
 };
 
@@ -64,11 +64,19 @@ fn touched() -> Metrics {
     metrics.set_ready("stores", true);
     metrics.set_hot_levels(3, 4, 9);
     metrics.set_earliest_deadline(Some(NOW_MS - 1500));
+    metrics.set_oldest_hold(Some(NOW_MS - 61_000));
     metrics.accounts_unloaded(1);
     metrics.set_oldest_unsettled(Some(NOW_MS - 250));
     metrics.settled_batch(3);
     metrics.cursor_conflict();
-    metrics.watch_redo_backlog(|| 12).unwrap();
+    let redo = RedoLevels {
+        records: 12,
+        bytes: 3_400,
+        commits: 56,
+    };
+    metrics.watch_redo(move || redo).unwrap();
+    metrics.watch_breaker(|| true).unwrap();
+    metrics.degraded("Reserve");
     metrics.catalog_reload(Reload::Refused);
     metrics.set_catalog_version("old");
     metrics.set_catalog_version("new");
@@ -174,7 +182,12 @@ fn values_and_labels_come_out() {
         "tollgate_outbox_entries 9",
         "tollgate_outbox_lag_seconds 0.25",
         "tollgate_expiry_lag_seconds 1.5",
+        "tollgate_oldest_hold_age_seconds 61",
         "tollgate_redo_backlog_records 12",
+        "tollgate_redo_backlog_bytes 3400",
+        "tollgate_buffered_commits_total{log=\"redo\"} 56",
+        "tollgate_breaker_open{store=\"hot\"} 1",
+        "tollgate_degraded_answers_total{answer=\"unavailable\",rpc=\"Reserve\"} 1",
         "tollgate_catalog_reloads_total{result=\"loaded\"} 0",
         "tollgate_catalog_reloads_total{result=\"refused\"} 1",
         "tollgate_catalog_info{version=\"new\"} 1",
@@ -226,6 +239,7 @@ fn what_alerts_watch_is_there_from_the_start() {
         "outbox_entries 0",
         "outbox_lag_seconds 0",
         "expiry_lag_seconds 0",
+        "oldest_hold_age_seconds 0",
         "calls_refused_total{reason=\"too_many_calls\"} 0",
         "settler_cursor_conflicts_total 0",
     ] {

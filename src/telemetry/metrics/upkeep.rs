@@ -7,6 +7,7 @@ use crate::telemetry::{
     instruments::Pulled,
     labels::{Ended, HotOperation, LedgerOperation, Reload},
     names,
+    stores::RedoLevels,
 };
 
 /// The stores, and the way from one to the other.
@@ -45,6 +46,15 @@ impl Metrics {
             .store(at_ms, Ordering::Relaxed);
     }
 
+    /// Since when the oldest hold that is known stands, in milliseconds since 1970; `None`: none is
+    /// known.
+    pub fn set_oldest_hold(&self, since_ms: Option<i64>) {
+        let since_ms = since_ms.unwrap_or(NEVER);
+        self.levels
+            .oldest_hold_ms
+            .store(since_ms, Ordering::Relaxed);
+    }
+
     /// Idle accounts that the hot store dropped.
     pub fn accounts_unloaded(&self, count: u64) {
         self.account_unloads.inc_by(count);
@@ -68,14 +78,29 @@ impl Metrics {
         self.cursor_conflicts.inc();
     }
 
-    /// Has the redo log's backlog looked at from now on, by this function.
-    pub fn watch_redo_backlog(
+    /// Has the redo log looked at from now on, by this function.
+    pub fn watch_redo(
         &self,
-        records: impl Fn() -> u64 + Send + Sync + 'static,
+        look: impl Fn() -> RedoLevels + Clone + Send + Sync + 'static,
     ) -> Result<(), prometheus::Error> {
-        Pulled::register(&self.registry, &names::REDO_BACKLOG, move || {
-            records() as f64
-        })
+        let level = |of: fn(RedoLevels) -> usize| {
+            let look = look.clone();
+            move || of(look()) as f64
+        };
+        let r = &self.registry;
+        Pulled::register(r, &names::REDO_BACKLOG, level(|redo| redo.records))?;
+        Pulled::register(r, &names::REDO_BYTES, level(|redo| redo.bytes))?;
+        let commits = level(|redo| redo.commits);
+        Pulled::register_of(r, &names::BUFFERED_COMMITS, ["redo"], commits)
+    }
+
+    /// Has the hot store's breaker looked at from now on, by this function.
+    pub fn watch_breaker(
+        &self,
+        is_open: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        let value = move || f64::from(u8::from(is_open()));
+        Pulled::register_of(&self.registry, &names::BREAKER_OPEN, ["hot"], value)
     }
 }
 

@@ -25,6 +25,15 @@ pub const CALLS_REFUSED: Spec = counter(
     &["reason"],
     "Calls refused before they were looked at: too_many_calls is overload.",
 );
+/// Calls for which a store failed.
+pub const DEGRADED: Spec = counter(
+    "tollgate_degraded_answers_total",
+    "tollgate.degraded_answers",
+    "{call}",
+    &["rpc", "answer"],
+    "Calls answered by the failure policy, since a store failed or did not answer in time; the only \
+     policy is closed, which answers unavailable.",
+);
 /// Open connections.
 pub const CONNECTIONS: Spec = gauge(
     "tollgate_connections",
@@ -106,6 +115,15 @@ pub const OPEN_HOLDS: Spec = gauge(
     "{reservation}",
     &[],
     "Reservations that are open; processes that share a Redis all see the same ones.",
+);
+/// Whether a hold is stuck.
+pub const OLDEST_HOLD: Spec = gauge(
+    "tollgate_oldest_hold_age_seconds",
+    "tollgate.oldest_hold_age",
+    "s",
+    &[],
+    "How long the oldest open hold that the reconciler has met stands, from its Reserve or from what \
+     prolonged it last; 0 where it knows of none.",
 );
 /// How late expiry is.
 pub const EXPIRY_LAG: Spec = gauge(

@@ -41,6 +41,15 @@ pub const STORE_UP: Spec = gauge(
     &["store"],
     "1 where the last operation on the store (hot or ledger) succeeded, 0 where it failed.",
 );
+/// Whether calls to a store fail at once.
+pub const BREAKER_OPEN: Spec = gauge(
+    "tollgate_breaker_open",
+    "tollgate.breaker.open",
+    "1",
+    &["store"],
+    "1 from a failed attempt to connect until one succeeds: calls to the store fail at once, but for \
+     one attempt in 100 ms. Only a hot store in Redis has a breaker.",
+);
 /// Whether this process is ready.
 pub const READY: Spec = gauge(
     "tollgate_ready",
@@ -121,4 +130,21 @@ pub const REDO_BACKLOG: Spec = gauge(
     "{record}",
     &[],
     "Records of the redo log that SQLite does not have yet; commits wait from 131072 on.",
+);
+/// The same on disk.
+pub const REDO_BYTES: Spec = gauge(
+    "tollgate_redo_backlog_bytes",
+    "tollgate.redo.backlog.size",
+    "By",
+    &[],
+    "What the redo log has on disk that SQLite does not have yet.",
+);
+/// Commits that were safe on disk before the ledger had them.
+pub const BUFFERED_COMMITS: Spec = counter(
+    "tollgate_buffered_commits_total",
+    "tollgate.buffered_commits",
+    "{commit}",
+    &["log"],
+    "Commits written to a log on local disk before the ledger had them: in the redo log of an \
+     embedded process, all; those of charges are among them.",
 );

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     domain::{account::Account, command::Repair, drift::differences, ids::AccountId},
-    hot::HotStore,
+    hot::{HotStore, OldHold},
     ledger::Ledger,
     workers::StepError,
 };
@@ -18,6 +18,8 @@ pub struct Compared {
     pub holds: usize,
     /// How many changed too fast to be seen at one sequence.
     pub moving: usize,
+    /// Of the holds the one that has stood for longest.
+    pub oldest: Option<OldHold>,
     /// Those that differ.
     pub drifts: Vec<Drift>,
 }
@@ -62,6 +64,7 @@ pub async fn compare(
         for found in seen {
             let (account, broken) = (found.account, found.broken);
             compared.holds += found.holds;
+            compared.oldest = older(compared.oldest, found.oldest);
             match of_ledger.remove(&account.id) {
                 Some(stored) if stored.sequence != account.sequence => left.push(account.id),
                 Some(stored) => {
@@ -79,6 +82,14 @@ pub async fn compare(
     }
     compared.moving = left.len();
     Ok(compared)
+}
+
+/// The older one of two holds.
+pub(super) fn older(one: Option<OldHold>, other: Option<OldHold>) -> Option<OldHold> {
+    [one, other]
+        .into_iter()
+        .flatten()
+        .min_by_key(|hold| hold.since)
 }
 
 async fn drift(

@@ -37,6 +37,9 @@ const ROUNDS: u32 = 100;
 /// with the first fault, the redo log is SQLite's, and the certificate one of TLS.
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "max(tollgate_redo_backlog_records)",
+    "max(tollgate_redo_backlog_bytes)",
+    "sum(rate(tollgate_buffered_commits_total[$__rate_interval]))",
+    "sum by (rpc, answer) (rate(tollgate_degraded_answers_total[$__rate_interval]))",
     "min by (pod, instance) (tollgate_tls_certificate_not_after_seconds > 0) - time()",
     "sum by (operation) (rate(tollgate_hot_faults_total[$__rate_interval]))",
     "sum by (operation) (rate(tollgate_ledger_faults_total[$__rate_interval]))",

@@ -1,10 +1,10 @@
 //! A store in memory that is not as the ledger has it: named by the reconciler, and put right.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tollgate::{
     clock::ManualClock,
-    domain::{account::Account, entry::EntryKind},
+    domain::{account::Account, command::Reserve, entry::EntryKind},
     hot::{
         HotStore,
         memory::{MemoryHot, MemoryOptions},
@@ -25,6 +25,7 @@ use crate::support::commands::{commit, reserve};
 struct Pair {
     world: World,
     hot: Arc<MemoryHot>,
+    clock: Arc<ManualClock>,
 }
 
 impl Pair {
@@ -39,10 +40,8 @@ impl Pair {
             shards: 1,
             ..MemoryOptions::default()
         };
-        let hot = Arc::new(MemoryHot::new(
-            options,
-            Arc::new(ManualClock::new(world.now)),
-        ));
+        let clock = Arc::new(ManualClock::new(world.now));
+        let hot = Arc::new(MemoryHot::new(options, clock.clone()));
         hot.restore_cursors(&world.ledger.cursors().await.unwrap());
         for (account, used) in [("acme", 40), ("other", 100)] {
             let id = account_id(account);
@@ -52,17 +51,18 @@ impl Pair {
             hot.load(account, loading).await.unwrap();
         }
         hot.reserve(&reserve("r1", 60)).await.unwrap().unwrap();
-        Pair { world, hot }
+        Pair { world, hot, clock }
     }
 
     fn reconciler(&self, repair: bool) -> Reconciler {
         Reconciler {
             hot: self.hot.clone(),
             ledger: Arc::clone(&self.world.ledger),
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(Metrics::with_clock(self.clock.clone()).unwrap()),
             batch_max: 100,
             repair,
             place: Default::default(),
+            oldest: Default::default(),
         }
     }
 
@@ -80,16 +80,19 @@ impl Pair {
     }
 }
 
+fn value(reconciler: &Reconciler, name: &str) -> u64 {
+    let text = reconciler.metrics.render().unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let found = lines.find_map(|rest| rest.strip_prefix(' '));
+    found.unwrap().parse().unwrap()
+}
+
 /// What a reconciler has counted: accounts that differ, accounts that it put right.
 fn counted(reconciler: &Reconciler) -> (u64, u64) {
-    let text = reconciler.metrics.render().unwrap();
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap().trim().parse().unwrap()
-    };
+    let value = |name| value(reconciler, name);
     (
-        value("tollgate_drift_accounts_total "),
-        value("tollgate_repaired_accounts_total "),
+        value("tollgate_drift_accounts_total"),
+        value("tollgate_repaired_accounts_total"),
     )
 }
 
@@ -144,4 +147,39 @@ pub async fn what_the_ledger_lacks_is_named_and_left(backend: Box<dyn Backend>) 
     reconciler.step().await.unwrap();
     assert_eq!(counted(&reconciler), (2, 1));
     assert_eq!(pair.account("stranger").await.sequence, blank.sequence);
+}
+
+/// Steps; answers how old the oldest hold that it then knows is, in seconds.
+async fn stepped(reconciler: &Reconciler) -> u64 {
+    reconciler.step().await.unwrap();
+    value(reconciler, "tollgate_oldest_hold_age_seconds")
+}
+
+pub async fn the_oldest_hold_is_kept_in_mind_until_it_ends(backend: Box<dyn Backend>) {
+    let pair = Pair::new(backend.as_ref()).await;
+    pair.clock.advance(Duration::from_secs(20));
+    let later = Reserve {
+        account_id: account_id("other"),
+        ..reserve("r2", 10)
+    };
+    pair.hot.reserve(&later).await.unwrap().unwrap();
+    pair.clock.advance(Duration::from_secs(10));
+    // One account in a step, and one step that finds that there are no more.
+    let reconciler = Reconciler {
+        batch_max: 1,
+        ..pair.reconciler(false)
+    };
+    assert_eq!(stepped(&reconciler).await, 30, "of acme");
+    assert_eq!(stepped(&reconciler).await, 30, "of other it is 10");
+    pair.clock.advance(Duration::from_secs(5));
+    let age = || value(&reconciler, "tollgate_oldest_hold_age_seconds");
+    assert_eq!(age(), 35, "it grows without a step");
+
+    pair.hot.commit(&commit("r1", 60)).await.unwrap().unwrap();
+    assert_eq!(stepped(&reconciler).await, 0, "it is known no more");
+    assert_eq!(stepped(&reconciler).await, 0, "acme has no hold");
+    assert_eq!(stepped(&reconciler).await, 15, "of other");
+    // Another process goes on.
+    reconciler.rest();
+    assert_eq!(age(), 0);
 }

@@ -255,8 +255,16 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
     }
     let found = sequences(failing.inner.as_ref()).await;
     assert_eq!(found, [1]);
+    // The account's first grant is no commit, and does not wait any more.
+    let depth = ledger.depth();
+    assert!(depth.records >= 20 && depth.commits == 20, "{depth:?}");
+    let log = logs(folder.path()).pop().unwrap();
+    let on_disk = fs::metadata(log).unwrap().len() as usize;
+    assert!((1000..on_disk).contains(&depth.bytes), "{depth:?}");
     failing.fails.store(false, Ordering::Relaxed);
     assert!(sequences(ledger.as_ref()).await.into_iter().eq(1..=21));
+    let depth = ledger.depth();
+    assert_eq!((depth.records, depth.bytes, depth.commits), (0, 0, 20));
     assert_eq!(ledger.audit(10).await.unwrap(), []);
     let now = Timestamp::from_millis(0);
     let again = OutboxBatch {

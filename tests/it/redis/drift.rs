@@ -61,6 +61,7 @@ impl World {
             batch_max: 100,
             repair,
             place: Default::default(),
+            oldest: Default::default(),
         }
     }
 

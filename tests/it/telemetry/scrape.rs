@@ -10,11 +10,16 @@ use tollgate::{
     pb,
     telemetry::{HotOperation, LedgerOperation, names},
 };
+use tonic::Code;
 
 use super::{commit, create, get, metrics, reserve, value};
 use crate::{
     process::Sidecar,
-    support::servers::{Kind, Server, wait},
+    support::{
+        postgres::shared,
+        proxy::{Network, Proxy},
+        servers::{Kind, Server, now, wait},
+    },
 };
 
 /// Every kind of answer that there is, over both listeners.
@@ -117,9 +122,19 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
         "operation" => of_hot.chain(of_ledger).collect(),
         "certainty" => vec!["did_not_happen", "may_have_happened"],
         "store" => vec!["hot", "ledger"],
+        "log" => vec!["redo"],
+        "answer" => vec!["unavailable"],
         "signal" => vec!["traces", "metrics"],
         _ => return None,
     })
+}
+
+/// Whether calls to Redis fail at once.
+const BREAKER: &str = "tollgate_breaker_open{store=\"hot\"}";
+
+/// The calls of a method that were answered by the failure policy.
+fn degraded(rpc: &str) -> String {
+    format!("tollgate_degraded_answers_total{{answer=\"unavailable\",rpc=\"{rpc}\"}}")
 }
 
 fn promtool_accepts(text: &str) {
@@ -149,8 +164,10 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
     });
     let text = metrics(&sidecar);
     promtool_accepts(&text);
-    // What needs a collector, trouble or an overload has no line yet; what alerts watch has.
+    // What needs a collector, a Redis, trouble or an overload has no line yet; what alerts watch has.
     let absent = BTreeSet::from([
+        "tollgate_breaker_open",
+        "tollgate_degraded_answers_total",
         "tollgate_accept_errors_total",
         "tollgate_hot_faults_total",
         "tollgate_ledger_faults_total",
@@ -190,6 +207,7 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
              rpc_response_status_code=\"OK\",rpc_system_name=\"grpc\"}",
             61.0,
         ),
+        ("tollgate_buffered_commits_total{log=\"redo\"}", 40.0),
         ("tollgate_loaded_accounts", 1.0),
         ("tollgate_store_up{store=\"hot\"}", 1.0),
         ("tollgate_store_up{store=\"ledger\"}", 1.0),
@@ -200,6 +218,11 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
         assert_eq!(value(&text, sample), expected, "{sample}");
     }
     assert!(value(&text, "process_cpu_seconds_total") > 0.0);
+    wait("an empty redo log", || {
+        let text = metrics(&sidecar);
+        value(&text, "tollgate_redo_backlog_records") == 0.0
+            && value(&text, "tollgate_redo_backlog_bytes") == 0.0
+    });
     wait("an empty outbox", || {
         let text = metrics(&sidecar);
         value(&text, "tollgate_outbox_entries") == 0.0
@@ -225,18 +248,94 @@ async fn a_store_that_dies_is_seen() {
     seen("tollgate_store_up{store=\"hot\"}", 1.0);
     seen("tollgate_open_holds", 1.0);
     seen("tollgate_loaded_accounts", 1.0);
+    seen(BREAKER, 0.0);
+    assert!(!metrics(&sidecar).contains("tollgate_degraded_answers_total"));
     server.kill();
     seen("tollgate_ready{check=\"stores\"}", 0.0);
+    seen(BREAKER, 1.0);
     seen("tollgate_store_up{store=\"hot\"}", 0.0);
     seen("tollgate_store_up{store=\"ledger\"}", 1.0);
-    assert!(quota.reserve(reserve("acme", "r2")).await.is_err());
+    for _ in 0..2 {
+        let failed = quota.reserve(reserve("acme", "r2")).await;
+        assert_eq!(failed.unwrap_err().code(), Code::Unavailable);
+    }
+    let failed = quota.commit(commit("acme", "r1")).await;
+    assert_eq!(failed.unwrap_err().code(), Code::Unavailable);
     let text = metrics(&sidecar);
+    assert_eq!(value(&text, &degraded("Reserve")), 2.0);
+    assert_eq!(value(&text, &degraded("Commit")), 1.0);
     let faults = text
         .lines()
         .filter(|line| line.starts_with("tollgate_hot_faults_total{"));
     assert!(faults.count() > 0, "{text}");
     assert!(text.contains("tollgate_worker_errors_total{worker=\"settler\"}"));
     promtool_accepts(&text);
+    tokio::task::block_in_place(|| server.restart(&Kind::Redis.binary(), &[]));
+    seen(BREAKER, 0.0);
+    seen("tollgate_store_up{store=\"hot\"}", 1.0);
+    seen(&degraded("Reserve"), 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_the_ledger_fails_is_counted_once() {
+    let database = shared().empty().await;
+    let proxy = Proxy::start(shared().port()).await;
+    let (port, name) = (proxy.port, &database.name);
+    let ledger = format!("postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable");
+    let folder = tempfile::tempdir().unwrap();
+    let short = "postgres.acquire_timeout_ms=500";
+    let sidecar = Sidecar::start(folder.path(), &["--ledger", &ledger, "--set", short]);
+    create(&sidecar, "acme", "starter").await;
+    let mut admin = sidecar.admin().await;
+    proxy.set(Network::Cuts);
+    // Of this one its line in the audit log is all that fails; of that one both do.
+    let get = pb::GetAccountRequest {
+        account_id: "acme".into(),
+    };
+    let failed = admin.get_account(get).await;
+    assert_eq!(failed.unwrap_err().code(), Code::Unavailable);
+    let failed = admin.list_accounts(pb::ListAccountsRequest::default());
+    assert_eq!(failed.await.unwrap_err().code(), Code::Unavailable);
+    let text = metrics(&sidecar);
+    assert_eq!(value(&text, &degraded("GetAccount")), 1.0);
+    assert_eq!(value(&text, &degraded("ListAccounts")), 1.0);
+    assert!(!text.contains("tollgate_breaker_open"), "there is none");
+}
+
+/// The oldest hold gets older while it is open, and is none when it is settled.
+async fn a_hold_that_stays_open_is_seen(args: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(folder.path(), args);
+    let age = || value(&metrics(&sidecar), "tollgate_oldest_hold_age_seconds");
+    create(&sidecar, "acme", "starter").await;
+    create(&sidecar, "other", "starter").await;
+    let mut quota = sidecar.quota().await;
+    assert_eq!(age(), 0.0);
+    quota.reserve(reserve("acme", "r1")).await.unwrap();
+    wait("a hold", || age() > 0.0);
+    let held = now();
+    wait("an older hold", || age() > 2.0);
+    quota.reserve(reserve("other", "r2")).await.unwrap();
+    quota.commit(commit("acme", "r1")).await.unwrap();
+    wait("the hold that came two seconds later", || {
+        let age = age();
+        age > 0.0 && age + 1.0 < held.elapsed().as_secs_f64()
+    });
+    quota.commit(commit("other", "r2")).await.unwrap();
+    wait("no hold", || age() == 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_stays_open_in_memory_is_seen() {
+    a_hold_that_stays_open_is_seen(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_stays_open_in_redis_is_seen() {
+    let server = Server::start(Kind::Redis);
+    let hot = format!("redis://{}", server.address());
+    let patient = "redis.call_timeout_ms=2000";
+    a_hold_that_stays_open_is_seen(&["--hot", &hot, "--set", patient]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,7 +129,7 @@ async fn nobody_comes_back_for_holds(world: &World) {
     let callers = several(4, &world.quota, |who, number| {
         short(&format!("left-{who}-{number}"))
     });
-    let holds = [("Holds", "> 0")];
+    let holds = [("Holds", "> 0"), ("Oldest hold", "> 0")];
     world.drill.fires("TollgateHoldsExpire", &holds).await;
 
     // Those of them that are committed after all come late.

@@ -47,7 +47,7 @@ fn readyz(pair: &Pair, place: &Place) -> String {
 async fn it_stops(pair: &Pair, redis: &mut Server) {
     let drill = &pair.drill;
     redis.kill();
-    let stores = [("Stores that answer", "< 0.5")];
+    let stores = [("Stores that answer", "< 0.5"), ("Degraded answers", "> 0")];
     drill.fires("TollgateHotStoreDown", &stores).await;
     drill.fires("TollgateNotReady", &[("Ready", "== 0")]).await;
     let failures = [("Failures by method and status", "> 0")];

@@ -220,7 +220,7 @@ async fn the_disk_is_slow(world: &World, behind: &Sidecar) {
         };
         quota.charge(charge).await.unwrap();
     }
-    let backlog = [("Outbox", "> 20")];
+    let backlog = [("Outbox", "> 20"), ("Redo log", "> 1000")];
     world.drill.fires("TollgateRedoBacklog", &backlog).await;
     sqlx::query("ROLLBACK").execute(&mut *lock).await.unwrap();
     drop(lock);
