@@ -26,21 +26,27 @@ const PAGE: usize = 1_000;
 /// Where a scan starts, and what its last page brings as the place of the next one.
 const SCAN_START: &str = "0";
 /// The most open holds of one account that are read: one with more is not judged.
-const HOLDS_MAX: isize = 20_000;
+const HOLDS_MAX: usize = 20_000;
+/// The most of them that are read at once: the server does nothing else meanwhile.
+const HOLDS_AT_ONCE: usize = 128;
 /// How often an account is read again that changed while it was read.
 const ATTEMPTS: usize = 8;
 
-/// An account with all of its open holds, at one instant.
+/// An account at one instant.
 struct Found {
     account: Account,
     /// Why it has not all of its grants.
     lacks: Option<&'static str>,
+    /// How many holds it has open.
+    open: usize,
+    /// Those that were asked for.
     holds: Vec<Reservation>,
     /// When it was last written.
     seen: Timestamp,
 }
 
 impl Found {
+    /// To be asked of one with all of its holds.
     fn judged(self) -> Stored {
         let (account, seen) = (self.account, self.seen);
         let (holds, oldest) = (self.holds.len(), OldHold::of(&self.holds));
@@ -109,19 +115,49 @@ impl RedisHot {
     /// the time or has too many holds is not judged.
     pub(super) async fn look_at(&self, id: &AccountId) -> Result<Option<Stored>, HotFault> {
         for _ in 0..ATTEMPTS {
-            let holds = self.open_holds(id).await?;
-            if let Some(found) = self.read_whole(id, holds).await? {
+            let Some(found) = self.read(id, &[]).await? else {
+                return Ok(None);
+            };
+            if found.open == 0 {
                 return Ok(Some(found.judged()));
+            }
+            if found.open > HOLDS_AT_ONCE {
+                return Ok(self.with_many(id, found).await?.map(Found::judged));
+            }
+            let holds = self.open_holds(id, 0, HOLDS_AT_ONCE).await?;
+            let whole = self.read(id, &holds).await?;
+            if let Some(whole) = whole.filter(|whole| whole.open == whole.holds.len()) {
+                return Ok(Some(whole.judged()));
             }
         }
         Ok(None)
+    }
+
+    /// The same account with all of its holds, read part by part, if it did not change meanwhile.
+    async fn with_many(&self, id: &AccountId, found: Found) -> Result<Option<Found>, HotFault> {
+        if found.open > HOLDS_MAX {
+            return Ok(None);
+        }
+        let mut holds = Vec::with_capacity(found.open);
+        while holds.len() < found.open {
+            let some = self.open_holds(id, holds.len(), HOLDS_AT_ONCE).await?;
+            let Some(read) = self.read(id, &some).await? else {
+                return Ok(None);
+            };
+            let is_same = read.account.version == found.account.version;
+            if !is_same || some.is_empty() || read.holds.len() < some.len() {
+                return Ok(None);
+            }
+            holds.extend(read.holds);
+        }
+        Ok(Some(Found { holds, ..found }).filter(|found| found.open == found.holds.len()))
     }
 
     /// Puts an account right that differs from the ledger's.
     pub(super) async fn repair_step(&self, repair: &Repair) -> Answer<Option<usize>> {
         const OPERATION: &str = "repair";
         let stored = &repair.stored;
-        let holds = self.open_holds(&stored.id).await?;
+        let holds = self.open_holds(&stored.id, 0, HOLDS_MAX).await?;
         let keys = &self.shards[self.shard_of(&stored.id) as usize];
         let records = holds.iter().map(|hold| keys.reservation(&stored.id, hold));
         let mut arguments = vec![
@@ -151,20 +187,22 @@ impl RedisHot {
         }))
     }
 
-    /// The account's open holds, earliest deadline first.
-    async fn open_holds(&self, id: &AccountId) -> Result<Vec<String>, HotFault> {
+    /// Some of the account's open holds, earliest deadline first, after the first `from`.
+    async fn open_holds(
+        &self,
+        id: &AccountId,
+        from: usize,
+        max: usize,
+    ) -> Result<Vec<String>, HotFault> {
         let shard = self.shard_of(id);
         let mut list = redis::cmd("ZRANGE");
         list.arg(self.shards[shard as usize].deadlines(id));
-        list.arg(0).arg(HOLDS_MAX - 1);
+        list.arg(from).arg(from + max - 1);
         self.plain(OPERATION, shard, &list).await
     }
 
-    async fn read_whole(
-        &self,
-        id: &AccountId,
-        holds: Vec<String>,
-    ) -> Result<Option<Found>, HotFault> {
+    /// An account with those of some holds that are open; `None`: it is not loaded.
+    async fn read(&self, id: &AccountId, holds: &[String]) -> Result<Option<Found>, HotFault> {
         let shard = self.shard_of(id);
         let keys = &self.shards[shard as usize];
         let (account, deadlines) = (keys.account(id), keys.deadlines(id));
@@ -180,18 +218,22 @@ impl RedisHot {
                 return Ok(None);
             };
             let account = records::read_account(id, stored)?;
-            reader.uint()?;
             let seen = account.seen;
             let (account, lacks) = account.found(reader.maybe(Reader::blob)?);
+            let open = reader.u32()? as usize;
             reader.array_of(holds.len())?;
             let mut known = Vec::with_capacity(holds.len());
-            for hold in &holds {
+            for hold in holds {
+                let Some(record) = reader.maybe(Reader::blob)? else {
+                    continue;
+                };
                 let hold = ReservationId::new(hold).map_err(|_| Broken("no identifier"))?;
-                known.push(records::read_reservation(id, &hold, reader.blob()?)?);
+                known.push(records::read_reservation(id, &hold, record)?);
             }
             Ok(Some(Found {
                 account,
                 lacks,
+                open,
                 holds: known,
                 seen,
             }))

@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// More open holds than are read at once.
+const MANY_HOLDS: u64 = 300;
+
 struct World {
     server: Server,
     database: Database,
@@ -175,6 +178,30 @@ async fn packed_grants_that_are_lost_come_back() {
         // What is left is 100 and the grants less than what there was at first.
         world.plane.check("a1", 100 + 1_000_500 - 4_000).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_with_many_holds_is_compared_and_repaired() {
+    let world = world(Kind::Redis).await;
+    for number in 0..MANY_HOLDS {
+        let id = format!("many-{number}");
+        world.plane.reserve("a1", &id, 10).await;
+    }
+    let looked_at = retried(async || world.plane.hot.stored(&account_id("a1")).await).await;
+    let looked_at = looked_at.expect("loaded");
+    assert_eq!(looked_at.holds as u64, MANY_HOLDS + 1);
+    assert_eq!(looked_at.broken, None);
+    assert_eq!(
+        looked_at.oldest.expect("a hold").reservation_id.as_str(),
+        "r1"
+    );
+
+    use_up(&world.server, "a1", 40);
+    let reconciler = world.reconciler(true);
+    reconciler.step().await.expect("a step");
+    assert_eq!(counted(&reconciler), (true, true));
+    assert_eq!(world.plane.held("a1").await, 60 + 10 * MANY_HOLDS);
+    world.plane.check("a1", 100).await;
 }
 
 /// The key of an account's packed grants.
