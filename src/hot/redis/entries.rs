@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    blobs,
+    blobs, layout,
     packed::{Broken, Reader},
     records::{format, id, read_draws, read_grant, read_head, read_receipt, time},
 };
@@ -17,7 +17,7 @@ use crate::domain::{
 /// the domain.
 pub(super) fn read_entry(bytes: &[u8]) -> Result<Entry, Broken> {
     let mut reader = Reader::new(bytes);
-    format(&mut reader)?;
+    format(&mut reader, layout::ENTRY_FORMAT)?;
     let account_id = id(&mut reader, AccountId::new)?;
     let sequence = reader.uint()?;
     let kind = read_kind(reader.int()?)?;

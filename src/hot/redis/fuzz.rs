@@ -17,7 +17,7 @@ pub(crate) fn replies(bytes: &[u8]) {
         return;
     };
     let mut reader = Reader::new(bytes);
-    match kind % 10 {
+    match kind % 11 {
         0 => drop(read_entry(bytes)),
         1 => {
             if let Ok(read) = read_account(&account, bytes) {
@@ -33,9 +33,20 @@ pub(crate) fn replies(bytes: &[u8]) {
         6 => drop(blobs::read_action(bytes)),
         7 => drop(blobs::read_request(bytes)),
         8 => drop(blobs::read_price(bytes)),
+        9 => unfolded(&account, bytes),
         _ => {
             let (kind, rest) = bytes.split_first().unwrap_or((&0, &[]));
             drop(blobs::read_origin(i64::from(*kind), rest));
         }
+    }
+}
+
+/// A folded account, a byte that says how long it is, and its packed grants.
+fn unfolded(account: &AccountId, bytes: &[u8]) {
+    let (length, bytes) = bytes.split_first().unwrap_or((&0, &[]));
+    let (stored, packed) = bytes.split_at(bytes.len().min(usize::from(*length)));
+    if let Ok(record) = read_account(account, stored) {
+        let _ = record.balance(record.seen);
+        let _ = record.found(Some(packed));
     }
 }

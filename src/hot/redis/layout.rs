@@ -2,8 +2,11 @@
 //! file names them in capitals, and [`with_numbers`] puts the numbers in when a script is built,
 //! so that a script creates no constants each time it runs.
 
-/// The format of every record that this version writes, its first value.
-pub(super) const FORMAT: i64 = 1;
+/// The format of every account and every reservation that this version writes, the record's first
+/// value. Those of another one are refused by name; 1 was never released.
+pub(super) const FORMAT: i64 = 3;
+/// The same of a ledger entry.
+pub(super) const ENTRY_FORMAT: i64 = 1;
 /// The first value of a reservation that nothing can be settled on any more: of it only what a
 /// replay or a conflict needs is kept.
 pub(super) const FINAL: i64 = 2;
@@ -65,6 +68,7 @@ pub(super) mod change {
 /// Every name that a script may use.
 const NAMES: &[(&str, i64)] = &[
     ("FORMAT", FORMAT),
+    ("ENTRY_FORMAT", ENTRY_FORMAT),
     ("FINAL", FINAL),
     ("TOMBSTONE", TOMBSTONE),
     ("ABSENT", ABSENT),

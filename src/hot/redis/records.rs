@@ -234,8 +234,8 @@ pub(super) fn id<T>(
     new(reader.text()?).map_err(|_| Broken("no identifier"))
 }
 
-pub(super) fn format(reader: &mut Reader<'_>) -> Result<(), Broken> {
-    if reader.int()? == layout::FORMAT {
+pub(super) fn format(reader: &mut Reader<'_>, known: i64) -> Result<(), Broken> {
+    if reader.int()? == known {
         Ok(())
     } else {
         Err(Broken("another format"))

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tollgate::{
     clock::ManualClock,
-    domain::{account::Account, decision::Refusal},
+    domain::{account::Account, command::Reserve, decision::Refusal},
     hot::{
         HotStore,
         redis::{RedisHot, RedisOptions},
@@ -16,7 +16,9 @@ use super::{open, store, store_with};
 use crate::support::{
     Setup,
     account::load,
+    account_id,
     commands::{TTL_MS, acme, charge, commit, release, reserve},
+    records,
     redis::NO_DEADLINE,
     servers::{Kind, Server},
 };
@@ -24,7 +26,7 @@ use crate::support::{
 const IDLE_MS: u64 = 600_000;
 
 struct World {
-    _server: Server,
+    server: Server,
     store: Arc<RedisHot>,
     clock: Arc<ManualClock>,
 }
@@ -42,7 +44,7 @@ async fn world() -> World {
     });
     open(&store, &acme()).await.expect("no fault");
     World {
-        _server: server,
+        server,
         store,
         clock,
     }
@@ -68,6 +70,31 @@ impl World {
         self.clock.advance(Duration::from_millis(ms));
         self.store.sweep(100).await.expect("no fault");
     }
+}
+
+/// One record that can't be read keeps the sweep from no other account of its shard.
+#[tokio::test]
+async fn an_account_that_can_not_be_swept_is_in_nobodys_way() {
+    let world = world().await;
+    let other = account_id("other");
+    open(&world.store, &other).await.expect("no fault");
+    for account in [acme(), other.clone()] {
+        let command = Reserve {
+            account_id: account,
+            ..reserve("r1", 60)
+        };
+        let granted = world.store.reserve(&command).await.expect("no fault");
+        granted.expect("no refusal");
+        world.clock.advance(Duration::from_millis(1));
+    }
+    records::make_foreign(&world.server, "{tg:0}:a:acme");
+    world.clock.advance(Duration::from_millis(TTL_MS));
+    let swept = world.store.sweep(100).await.expect("the other was swept");
+    assert_eq!(swept.expired, 1);
+    let balance = world.store.balance(&other).await.expect("no fault");
+    assert_eq!(balance.expect("loaded").value.held, 0);
+    let nothing_else = world.store.sweep(100).await;
+    assert!(nothing_else.is_err(), "{nothing_else:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

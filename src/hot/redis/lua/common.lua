@@ -142,19 +142,6 @@ function book.check_in(held)
   end
 end
 
--- The account as it is written, with its packed grants where they are others now.
-function book.pack_account()
-  local packed = #grants >= FOLD_MIN and not account[A_FOLD] and book.fold()
-  local writes = {KEYS[1], pack(account)}
-  if packed then
-    writes[3], writes[4] = KEYS[7], packed
-  elseif was_folded and not account[A_FOLD] then
-    call('DEL', KEYS[7])
-  end
-  if not account[A_FOLD] then folded = nil end
-  return writes
-end
-
 -- Writes everything, the stream first: it is what a server that is out of memory refuses.
 function book.flush()
   if not dirty and #stale == 0 then return stored end
@@ -171,7 +158,10 @@ function book.flush()
   end
   if due < account[A_DUE] then call('ZADD', KEYS[3], text('%.0f', due), ARGV[5]) end
   account[A_DUE] = due
-  local writes, opened = book.pack_account(), -#stale
+  local packed = #grants >= FOLD_MIN and not account[A_FOLD] and book.fold()
+  local bytes, opened = pack(account), -#stale
+  local writes = {KEYS[1], bytes}
+  if packed then writes[3], writes[4] = KEYS[7], packed end
   for i = 1, #touched do
     local held = touched[i]
     local known, member = held.record, ARGV[5] .. '/' .. held.id
@@ -197,10 +187,14 @@ function book.flush()
     end
   end
   call('MSET', unpack(writes))
+  if was_folded and not account[A_FOLD] then
+    call('DEL', KEYS[7])
+    folded = nil
+  end
   for i = 1, #stale do call('ZREM', KEYS[2], stale[i]) end
   if #entries > 0 then call('HSET', KEYS[5], 'tail', text('%.0f', tail)) end
   if opened ~= 0 then call('HINCRBY', KEYS[5], 'open', text('%.0f', opened)) end
-  return writes[2]
+  return bytes
 end
 
 function book.answer(code, held, ...)

@@ -7,7 +7,7 @@ function book.record(kind, moves, about)
   account[A_SEQUENCE] = account[A_SEQUENCE] + 1
   account[A_VERSION] = account[A_VERSION] + 1
   dirty = true
-  entries[#entries + 1] = pack(FORMAT, ARGV[5], account[A_SEQUENCE], kind, now, book.available(),
+  entries[#entries + 1] = pack(ENTRY_FORMAT, ARGV[5], account[A_SEQUENCE], kind, now, book.available(),
     about.debt_added or 0, moves, about.draws or false, about.reservation or false,
     about.settlement or false, about.change or false, about.reason or '', about.actor or '',
     unpack(account, A_STATUS, A_CHANGE))

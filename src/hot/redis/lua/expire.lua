@@ -22,10 +22,11 @@ if idle_ms > 0 then
   again = math.min(again, math.max(account[A_SEEN], now - idle_ms) + idle_ms)
 end
 if again ~= account[A_DUE] then
-  account[A_DUE] = again
-  local writes = book.pack_account()
-  bytes = writes[2]
-  call('MSET', unpack(writes))
+  -- Nothing else of what is stored: time may have acted on the account here only to be looked at.
+  local written = decode(bytes)
+  written[A_DUE] = again
+  bytes = pack(written)
+  call('SET', KEYS[1], bytes)
   call('ZADD', KEYS[3], text('%.0f', again), ARGV[5])
 end
 return pack(OK, now, tail, era, bytes, false, folded or false, expired_count, is_idle)

@@ -27,12 +27,16 @@ end
 function book.fold()
   local before, at_hand, after = {}, {}, {}
   local left, changes, held, plan_used, plan_left, packs = 0, NEVER, 0, 0, 0, 0
-  local plan = book.plan_grant_id()
+  local plan, owes = book.plan_grant_id(), account[A_DEBT] > 0
   for i = 1, #grants do
     local grant = grants[i]
-    -- One that has ended since time last acted on the account must be found by who acts next.
-    if book.has_ended(grant) and (grant[G_HELD] == 0 or book.remaining(grant) > 0) then return end
+    -- One that has ended since time last acted on the account must be found by who acts next; of
+    -- those without anything the plan's stays.
+    local is_over = grant[G_HELD] == 0 and grant[G_ID] ~= plan or book.remaining(grant) > 0
+    if is_over and book.has_ended(grant) then return end
     local spendable = book.is_active(grant) and book.remaining(grant) or 0
+    -- So must what pays a debt.
+    if owes and spendable > 0 then return end
     if spendable > 0 and #at_hand == 0 then
       at_hand[1] = grant
     else

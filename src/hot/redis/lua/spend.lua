@@ -26,7 +26,10 @@ end
 function book.take(credits, how)
   local missing, draws = credits, {}
   local at_hand = grants[1]
-  if account[A_FOLD] and (not at_hand or book.remaining(at_hand) < credits) then book.unfold() end
+  local is_enough = at_hand and book.is_active(at_hand) and book.remaining(at_hand) >= credits
+  if account[A_FOLD] and account[A_FOLD_LEFT] > 0 and credits > 0 and not is_enough then
+    book.unfold()
+  end
   for i = 1, #grants do
     if missing == 0 then break end
     local grant = grants[i]

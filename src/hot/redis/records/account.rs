@@ -135,7 +135,7 @@ impl Fold {
         let before = grants.len();
         read_grants(&mut reader, &mut grants)?;
         reader.finish()?;
-        let just_before = Timestamp::from_millis(self.until.millis() - 1);
+        let just_before = Timestamp::from_millis(self.until.millis().saturating_sub(1));
         let active = grants.iter().filter(|grant| grant.is_active(just_before));
         if active.map(Grant::remaining).sum::<u64>() != self.left {
             return Err(Broken("packed grants that do not add up"));
@@ -152,7 +152,7 @@ pub(in crate::hot::redis) fn read_account(
 ) -> Result<AccountRecord, Broken> {
     let mut reader = Reader::new(bytes);
     let values = reader.array()?;
-    format(&mut reader)?;
+    format(&mut reader, layout::FORMAT)?;
     let head = read_head(&mut reader)?;
     let sequence = reader.uint()?;
     let version = reader.uint()?;
