@@ -317,3 +317,48 @@ pub(in crate::hot::redis) fn read_grant(reader: &mut Reader<'_>) -> Result<Grant
         source: reader.text()?.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folded account of 21 grants, and its packed ones, as a server had them: what the fuzzer
+    /// starts from, behind the byte that chooses the parser and the account's length.
+    const STORED: &[u8] = include_bytes!("../../../../tests/fuzz/corpus/replies/seed-22");
+
+    fn stored() -> (AccountRecord, &'static [u8]) {
+        let (account, packed) = STORED[2..].split_at(usize::from(STORED[1]));
+        let id = AccountId::new("acme").unwrap();
+        (read_account(&id, account).unwrap(), packed)
+    }
+
+    #[test]
+    fn the_balance_is_the_same_packed_or_not() {
+        let (folded, packed) = stored();
+        let seen = folded.seen;
+        let balance = folded.balance(seen);
+        assert_eq!(folded.account.grants.len(), 1);
+        let account = folded.unfold(Some(packed)).unwrap().whole().unwrap();
+        assert_eq!(account.grants.len(), 21);
+        assert_eq!(account.broken_invariant(seen), None);
+        assert_eq!(account.balance(seen), balance);
+        assert!(balance.pack_remaining > 0 && balance.plan_remaining > 0);
+    }
+
+    #[test]
+    fn packed_grants_of_another_version_of_the_account_are_refused() {
+        let (mut folded, packed) = stored();
+        folded.account.version += 1;
+        assert!(
+            folded.unfold(Some(packed)).is_ok(),
+            "only when it was packed counts"
+        );
+        let (mut folded, packed) = stored();
+        folded.fold.as_mut().unwrap().version += 1;
+        let (account, lacks) = folded.found(Some(packed));
+        assert_eq!(account.grants.len(), 1);
+        assert_eq!(lacks, Some("packed grants that are not the account's"));
+        let (folded, _) = stored();
+        assert!(folded.whole().is_err());
+    }
+}
