@@ -9,7 +9,7 @@ function book.unfold()
   folded = call('GET', KEYS[7])
   local fold = folded and decode(folded) or {}
   if fold[1] ~= account[A_FOLD] then
-    error(redis.error_reply('TOLLGATE packed grants that are not the account\'s'))
+    error(redis.error_reply('TOLLGATE packed grants of another version of the account'))
   end
   local before, after = fold[2], fold[3]
   for i = 1, #grants do before[#before + 1] = grants[i] end
