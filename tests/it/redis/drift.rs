@@ -17,7 +17,7 @@ use crate::{
     support::{
         account_id, postgres,
         postgres::Database,
-        records::use_up,
+        records::{packed_grants_key, use_up},
         servers::{Kind, Server},
     },
 };
@@ -162,7 +162,7 @@ async fn packed_grants_that_are_lost_come_back() {
             world.plane.grant("a1", pack, 1_000).await;
         }
         world.plane.settled("a1").await;
-        let packed = packed_grants(&world.server, "a1");
+        let packed = packed_grants_key(&world.server, "a1");
         world.server.ask::<()>(&redis::Cmd::del(&packed));
         // What needs none of them goes on; what does is refused, and changes nothing.
         world.plane.reserve("a1", "r2", 10).await;
@@ -202,14 +202,6 @@ async fn an_account_with_many_holds_is_compared_and_repaired() {
     assert_eq!(counted(&reconciler), (true, true));
     assert_eq!(world.plane.held("a1").await, 60 + 10 * MANY_HOLDS);
     world.plane.check("a1", 100).await;
-}
-
-/// The key of an account's packed grants.
-fn packed_grants(server: &Server, account: &str) -> String {
-    let list = redis::cmd("KEYS").arg(format!("*:g:{account}")).to_owned();
-    let mut found: Vec<String> = server.ask(&list);
-    assert_eq!(found.len(), 1, "{account} has packed grants");
-    found.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

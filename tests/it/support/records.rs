@@ -9,9 +9,17 @@ pub const UNKNOWN_FORMAT: u8 = 99;
 
 /// The key of an account's record.
 pub fn account_key(server: &Server, account: &str) -> String {
-    let list = format!("*:a:{account}");
-    let mut found: Vec<String> = server.ask(redis::cmd("KEYS").arg(list));
-    assert_eq!(found.len(), 1, "{account} is loaded");
+    the_one_key(server, &format!("*:a:{account}"))
+}
+
+/// The key of an account's packed grants.
+pub fn packed_grants_key(server: &Server, account: &str) -> String {
+    the_one_key(server, &format!("*:g:{account}"))
+}
+
+fn the_one_key(server: &Server, pattern: &str) -> String {
+    let mut found: Vec<String> = server.ask(redis::cmd("KEYS").arg(pattern));
+    assert_eq!(found.len(), 1, "{pattern} is there once");
     found.remove(0)
 }
 
