@@ -15,7 +15,6 @@ mod entries;
 mod fences;
 mod open;
 mod options;
-mod outcome;
 mod partitions;
 mod refunds;
 mod rows;

@@ -23,6 +23,8 @@ fn every_operation_adds_up_across_a_kill() {
         "--mix=reserve=4,commit=3,release=1,charge=1,balance=1",
         "--limit",
         "--restart",
+        // Longer than a busy disk keeps everybody waiting.
+        "--duration=3s",
     ]);
     let called: Vec<&str> = list(&report["tollgate"]["operations"])
         .map(|row| text(&row["operation"]))

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use super::{
     Fault, TRIES_MAX,
     copy::CopyRows,
-    outcome, partitions,
+    partitions,
     rows::{self, int},
     settlements, state,
 };
@@ -98,14 +98,14 @@ async fn once(
 ) -> Result<Settled, Fault> {
     let mut connection = Disposable(Some(pool.acquire().await?));
     let mut transaction = connection.get()?.begin_with(BEGIN).await?;
-    let Some(transaction_id) = move_cursors(&mut transaction, &prepared.cursors).await? else {
+    if !move_cursors(&mut transaction, &prepared.cursors).await? {
         transaction.rollback().await?;
         connection.keep();
         return Ok(Settled {
             cursor_conflict: true,
             ..Settled::default()
         });
-    };
+    }
     let marked = settlements::mark(&mut transaction, &prepared.entries, look).await?;
     settlements::write(&mut transaction, &marked).await?;
     state::write(&prepared.moves, &mut transaction).await?;
@@ -117,17 +117,11 @@ async fn once(
         cursor_conflict: false,
         reversals,
     };
-    match transaction.commit().await {
-        Ok(()) => {
-            connection.keep();
-            Ok(settled)
-        }
-        // The connection broke while the answer was on its way: it may have happened.
-        Err(error) => match outcome::is_committed(pool, &transaction_id).await {
-            true => Ok(settled),
-            false => Err(error.into()),
-        },
-    }
+    // Where the answer is lost it may have happened: the cursors, which go with the entries, tell
+    // the next try. The transaction's id would not, since a crash gives it to another one.
+    transaction.commit().await?;
+    connection.keep();
+    Ok(settled)
 }
 
 /// A connection that goes back to its pool only where that is said: after a fault, or where the
@@ -152,12 +146,12 @@ impl Drop for Disposable {
     }
 }
 
-/// Moves every cursor by compare-and-set; answers the transaction's id, or `None` where one of
-/// them is elsewhere. A shard that the ledger has never seen stands at zero.
+/// Moves every cursor by compare-and-set; answers `false` where one of them is elsewhere. A shard
+/// that the ledger has never seen stands at zero.
 async fn move_cursors(
     connection: &mut PgConnection,
     cursors: &BTreeMap<u32, CursorMove>,
-) -> Result<Option<String>, Fault> {
+) -> Result<bool, Fault> {
     let first: Vec<i64> = cursors
         .iter()
         .filter(|(_, moved)| moved.from == 0)
@@ -180,20 +174,15 @@ async fn move_cursors(
         "UPDATE cursors AS c SET position = m.upto
          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
              AS m (shard, epoch, since, upto)
-         WHERE c.shard = m.shard AND c.epoch = m.epoch AND c.position = m.since
-         RETURNING pg_current_xact_id()::text",
+         WHERE c.shard = m.shard AND c.epoch = m.epoch AND c.position = m.since",
     )
     .bind(shards)
     .bind(column(|moved| moved.epoch))
     .bind(column(|moved| moved.from))
     .bind(column(|moved| moved.to))
-    .fetch_all(connection)
+    .execute(connection)
     .await?;
-    if moved.len() != cursors.len() {
-        return Ok(None);
-    }
-    let id = moved.first().map(|row| row.try_get(0)).transpose()?;
-    Ok(id)
+    Ok(moved.rows_affected() == cursors.len() as u64)
 }
 
 /// The statement that takes [`rows`] into a table.

@@ -4,24 +4,25 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 use tollgate::{
     hot::OutboxBatch,
-    ledger::{
-        Ledger,
-        postgres::{PostgresLedger, PostgresOptions},
-    },
+    ledger::postgres::{PostgresLedger, PostgresOptions},
 };
 
 use crate::{
     ledger::world::{START, World, pack, refund},
-    support::postgres::{Database, shared},
+    support::{
+        postgres::{self, Database, shared},
+        proxy::{Proxy, Way},
+    },
 };
 
 /// Every table and operation of a settlement that has some of everything.
@@ -242,31 +243,88 @@ async fn pass(client: TcpStream, server: TcpStream, what: &AtomicU8) -> std::io:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_looked_up() {
+async fn a_commit_whose_answer_is_lost_is_found_by_its_cursor() {
     let database = shared().ledger().await;
     let what = Arc::new(AtomicU8::new(PASS));
     let port = proxy(shared().port(), what.clone()).await;
+    let mut world = World::with_acme(open(port, &database).await).await;
+    for round in 0..5 {
+        for (id, lost, is_there) in [
+            ("heard", LOSE_THE_REPLY, true),
+            ("unheard", LOSE_THE_REQUEST, false),
+        ] {
+            world.charge("acme", &format!("{id}-{round}"), 1);
+            let batch = [world.take_batch()];
+            what.store(lost, Ordering::SeqCst);
+            let fault = world.ledger.settle(&batch, world.now).await;
+            assert!(fault.is_err(), "{fault:?}");
+            let settled = world.ledger.settle(&batch, world.now).await.unwrap();
+            assert_eq!(settled.cursor_conflict, is_there, "{id}");
+            assert_eq!(settled.entries, usize::from(!is_there), "{id}");
+        }
+    }
+    world.check().await;
+}
+
+/// The ledger as whoever is behind a proxy has it.
+async fn open(port: u16, database: &Database) -> Arc<PostgresLedger> {
     let url = format!(
         "postgres://tollgate@127.0.0.1:{port}/{}?sslmode=disable",
         database.name
     );
     let options = PostgresOptions::new(&url).unwrap();
-    let ledger = Arc::new(PostgresLedger::open(&options, START).await.unwrap());
-    let mut world = World::with_acme(ledger.clone()).await;
-    for round in 0..5 {
-        world.charge("acme", &format!("heard-{round}"), 1);
-        let batch = [world.take_batch()];
-        what.store(LOSE_THE_REPLY, Ordering::SeqCst);
-        let settled = ledger.settle(&batch, world.now).await.unwrap();
-        assert_eq!((settled.entries, settled.cursor_conflict), (1, false));
+    Arc::new(PostgresLedger::open(&options, START).await.unwrap())
+}
 
-        world.charge("acme", &format!("unheard-{round}"), 1);
-        let batch = [world.take_batch()];
-        what.store(LOSE_THE_REQUEST, Ordering::SeqCst);
-        let fault = ledger.settle(&batch, world.now).await;
-        assert!(fault.is_err(), "{fault:?}");
-        let settled = ledger.settle(&batch, world.now).await.unwrap();
-        assert_eq!((settled.entries, settled.cursor_conflict), (1, false));
+/// A transaction's id is not proof that it happened: of one that a crash has ended before anything
+/// of it was on the disk, the server knows nothing and gives the id to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_that_a_crash_ended_did_not_happen_whoever_has_its_transaction_id() {
+    let server = postgres::Server::start();
+    let database = server.empty().await;
+    // Nothing is written to the disk but by what commits.
+    database
+        .sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        .await;
+    database.sql("SELECT pg_reload_conf()").await;
+    let (armed, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let (is_armed, told) = (Arc::clone(&armed), Arc::clone(&commits));
+    let proxy = Proxy::guarded(
+        server.port(),
+        Arc::new(move |way, bytes: &[u8]| {
+            let commits = way == Way::Request && bytes.windows(6).any(|word| word == b"COMMIT");
+            let is_lost = commits && is_armed.load(Ordering::SeqCst);
+            if is_lost {
+                told.notify_one();
+            }
+            !is_lost
+        }),
+    )
+    .await;
+    let mut world = World::with_acme(open(proxy.port, &database).await).await;
+    world.charge("acme", "c1", 1);
+    let batch = [world.take_batch()];
+    armed.store(true, Ordering::SeqCst);
+    let (ledger, now, sent) = (Arc::clone(&world.ledger), world.now, batch.clone());
+    let settling = tokio::spawn(async move { ledger.settle(&sent, now).await });
+    commits.notified().await;
+    let number = async |sql| -> u64 { database.texts(sql).await[0].parse().unwrap() };
+    // It is the first that has not ended.
+    let lost = number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").await;
+    tokio::task::block_in_place(|| server.kill());
+    tokio::task::block_in_place(|| server.start_again());
+    armed.store(false, Ordering::SeqCst);
+    let mut id = number("SELECT pg_current_xact_id()::text").await;
+    assert!(
+        id <= lost,
+        "the server still knows of {lost} and goes on with {id}"
+    );
+    while id < lost {
+        id = number("SELECT pg_current_xact_id()::text").await;
     }
+    let fault = settling.await.unwrap();
+    assert!(fault.is_err(), "{fault:?}");
+    let settled = world.ledger.settle(&batch, world.now).await.unwrap();
+    assert_eq!((settled.entries, settled.cursor_conflict), (1, false));
     world.check().await;
 }
