@@ -39,6 +39,8 @@ use crate::{
 
 /// What every page token of entries starts with, so that another list's token is told apart.
 const PAGE_TOKEN_PREFIX: char = 'e';
+/// What is between its numbers.
+const PAGE_TOKEN_SEPARATOR: char = '-';
 
 /// The ledger failed: nothing of the operation counts, and it may be tried again.
 #[derive(Debug)]
@@ -205,9 +207,15 @@ pub struct EntryPage {
     pub next: Option<PageToken>,
 }
 
-/// A place in a list of entries. Its text is opaque to callers; any filter takes it.
+/// A place in a list of entries, in whichever order that is: after one entry, which need not be there
+/// any more. Its text is opaque to callers; any filter takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageToken(u64);
+pub struct PageToken {
+    sequence: u64,
+    occurred_at: Timestamp,
+    /// The backend's own number of the entry.
+    number: u64,
+}
 
 /// A text that no list of entries has given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,9 +225,17 @@ pub struct PageTokenError;
 impl PageToken {
     /// Reads what [`fmt::Display`] wrote.
     pub fn new(text: &str) -> Result<Self, PageTokenError> {
-        let digits = text.strip_prefix(PAGE_TOKEN_PREFIX).ok_or(PageTokenError)?;
-        let number = u64::from_str_radix(digits, 16).map_err(|_| PageTokenError)?;
-        let token = PageToken(number);
+        let numbers = text.strip_prefix(PAGE_TOKEN_PREFIX).ok_or(PageTokenError)?;
+        let mut numbers = numbers.split(PAGE_TOKEN_SEPARATOR);
+        let mut next = || {
+            let digits = numbers.next().ok_or(PageTokenError)?;
+            u64::from_str_radix(digits, 16).map_err(|_| PageTokenError)
+        };
+        let token = PageToken {
+            sequence: next()?,
+            occurred_at: Timestamp::from_millis(next()?.cast_signed()),
+            number: next()?,
+        };
         // One text for each place: no sign, no leading zeros, lower case.
         if token.to_string() == text {
             Ok(token)
@@ -228,20 +244,25 @@ impl PageToken {
         }
     }
 
-    /// From a backend's own number of an entry.
-    pub(crate) fn from_number(number: u64) -> Self {
-        PageToken(number)
-    }
-
-    /// The backend's own number of the last entry before this place.
-    pub(crate) fn number(self) -> u64 {
-        self.0
+    /// The place after an entry, by the backend's own number of it.
+    fn after(entry: &Entry, number: u64) -> Self {
+        PageToken {
+            sequence: entry.sequence,
+            occurred_at: entry.occurred_at,
+            number,
+        }
     }
 }
 
 impl fmt::Display for PageToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PAGE_TOKEN_PREFIX}{:x}", self.0)
+        let occurred_at = self.occurred_at.millis().cast_unsigned();
+        let between = PAGE_TOKEN_SEPARATOR;
+        write!(
+            f,
+            "{PAGE_TOKEN_PREFIX}{:x}{between}{occurred_at:x}{between}{:x}",
+            self.sequence, self.number
+        )
     }
 }
 

@@ -29,6 +29,11 @@ impl Mark {
     pub(super) fn is_duplicate(self) -> bool {
         self.slot.is_some_and(|slot| slot < 0)
     }
+
+    /// Whether it is the first of its reservation's settlements.
+    pub(super) fn is_first(self) -> bool {
+        self.slot == Some(1)
+    }
 }
 
 /// Which settlements a backend looks up before it marks them. What it has of a reservation begins

@@ -86,6 +86,7 @@ macro_rules! conformance {
             entries:
                 entries_are_paged_newest_first,
                 entries_are_filtered,
+                a_reservation_has_all_its_entries,
                 a_conversation_has_its_refunds;
             fences:
                 a_fence_ends_every_epoch_before_it,

@@ -562,14 +562,14 @@ fn a_page_token_belongs_to_its_list() {
     };
     let token = list::entries(&request)
         .unwrap()
-        .token(PageToken::new("e2a").unwrap());
+        .token(PageToken::new("e3-19c111deb80-2a").unwrap());
     let next = pb::ListEntriesRequest {
         page_token: token.clone(),
         ..request.clone()
     };
     assert_eq!(
         list::entries(&next).unwrap().page,
-        Some(PageToken::new("e2a").unwrap())
+        Some(PageToken::new("e3-19c111deb80-2a").unwrap())
     );
     // Another page size is the same list; another account is not.
     let wider = pb::ListEntriesRequest {

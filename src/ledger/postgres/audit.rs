@@ -197,6 +197,8 @@ const SETTLED: Check = Check {
     invariant: 5,
     sql: "WITH found AS (
               SELECT account_id, reservation_id, count(*) AS entries, max(slot) AS slot,
+                     max(sequence) FILTER (WHERE slot = 1) AS first_sequence,
+                     max(occurred_at) FILTER (WHERE slot = 1) AS first_at,
                      min(slot) < 0 AS forgotten,
                      sum((body::jsonb #>> '{settlement,receipt,credits}')::bigint
                        - (body::jsonb #>> '{settlement,receipt,corrected}')::bigint) AS charged
@@ -207,6 +209,8 @@ const SETTLED: Check = Check {
                         coalesce(s.entries, 0), coalesce(s.charged, 0))
           FROM settlements AS s FULL JOIN found AS f USING (account_id, reservation_id)
           WHERE coalesce(f.entries, 0) > coalesce(s.entries, 0)
+             OR f.first_sequence <> coalesce(s.first_sequence, 0)
+             OR f.first_at <> coalesce(s.first_at, 0)
              OR (f.entries = s.entries
                  AND (f.charged <> s.charged OR f.slot <> s.last_commit
                       OR f.forgotten <> s.forgotten))

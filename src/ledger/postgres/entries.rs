@@ -1,6 +1,6 @@
 //! Reads entries, newest first or by conversation.
 
-use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use sqlx::{PgPool, Postgres, QueryBuilder};
 
 use super::{
     Fault,
@@ -16,54 +16,32 @@ pub(super) async fn page(
     page: Option<PageToken>,
     max: usize,
 ) -> Result<EntryPage, Fault> {
-    let place = match page {
-        None => None,
-        Some(token) => match place(pool, token).await? {
-            Some(place) => Some(place),
-            // The entry that the last page ended with was detached since.
-            None => return Ok(EntryPage::default()),
-        },
-    };
-    let mut query = select(filter, place, max.saturating_add(1));
+    let mut query = select(filter, page, max.saturating_add(1));
     let found = query.build().fetch_all(pool).await?;
     let mut entries = Vec::with_capacity(found.len().min(max));
-    let mut last = 0;
+    let mut next = None;
     for row in found.iter().take(max) {
-        last = row.try_get::<i64, _>(0)?;
-        entries.push(rows::recorded(row, 1, 2)?);
+        let recorded = rows::recorded(row, 1, 2)?;
+        next = Some(PageToken::after(
+            &recorded.entry,
+            rows::count(row, 0, "entry's number")?,
+        ));
+        entries.push(recorded);
     }
-    let more = found.len() > max && !entries.is_empty();
-    let next = u64::try_from(last)
-        .ok()
-        .filter(|_| more)
-        .map(PageToken::from_number);
-    Ok(EntryPage { entries, next })
+    Ok(EntryPage {
+        entries,
+        next: next.filter(|_| found.len() > max),
+    })
 }
 
-/// Where an entry stands in either order.
-#[derive(Clone, Copy)]
-struct Place {
-    id: i64,
-    sequence: i64,
-    occurred_at: i64,
-}
-
-async fn place(pool: &PgPool, token: PageToken) -> Result<Option<Place>, Fault> {
-    let id = int(token.number());
-    let found: Option<(i64, i64)> =
-        sqlx::query_as("SELECT sequence, occurred_at FROM entries WHERE id = $1")
-            .bind(id)
-            .fetch_optional(pool)
-            .await?;
-    Ok(found.map(|(sequence, occurred_at)| Place {
-        id,
-        sequence,
-        occurred_at,
-    }))
-}
-
-fn select(filter: &EntryFilter, place: Option<Place>, rows: usize) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("SELECT id, body, recorded_at FROM entries WHERE TRUE");
+fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Postgres> {
+    let from = match filter.reservation_id {
+        Some(_) => "reservation_entries",
+        None => "entries",
+    };
+    let mut query = QueryBuilder::new(format!(
+        "SELECT id, body, recorded_at FROM {from} WHERE TRUE"
+    ));
     if let Some(account_id) = &filter.account_id {
         query
             .push(" AND account_id = ")
@@ -93,8 +71,8 @@ fn select(filter: &EntryFilter, place: Option<Place>, rows: usize) -> QueryBuild
         }
         query.push(")");
     }
-    if let Some(place) = place {
-        push_place(&mut query, filter, place);
+    if let Some(page) = page {
+        push_place(&mut query, filter, page);
     }
     query
         .push(" ORDER BY ")
@@ -104,19 +82,19 @@ fn select(filter: &EntryFilter, place: Option<Place>, rows: usize) -> QueryBuild
     query
 }
 
-fn push_place(query: &mut QueryBuilder<Postgres>, filter: &EntryFilter, place: Place) {
+fn push_place(query: &mut QueryBuilder<Postgres>, filter: &EntryFilter, page: PageToken) {
     if filter.account_id.is_some() {
-        query.push(" AND sequence < ").push_bind(place.sequence);
+        query.push(" AND sequence < ").push_bind(int(page.sequence));
         return;
     }
     query
         .push(" AND (occurred_at, id) < (")
-        .push_bind(place.occurred_at)
+        .push_bind(page.occurred_at.millis())
         .push(", ")
-        .push_bind(place.id)
+        .push_bind(int(page.number))
         // Says the same once more, for the months after it: they are not even looked at.
         .push(") AND occurred_at <= ")
-        .push_bind(place.occurred_at);
+        .push_bind(page.occurred_at.millis());
 }
 
 /// Adding zero keeps Postgres from walking an index for the order's sake, where the conversation

@@ -20,7 +20,7 @@ pub(super) async fn usage(
     reservation_id: &ReservationId,
 ) -> Result<Vec<Entry>, Fault> {
     let found = sqlx::query(
-        "SELECT body FROM entries
+        "SELECT body FROM reservation_entries
          WHERE reservation_id = $1 AND account_id = $2 AND slot IS NOT NULL ORDER BY sequence",
     )
     .bind(reservation_id.as_str())

@@ -59,7 +59,11 @@ pub(super) fn unreadable(
     }
 }
 
-fn count<T: TryFrom<i64>>(row: &PgRow, index: usize, what: &'static str) -> Result<T, Fault> {
+pub(super) fn count<T: TryFrom<i64>>(
+    row: &PgRow,
+    index: usize,
+    what: &'static str,
+) -> Result<T, Fault> {
     let number: i64 = row.try_get(index)?;
     T::try_from(number).map_err(|_| unreadable(what, format!("{number} is out of range")))
 }

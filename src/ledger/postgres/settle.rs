@@ -329,7 +329,7 @@ async fn refunded_conversations<'a>(
             Some(settlement) => Some(settlement.action.conversation_id.clone()),
             None => {
                 sqlx::query_scalar(
-                    "SELECT conversation_id FROM entries
+                    "SELECT conversation_id FROM reservation_entries
                      WHERE reservation_id = $1 AND account_id = $2
                        AND conversation_id IS NOT NULL
                      LIMIT 1",

@@ -29,12 +29,12 @@ use crate::{
 /// The reservations that some entries settle, as they are after them, and a mark for each entry.
 pub(super) struct Marked<'a> {
     pub(super) marks: Vec<Mark>,
-    reservations: BTreeMap<Key<'a>, Settled>,
+    reservations: BTreeMap<Key<'a>, Settled<'a>>,
 }
 
 /// One reservation.
 #[derive(Default)]
-struct Settled {
+struct Settled<'a> {
     known: Known,
     /// Whether the ledger has a row of it.
     is_stored: bool,
@@ -43,6 +43,8 @@ struct Settled {
     /// How many are added, and what they charge.
     added: i64,
     charged: i64,
+    /// The entry that is the first of all, where it is among those.
+    first: Option<&'a Entry>,
 }
 
 /// Whether a reservation that was to be new is there.
@@ -71,13 +73,13 @@ pub(super) async fn mark<'a>(
         .filter_map(|entry| settled(entry))
         .filter(|(_, _, settlement)| look.asks(settlement))
         .map(|(account_id, reservation_id, _)| ((account_id, reservation_id), Settled::default()));
-    let mut reservations: BTreeMap<Key<'a>, Settled> = asked.collect();
+    let mut reservations: BTreeMap<Key<'a>, Settled<'a>> = asked.collect();
     look_up(connection, &mut reservations).await?;
     let marks = entries.iter().map(|entry| match settled(entry) {
         Some((account_id, reservation_id, settlement)) => reservations
             .entry((account_id, reservation_id))
             .or_default()
-            .add(settlement, int(entry.sequence)),
+            .add(settlement, entry),
         None => Mark::default(),
     });
     let marks = marks.collect();
@@ -117,7 +119,7 @@ pub(super) async fn commits(
 
 async fn look_up(
     connection: &mut PgConnection,
-    reservations: &mut BTreeMap<Key<'_>, Settled>,
+    reservations: &mut BTreeMap<Key<'_>, Settled<'_>>,
 ) -> Result<(), Fault> {
     if reservations.is_empty() {
         return Ok(());
@@ -157,12 +159,16 @@ async fn look_up(
     Ok(())
 }
 
-impl Settled {
-    fn add(&mut self, settlement: &Settlement, sequence: i64) -> Mark {
+impl<'a> Settled<'a> {
+    fn add(&mut self, settlement: &Settlement, entry: &'a Entry) -> Mark {
         let receipt = &settlement.receipt;
         self.added += 1;
         self.charged += int(receipt.credits) - int(receipt.corrected);
-        self.known.mark(settlement, sequence)
+        let mark = self.known.mark(settlement, int(entry.sequence));
+        if mark.is_first() {
+            self.first = Some(entry);
+        }
+        mark
     }
 }
 
@@ -176,9 +182,10 @@ pub(super) async fn write(connection: &mut PgConnection, marked: &Marked<'_>) ->
     put(
         connection,
         "INSERT INTO settlements
-             (account_id, reservation_id, last_commit, ended, forgotten, entries, charged)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[],
-                              $5::boolean[], $6::bigint[], $7::bigint[])",
+             (account_id, reservation_id, last_commit, ended, forgotten, entries, charged,
+              first_sequence, first_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[],
+                              $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])",
         &new,
     )
     .await?;
@@ -186,10 +193,13 @@ pub(super) async fn write(connection: &mut PgConnection, marked: &Marked<'_>) ->
         connection,
         "UPDATE settlements AS s SET
              last_commit = m.last_commit, ended = m.ended, forgotten = m.forgotten,
-             entries = s.entries + m.entries, charged = s.charged + m.charged
+             entries = s.entries + m.entries, charged = s.charged + m.charged,
+             first_sequence = coalesce(s.first_sequence, m.first_sequence),
+             first_at = coalesce(s.first_at, m.first_at)
          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[],
-                     $6::bigint[], $7::bigint[])
-             AS m (account_id, reservation_id, last_commit, ended, forgotten, entries, charged)
+                     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+             AS m (account_id, reservation_id, last_commit, ended, forgotten, entries, charged,
+                   first_sequence, first_at)
          WHERE s.account_id = m.account_id AND s.reservation_id = m.reservation_id",
         &stored,
     )
@@ -199,7 +209,7 @@ pub(super) async fn write(connection: &mut PgConnection, marked: &Marked<'_>) ->
 async fn put(
     connection: &mut PgConnection,
     sql: &'static str,
-    lines: &[(&Key<'_>, &Settled)],
+    lines: &[(&Key<'_>, &Settled<'_>)],
 ) -> Result<(), Fault> {
     if lines.is_empty() {
         return Ok(());
@@ -207,11 +217,17 @@ async fn put(
     let text = |take: fn(&Key<'_>) -> String| -> Vec<String> {
         lines.iter().map(|(key, _)| take(key)).collect()
     };
-    let ints = |take: fn(&Settled) -> i64| -> Vec<i64> {
+    let ints = |take: fn(&Settled<'_>) -> i64| -> Vec<i64> {
         lines.iter().map(|(_, state)| take(state)).collect()
     };
-    let flags = |take: fn(&Settled) -> bool| -> Vec<bool> {
+    let flags = |take: fn(&Settled<'_>) -> bool| -> Vec<bool> {
         lines.iter().map(|(_, state)| take(state)).collect()
+    };
+    let firsts = |take: fn(&Entry) -> i64| -> Vec<Option<i64>> {
+        lines
+            .iter()
+            .map(|(_, state)| state.first.map(take))
+            .collect()
     };
     let written = sqlx::query(sql)
         .bind(text(|(account_id, _)| account_id.as_str().to_owned()))
@@ -221,6 +237,8 @@ async fn put(
         .bind(flags(|state| state.known.forgotten))
         .bind(ints(|state| state.added))
         .bind(ints(|state| state.charged))
+        .bind(firsts(|entry| int(entry.sequence)))
+        .bind(firsts(|entry| entry.occurred_at.millis()))
         .execute(connection)
         .await?;
     if written.rows_affected() == lines.len() as u64 {

@@ -1,6 +1,6 @@
 //! Reads entries, newest first or by conversation.
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::{
     Fault,
@@ -19,17 +19,19 @@ pub(super) async fn page(
     let mut query = select(filter, page, max.saturating_add(1));
     let found = query.build().fetch_all(readers).await?;
     let mut entries = Vec::with_capacity(found.len().min(max));
-    let mut last = 0;
+    let mut next = None;
     for row in found.iter().take(max) {
-        last = row.try_get::<i64, _>(0)?;
-        entries.push(rows::recorded(row, 1, 2)?);
+        let recorded = rows::recorded(row, 1, 2)?;
+        next = Some(PageToken::after(
+            &recorded.entry,
+            rows::count(row, 0, "entry's number")?,
+        ));
+        entries.push(recorded);
     }
-    let more = found.len() > max && !entries.is_empty();
-    let next = u64::try_from(last)
-        .ok()
-        .filter(|_| more)
-        .map(PageToken::from_number);
-    Ok(EntryPage { entries, next })
+    Ok(EntryPage {
+        entries,
+        next: next.filter(|_| found.len() > max),
+    })
 }
 
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {
@@ -67,16 +69,8 @@ fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBu
         }
         query.push(")");
     }
-    let place = if filter.account_id.is_some() {
-        "sequence"
-    } else {
-        "occurred_at, id"
-    };
     if let Some(page) = page {
-        query.push(format_args!(
-            " AND ({place}) < (SELECT {place} FROM entries WHERE id = "
-        ));
-        query.push_bind(int(page.number())).push(")");
+        push_place(&mut query, filter, page);
     }
     query
         .push(" ORDER BY ")
@@ -84,6 +78,19 @@ fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBu
         .push(" LIMIT ")
         .push_bind(limit(rows));
     query
+}
+
+fn push_place(query: &mut QueryBuilder<Sqlite>, filter: &EntryFilter, page: PageToken) {
+    if filter.account_id.is_some() {
+        query.push(" AND sequence < ").push_bind(int(page.sequence));
+        return;
+    }
+    query
+        .push(" AND (occurred_at, id) < (")
+        .push_bind(page.occurred_at.millis())
+        .push(", ")
+        .push_bind(int(page.number))
+        .push(")");
 }
 
 /// A plus keeps SQLite from walking an index for the order's sake, where the conversation or the

@@ -78,13 +78,19 @@ pub async fn entries_are_paged_newest_first(backend: Box<dyn Backend>) {
     for text in [
         "",
         "e",
-        "12",
-        "e-1",
-        "e+1",
-        "e01",
-        "eF",
-        "e1x",
-        "e11111111111111111",
+        "1-2-3",
+        "e1",
+        "e1-2",
+        "e1-2-",
+        "e1-2-3-4",
+        "e-1-2-3",
+        "e+1-2-3",
+        "e01-2-3",
+        "e1-02-3",
+        "e1-2-03",
+        "e1-2-F",
+        "e1-2-3x",
+        "e1-2-11111111111111111",
     ] {
         PageToken::new(text).unwrap_err();
     }
@@ -153,6 +159,51 @@ pub async fn entries_are_filtered(backend: Box<dyn Backend>) {
         ..all
     };
     assert_eq!(list(&world, none).await, []);
+}
+
+/// Of a reservation that was settled in steps, refunded, forgotten and settled anew, next to one that
+/// has the same id.
+pub async fn a_reservation_has_all_its_entries(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.create("other", 500).await;
+    for (account, round) in [("acme", 1), ("other", 1), ("acme", 2)] {
+        world.now = START.plus_millis(round);
+        if round == 2 {
+            world
+                .change(account, Some("refund:1"), refund("r1", 8))
+                .await;
+            world.forget(account, "r1");
+        }
+        world.reserve(account, "r1", 60);
+        world.commit(account, "r1", 20, true);
+        world.flush().await;
+        world.commit(account, "r1", 30, true);
+        world.commit(account, "r1", 35, false);
+        world.charge(account, &format!("c{round}"), 1);
+        world.flush().await;
+    }
+    world.check().await;
+    let all = pages(&world, &EntryFilter::default(), 1000).await.concat();
+    for account in [None, Some("acme"), Some("other")] {
+        let filter = EntryFilter {
+            account_id: account.map(account_id),
+            reservation_id: Some(reservation_id("r1")),
+            ..EntryFilter::default()
+        };
+        let is_its = |recorded: &&Recorded| {
+            let entry = &recorded.entry;
+            entry.reservation_id == filter.reservation_id
+                && filter
+                    .account_id
+                    .as_ref()
+                    .is_none_or(|id| entry.account_id == *id)
+        };
+        let expected: Vec<Recorded> = all.iter().filter(is_its).cloned().collect();
+        assert!(expected.len() >= 3, "{expected:?}");
+        for size in [1, 2, 100] {
+            assert_eq!(pages(&world, &filter, size).await.concat(), expected);
+        }
+    }
 }
 
 pub async fn a_conversation_has_its_refunds(backend: Box<dyn Backend>) {

@@ -105,6 +105,7 @@ super::cases! { logged;
     entries:
         entries_are_paged_newest_first,
         entries_are_filtered,
+        a_reservation_has_all_its_entries,
         a_conversation_has_its_refunds;
     audit:
         a_busy_ledger_has_no_findings,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tollgate::ledger::{
-    Ledger,
+    EntryFilter, Ledger,
     postgres::{Migrated, OpenError, PostgresLedger, PostgresOptions},
 };
 
 use crate::{
-    ledger::world::{START, World, account_id, pack, request},
+    ledger::world::{START, World, account_id, pack, refund, request, reservation_id},
     support::postgres::shared,
 };
 
@@ -34,14 +34,14 @@ async fn migrating_is_idempotent_and_safe_at_once() {
     let first = PostgresLedger::migrate(&options, START).await.unwrap();
     let made = Migrated {
         from: 0,
-        to: 3,
+        to: 4,
         partitions: 4,
     };
     assert_eq!(first, made);
     let again = PostgresLedger::migrate(&options, START).await.unwrap();
     let nothing = Migrated {
-        from: 3,
-        to: 3,
+        from: 4,
+        to: 4,
         partitions: 0,
     };
     assert_eq!(again, nothing);
@@ -57,6 +57,48 @@ async fn migrating_is_idempotent_and_safe_at_once() {
     }
 }
 
+/// Takes back what the fourth migration does.
+const THIRD: &str = "
+    DROP VIEW reservation_entries;
+    DROP INDEX entries_by_reservation;
+    CREATE INDEX entries_by_reservation ON entries (reservation_id, account_id)
+        WHERE reservation_id IS NOT NULL;
+    CREATE INDEX entries_by_id ON entries (id);
+    ALTER TABLE settlements DROP COLUMN first_sequence, DROP COLUMN first_at,
+        DROP CONSTRAINT settlements_pkey, ADD PRIMARY KEY (account_id, reservation_id);
+    DELETE FROM tollgate_schema WHERE version = 4";
+
+#[tokio::test]
+async fn what_the_third_version_settled_is_found_and_goes_on() {
+    let database = shared().ledger().await;
+    let mut world = World::with_acme(database.open().await).await;
+    world.charge("acme", "c1", 3);
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 20, true);
+    world.commit("acme", "r1", 25, true);
+    world.flush().await;
+    let of = |id| EntryFilter {
+        reservation_id: Some(reservation_id(id)),
+        ..EntryFilter::default()
+    };
+    let [charge, action] = [of("c1"), of("r1")];
+    let ask = async |filter| database.open().await.entries(filter, None, 10).await;
+    let before = [ask(&charge).await.unwrap(), ask(&action).await.unwrap()];
+    assert_eq!(before.each_ref().map(|page| page.entries.len()), [1, 2]);
+    database.sql(THIRD).await;
+    let migrated = PostgresLedger::migrate(&database.options(), START).await;
+    let migrated = migrated.unwrap();
+    assert_eq!((migrated.from, migrated.to), (3, 4));
+    let after = [ask(&charge).await.unwrap(), ask(&action).await.unwrap()];
+    assert_eq!(after, before);
+    world.commit("acme", "r1", 30, false);
+    world
+        .change("acme", Some("refund:1"), refund("c1", 3))
+        .await;
+    world.check().await;
+    assert_eq!(ask(&action).await.unwrap().entries.len(), 3);
+}
+
 #[tokio::test]
 async fn a_newer_version_is_left_alone() {
     let database = shared().ledger().await;
@@ -70,7 +112,7 @@ async fn a_newer_version_is_left_alone() {
         error,
         OpenError::Newer {
             found: 7,
-            known: 3,
+            known: 4,
             ..
         }
     );

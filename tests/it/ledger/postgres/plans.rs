@@ -50,7 +50,7 @@ const FILL: &str = "
            1767225600000 + n * 7800::bigint, 1767225600000 + n * 7800::bigint, e.body
     FROM entries AS e, generate_series(0, 1999999) AS n WHERE e.sequence = 2;
     INSERT INTO settlements
-    SELECT account_id, reservation_id, 1, TRUE, FALSE, 1, 1 FROM entries
+    SELECT account_id, reservation_id, 1, TRUE, FALSE, 1, 1, sequence, occurred_at FROM entries
     WHERE account_id LIKE 'account-%';
     ANALYZE";
 
@@ -188,7 +188,9 @@ async fn support_finds_by_index_and_by_month(database: &Database, ledger: &Postg
         reservation_id: Some(reservation_id("r4321")),
         ..EntryFilter::default()
     };
-    assert_eq!(page(database, ledger, &reservation).await, all);
+    let mut found_by = all.clone();
+    found_by.insert("settlements".to_owned());
+    assert_eq!(page(database, ledger, &reservation).await, found_by);
     for _ in 0..7 {
         let (found, plans) = asked(database, ledger.conversation("chat-77")).await;
         assert_eq!(found.len(), 5);
