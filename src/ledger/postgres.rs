@@ -13,6 +13,7 @@ mod claim;
 mod copy;
 mod entries;
 mod fences;
+mod new_entries;
 mod open;
 mod options;
 mod partitions;

@@ -1,12 +1,30 @@
 //! Rows in Postgres' binary copy format, which the server takes without parsing any text.
 //! <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4>
 
+use std::ops::Deref;
+
+use sqlx::PgConnection;
+
 /// What every copy starts with: the signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What every copy ends with.
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 /// The length of NULL.
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
+
+/// Carries out a COPY of rows that come in some parts.
+pub(super) async fn copy(
+    connection: &mut PgConnection,
+    statement: &str,
+    parts: impl IntoIterator<Item = impl Deref<Target = [u8]>>,
+) -> Result<(), sqlx::Error> {
+    let mut copy = connection.copy_in_raw(statement).await?;
+    for part in parts {
+        copy.send(part).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
 
 /// Rows of so many columns, which may be sent in parts.
 pub(super) struct CopyRows {

@@ -1,34 +1,27 @@
 //! Settles outbox batches: cursors, entries, state and reservations in one transaction, in a
-//! handful of statements whatever the number of entries. Many entries go by COPY, everything else
-//! by arrays.
+//! handful of statements whatever the number of entries.
 //!
 //! The cursors go first: where one is not where its batch starts, another settler was here, and
 //! nothing is written. Their rows stay locked to the end, so two settlers of one shard go one
 //! after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use super::{
     Fault, TRIES_MAX,
-    copy::CopyRows,
+    new_entries::NewEntries,
     partitions,
     rows::{self, int},
     settlements, state,
 };
 use crate::{
-    domain::{
-        entry::{Entry, EntryKind},
-        ids::ReservationId,
-        packed::Packed,
-        timestamp::Timestamp,
-    },
-    hot::Line,
+    domain::{packed::Packed, timestamp::Timestamp},
     ledger::{
         Settled,
         batch::{CursorMove, Key, Prepared, Unfit},
-        eras::{Look, Mark},
+        eras::Look,
     },
 };
 
@@ -40,24 +33,6 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off";
-const ENTRIES: &str = "entries";
-const ENTRY_COLUMNS: i16 = 11;
-/// Up to so many entries go by arrays. A COPY ends with a message that waits until the server has
-/// acknowledged the rows (Nagle's algorithm, which the client can't turn off), and a server that has
-/// nothing to say takes 40 ms for that: too long for a commit that somebody waits for.
-const ARRAYS_MAX: usize = 512;
-const ADD_FEW: &str = "INSERT INTO entries
-        (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-         occurred_at, recorded_at, body)
-    SELECT account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-           occurred_at, $10, body
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
-                $7::smallint[], $8::text[], $9::bigint[], $11::text[])
-        AS e (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-              occurred_at, body)";
-/// How many entries are sent in one part.
-const ROWS_AT_ONCE: usize = 64;
-
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     pool: &PgPool,
@@ -107,9 +82,15 @@ async fn once(
         });
     }
     let marked = settlements::mark(&mut transaction, &prepared.entries, look).await?;
-    settlements::write(&mut transaction, &marked).await?;
-    state::write(&prepared.moves, &mut transaction).await?;
-    add_entries(&mut transaction, prepared, &marked.marks, now).await?;
+    let new_entries = NewEntries::new(&mut transaction, prepared, &marked.marks, now).await?;
+    let written = async {
+        settlements::write(&mut transaction, &marked).await?;
+        state::write(&prepared.moves, &mut transaction).await
+    };
+    // The server is at work on those while the entries are written out.
+    let (written, parts) = tokio::join!(written, new_entries.parts());
+    written?;
+    new_entries.add(&mut transaction, parts?).await?;
     write_reservations(&mut transaction, prepared).await?;
     let reversals = settlements::reverse(&mut transaction, &prepared.entries, &marked, now).await?;
     let settled = Settled {
@@ -183,169 +164,6 @@ async fn move_cursors(
     .execute(connection)
     .await?;
     Ok(moved.rows_affected() == cursors.len() as u64)
-}
-
-/// The statement that takes [`rows`] into a table.
-pub(super) fn copy_into(table: &'static str) -> String {
-    format!(
-        "COPY {table} (account_id, sequence, kind, credits, reservation_id, slot, ends,
-         conversation_id, occurred_at, recorded_at, body) FROM STDIN (FORMAT binary)"
-    )
-}
-
-async fn add_entries(
-    connection: &mut PgConnection,
-    prepared: &Prepared<'_>,
-    marks: &[Mark],
-    now: Timestamp,
-) -> Result<(), Fault> {
-    if prepared.entries.is_empty() {
-        return Ok(());
-    }
-    let conversations = refunded_conversations(connection, &prepared.entries).await?;
-    if prepared.lines.len() <= ARRAYS_MAX {
-        return add_few(connection, &prepared.lines, marks, &conversations, now).await;
-    }
-    let mut rows = CopyRows::new(ENTRY_COLUMNS);
-    let mut copy = connection.copy_in_raw(&copy_into(ENTRIES)).await?;
-    // The server is at work on one part while the next is written out.
-    let (lines, marks) = (
-        prepared.lines.chunks(ROWS_AT_ONCE),
-        marks.chunks(ROWS_AT_ONCE),
-    );
-    for (lines, marks) in lines.zip(marks) {
-        add_rows(&mut rows, lines, marks, &conversations, now)?;
-        copy.send(rows.part()).await?;
-    }
-    copy.send(rows.finish()).await?;
-    copy.finish().await?;
-    Ok(())
-}
-
-/// Adds entries by arrays.
-async fn add_few(
-    connection: &mut PgConnection,
-    lines: &[&Line],
-    marks: &[Mark],
-    conversations: &Conversations<'_>,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    let bodies = lines.iter().map(|line| line.json().map_err(Unfit::Encode));
-    let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
-    let texts = |text: fn(&Entry) -> &str| lines.iter().map(|line| text(line)).collect::<Vec<_>>();
-    let ints = |int: fn(&Entry) -> i64| lines.iter().map(|line| int(line)).collect::<Vec<_>>();
-    let reservations = lines.iter().map(|line| line.reservation_id.as_ref());
-    let reservations = reservations.map(|id| id.map(ReservationId::as_str));
-    let slots = marks.iter().map(|mark| mark.slot);
-    let ends = lines.iter().map(|line| line.settlement.as_ref());
-    let ends = ends.map(|settlement| settlement.map(|settlement| i16::from(settlement.last)));
-    let conversations = lines.iter().map(|line| conversation(line, conversations));
-    sqlx::query(ADD_FEW)
-        .bind(texts(|entry| entry.account_id.as_str()))
-        .bind(ints(|entry| int(entry.sequence)))
-        .bind(texts(|entry| entry.kind.name()))
-        .bind(ints(|entry| entry.credits))
-        .bind(reservations.collect::<Vec<Option<&str>>>())
-        .bind(slots.collect::<Vec<Option<i64>>>())
-        .bind(ends.collect::<Vec<Option<i16>>>())
-        .bind(conversations.collect::<Vec<Option<&str>>>())
-        .bind(ints(|entry| entry.occurred_at.millis()))
-        .bind(now.millis())
-        .bind(bodies)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// The entries as COPY takes them.
-pub(super) fn rows(
-    lines: &[&Line],
-    marks: &[Mark],
-    conversations: &Conversations<'_>,
-    now: Timestamp,
-) -> Result<Vec<u8>, Unfit> {
-    let mut rows = CopyRows::new(ENTRY_COLUMNS);
-    add_rows(&mut rows, lines, marks, conversations, now)?;
-    Ok(rows.finish())
-}
-
-fn add_rows(
-    rows: &mut CopyRows,
-    lines: &[&Line],
-    marks: &[Mark],
-    conversations: &Conversations<'_>,
-    now: Timestamp,
-) -> Result<(), Unfit> {
-    for (entry, mark) in lines.iter().zip(marks) {
-        let settlement = entry.settlement.as_ref();
-        let body = entry.json().map_err(Unfit::Encode)?;
-        rows.row()
-            .text(entry.account_id.as_str())
-            .int(int(entry.sequence))
-            .text(entry.kind.name())
-            .int(entry.credits)
-            .maybe_text(entry.reservation_id.as_ref().map(ReservationId::as_str))
-            .maybe_int(mark.slot)
-            .maybe_flag(settlement.map(|settlement| settlement.last))
-            .maybe_text(conversation(entry, conversations))
-            .int(entry.occurred_at.millis())
-            .int(now.millis())
-            .text(&body);
-    }
-    Ok(())
-}
-
-/// The conversation of each reservation that is refunded here.
-pub(super) type Conversations<'a> = HashMap<Key<'a>, String>;
-
-fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
-    let found = match (&entry.settlement, &entry.reservation_id) {
-        (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
-        (None, Some(id)) => refunded.get(&(&entry.account_id, id)).map(String::as_str),
-        (None, None) => None,
-    };
-    found.filter(|id| !id.is_empty())
-}
-
-/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
-async fn refunded_conversations<'a>(
-    connection: &mut PgConnection,
-    entries: &[&'a Entry],
-) -> Result<Conversations<'a>, Fault> {
-    let mut found = Conversations::new();
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Refund)
-    {
-        let Some(reservation_id) = &entry.reservation_id else {
-            continue;
-        };
-        let settled = entries.iter().find(|settled| {
-            settled.account_id == entry.account_id
-                && settled.reservation_id.as_ref() == Some(reservation_id)
-                && settled.settlement.is_some()
-        });
-        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
-            Some(settlement) => Some(settlement.action.conversation_id.clone()),
-            None => {
-                sqlx::query_scalar(
-                    "SELECT conversation_id FROM reservation_entries
-                     WHERE reservation_id = $1 AND account_id = $2
-                       AND conversation_id IS NOT NULL
-                     LIMIT 1",
-                )
-                .bind(reservation_id.as_str())
-                .bind(entry.account_id.as_str())
-                .fetch_optional(&mut *connection)
-                .await?
-            }
-        };
-        found.insert(
-            (&entry.account_id, reservation_id),
-            conversation.unwrap_or_default(),
-        );
-    }
-    Ok(found)
 }
 
 /// A reservation as JSON, which the audit's SQL reads.

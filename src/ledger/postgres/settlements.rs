@@ -26,6 +26,39 @@ use crate::{
     },
 };
 
+/// The columns, in the order in which rows are written.
+macro_rules! columns {
+    () => {
+        "(account_id, reservation_id, last_commit, ended, forgotten, entries, charged,
+          first_sequence, first_at)"
+    };
+}
+/// The same as a table.
+macro_rules! lines {
+    () => {
+        "unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[], $6::bigint[],
+                $7::bigint[], $8::bigint[], $9::bigint[])"
+    };
+}
+const INSERT: &str = concat!(
+    "INSERT INTO settlements ",
+    columns!(),
+    " SELECT * FROM ",
+    lines!()
+);
+const UPDATE: &str = concat!(
+    "UPDATE settlements AS s SET
+         last_commit = m.last_commit, ended = m.ended, forgotten = m.forgotten,
+         entries = s.entries + m.entries, charged = s.charged + m.charged,
+         first_sequence = coalesce(s.first_sequence, m.first_sequence),
+         first_at = coalesce(s.first_at, m.first_at)
+     FROM ",
+    lines!(),
+    " AS m ",
+    columns!(),
+    " WHERE s.account_id = m.account_id AND s.reservation_id = m.reservation_id"
+);
+
 /// The reservations that some entries settle, as they are after them, and a mark for each entry.
 pub(super) struct Marked<'a> {
     pub(super) marks: Vec<Mark>,
@@ -179,31 +212,8 @@ pub(super) async fn write(connection: &mut PgConnection, marked: &Marked<'_>) ->
         .reservations
         .iter()
         .partition(|(_, state)| state.is_stored);
-    put(
-        connection,
-        "INSERT INTO settlements
-             (account_id, reservation_id, last_commit, ended, forgotten, entries, charged,
-              first_sequence, first_at)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[],
-                              $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])",
-        &new,
-    )
-    .await?;
-    put(
-        connection,
-        "UPDATE settlements AS s SET
-             last_commit = m.last_commit, ended = m.ended, forgotten = m.forgotten,
-             entries = s.entries + m.entries, charged = s.charged + m.charged,
-             first_sequence = coalesce(s.first_sequence, m.first_sequence),
-             first_at = coalesce(s.first_at, m.first_at)
-         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::boolean[],
-                     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-             AS m (account_id, reservation_id, last_commit, ended, forgotten, entries, charged,
-                   first_sequence, first_at)
-         WHERE s.account_id = m.account_id AND s.reservation_id = m.reservation_id",
-        &stored,
-    )
-    .await
+    put(connection, INSERT, &new).await?;
+    put(connection, UPDATE, &stored).await
 }
 
 async fn put(

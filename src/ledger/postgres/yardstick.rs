@@ -5,8 +5,9 @@ use sqlx::Connection;
 
 use super::{
     Fault, PostgresLedger, PostgresOptions,
+    copy::copy,
+    new_entries::{NewEntries, copy_into},
     open::{self, OpenError},
-    settle,
 };
 use crate::{
     domain::timestamp::Timestamp,
@@ -96,7 +97,7 @@ impl PostgresLedger {
                 None => Mark::default(),
             })
             .collect();
-        let rows = settle::rows(&prepared.lines, &marks, &settle::Conversations::new(), now);
+        let rows = NewEntries::without_refunds(&prepared, &marks, now).whole();
         rows.map_err(unfit)
     }
 
@@ -109,10 +110,7 @@ impl PostgresLedger {
         let pool = self.pool(OPERATION).await?;
         let copied = async {
             let mut transaction = pool.begin().await?;
-            let statement = settle::copy_into(table);
-            let mut copy = transaction.copy_in_raw(&statement).await?;
-            copy.send(rows).await?;
-            copy.finish().await?;
+            copy(&mut transaction, &copy_into(table), [rows]).await?;
             transaction.commit().await
         };
         copied

@@ -1,0 +1,239 @@
+//! Puts new entries into their table: many by COPY, a few by arrays.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::{
+    Fault,
+    copy::{CopyRows, copy},
+    rows::int,
+};
+use crate::{
+    domain::{
+        entry::{Entry, EntryKind},
+        ids::ReservationId,
+        timestamp::Timestamp,
+    },
+    hot::Line,
+    ledger::{
+        batch::{Key, Prepared, Unfit},
+        eras::Mark,
+    },
+};
+
+/// Up to so many entries go by arrays. A COPY ends with a message that waits until the server has
+/// acknowledged the rows (Nagle's algorithm, which the client can't turn off), and a server that has
+/// nothing to say takes 40 ms for that: too long for a commit that somebody waits for.
+const ARRAYS_MAX: usize = 512;
+/// The columns, in the order of both ways.
+macro_rules! columns {
+    () => {
+        "(account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+          occurred_at, recorded_at, body)"
+    };
+}
+const COLUMNS: &str = columns!();
+const COLUMN_COUNT: i16 = 11;
+const ADD_FEW: &str = concat!(
+    "INSERT INTO entries ",
+    columns!(),
+    " SELECT account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+             occurred_at, $10, body
+      FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
+                  $7::smallint[], $8::text[], $9::bigint[], $11::text[])
+          AS e (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
+                occurred_at, body)"
+);
+/// How many entries are written out before whatever else is to be done has its turn.
+const ROWS_AT_ONCE: usize = 64;
+
+/// The conversation of each reservation that is refunded here.
+type Conversations<'a> = HashMap<Key<'a>, String>;
+
+/// Entries with all that their rows have.
+pub(super) struct NewEntries<'a> {
+    lines: &'a [&'a Line],
+    marks: &'a [Mark],
+    conversations: Conversations<'a>,
+    now: Timestamp,
+}
+
+impl<'a> NewEntries<'a> {
+    /// Looks up what is not in the entries themselves.
+    pub(super) async fn new(
+        connection: &mut PgConnection,
+        prepared: &'a Prepared<'_>,
+        marks: &'a [Mark],
+        now: Timestamp,
+    ) -> Result<Self, Fault> {
+        let conversations = refunded_conversations(connection, &prepared.entries).await?;
+        Ok(NewEntries {
+            conversations,
+            ..NewEntries::without_refunds(prepared, marks, now)
+        })
+    }
+
+    /// Entries of which none is a refund.
+    pub(super) fn without_refunds(
+        prepared: &'a Prepared<'_>,
+        marks: &'a [Mark],
+        now: Timestamp,
+    ) -> Self {
+        NewEntries {
+            lines: &prepared.lines,
+            marks,
+            conversations: Conversations::new(),
+            now,
+        }
+    }
+
+    /// The rows as COPY takes them, for [`NewEntries::add`]. Nothing where they do not go by COPY.
+    pub(super) async fn parts(&self) -> Result<Vec<Vec<u8>>, Unfit> {
+        if self.lines.len() <= ARRAYS_MAX {
+            return Ok(Vec::new());
+        }
+        let mut rows = CopyRows::new(COLUMN_COUNT);
+        let mut parts = Vec::with_capacity(self.lines.len() / ROWS_AT_ONCE + 1);
+        let (lines, marks) = (
+            self.lines.chunks(ROWS_AT_ONCE),
+            self.marks.chunks(ROWS_AT_ONCE),
+        );
+        for (lines, marks) in lines.zip(marks) {
+            self.write_out(&mut rows, lines, marks)?;
+            parts.push(rows.part());
+            tokio::task::yield_now().await;
+        }
+        parts.push(rows.finish());
+        Ok(parts)
+    }
+
+    /// All of them as one COPY takes them.
+    pub(super) fn whole(&self) -> Result<Vec<u8>, Unfit> {
+        let mut rows = CopyRows::new(COLUMN_COUNT);
+        self.write_out(&mut rows, self.lines, self.marks)?;
+        Ok(rows.finish())
+    }
+
+    fn write_out(&self, rows: &mut CopyRows, lines: &[&Line], marks: &[Mark]) -> Result<(), Unfit> {
+        for (entry, mark) in lines.iter().zip(marks) {
+            let settlement = entry.settlement.as_ref();
+            let body = entry.json().map_err(Unfit::Encode)?;
+            rows.row()
+                .text(entry.account_id.as_str())
+                .int(int(entry.sequence))
+                .text(entry.kind.name())
+                .int(entry.credits)
+                .maybe_text(entry.reservation_id.as_ref().map(ReservationId::as_str))
+                .maybe_int(mark.slot)
+                .maybe_flag(settlement.map(|settlement| settlement.last))
+                .maybe_text(self.conversation(entry))
+                .int(entry.occurred_at.millis())
+                .int(self.now.millis())
+                .text(&body);
+        }
+        Ok(())
+    }
+
+    /// Adds them. `parts` is what [`NewEntries::parts`] has made of them.
+    pub(super) async fn add(
+        &self,
+        connection: &mut PgConnection,
+        parts: Vec<Vec<u8>>,
+    ) -> Result<(), Fault> {
+        if !parts.is_empty() {
+            copy(connection, &copy_into("entries"), parts).await?;
+        } else if !self.lines.is_empty() {
+            self.add_few(connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_few(&self, connection: &mut PgConnection) -> Result<(), Fault> {
+        let lines = self.lines;
+        let bodies = lines.iter().map(|line| line.json().map_err(Unfit::Encode));
+        let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
+        let texts =
+            |text: fn(&Entry) -> &str| lines.iter().map(|line| text(line)).collect::<Vec<_>>();
+        let ints = |int: fn(&Entry) -> i64| lines.iter().map(|line| int(line)).collect::<Vec<_>>();
+        let reservations = lines.iter().map(|line| line.reservation_id.as_ref());
+        let reservations = reservations.map(|id| id.map(ReservationId::as_str));
+        let slots = self.marks.iter().map(|mark| mark.slot);
+        let ends = lines.iter().map(|line| line.settlement.as_ref());
+        let ends = ends.map(|settlement| settlement.map(|settlement| i16::from(settlement.last)));
+        let conversations = lines.iter().map(|line| self.conversation(line));
+        sqlx::query(ADD_FEW)
+            .bind(texts(|entry| entry.account_id.as_str()))
+            .bind(ints(|entry| int(entry.sequence)))
+            .bind(texts(|entry| entry.kind.name()))
+            .bind(ints(|entry| entry.credits))
+            .bind(reservations.collect::<Vec<Option<&str>>>())
+            .bind(slots.collect::<Vec<Option<i64>>>())
+            .bind(ends.collect::<Vec<Option<i16>>>())
+            .bind(conversations.collect::<Vec<Option<&str>>>())
+            .bind(ints(|entry| entry.occurred_at.millis()))
+            .bind(self.now.millis())
+            .bind(bodies)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    fn conversation<'e>(&'e self, entry: &'e Entry) -> Option<&'e str> {
+        let found = match (&entry.settlement, &entry.reservation_id) {
+            (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
+            (None, Some(id)) => {
+                let refunded = self.conversations.get(&(&entry.account_id, id));
+                refunded.map(String::as_str)
+            }
+            (None, None) => None,
+        };
+        found.filter(|id| !id.is_empty())
+    }
+}
+
+/// The statement that takes entries into a table.
+pub(super) fn copy_into(table: &'static str) -> String {
+    format!("COPY {table} {COLUMNS} FROM STDIN (FORMAT binary)")
+}
+
+/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
+async fn refunded_conversations<'a>(
+    connection: &mut PgConnection,
+    entries: &[&'a Entry],
+) -> Result<Conversations<'a>, Fault> {
+    let mut found = Conversations::new();
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Refund)
+    {
+        let Some(reservation_id) = &entry.reservation_id else {
+            continue;
+        };
+        let settled = entries.iter().find(|settled| {
+            settled.account_id == entry.account_id
+                && settled.reservation_id.as_ref() == Some(reservation_id)
+                && settled.settlement.is_some()
+        });
+        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
+            Some(settlement) => Some(settlement.action.conversation_id.clone()),
+            None => {
+                sqlx::query_scalar(
+                    "SELECT conversation_id FROM reservation_entries
+                     WHERE reservation_id = $1 AND account_id = $2
+                       AND conversation_id IS NOT NULL
+                     LIMIT 1",
+                )
+                .bind(reservation_id.as_str())
+                .bind(entry.account_id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?
+            }
+        };
+        found.insert(
+            (&entry.account_id, reservation_id),
+            conversation.unwrap_or_default(),
+        );
+    }
+    Ok(found)
+}
