@@ -5,13 +5,13 @@
 
 use super::{
     clients::Load,
-    world::{Fleet, compare, until},
+    world::{Fleet, compare},
 };
 use crate::support::{
     cluster::{Cluster, is_whole},
     postgres::shared,
     replication::{follow, sentinels},
-    servers::{Kind, Server},
+    servers::{Kind, Server, until},
 };
 
 /// How many answers before and after a failover.

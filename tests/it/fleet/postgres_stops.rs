@@ -13,12 +13,12 @@ use tonic_types::StatusExt;
 
 use super::{
     clients::{Load, action},
-    world::{Charges, Fleet, SHARDS, again, charged, compare, insist, until},
+    world::{Charges, Fleet, SHARDS, again, charged, compare, insist},
 };
 use crate::support::{
     postgres::{self, Database, shared},
     proxy::{Network, Proxy},
-    servers::{Kind, Server, now},
+    servers::{Kind, Server, now, until},
 };
 
 /// How many answers show that the hot path goes on.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{
     clients::Load,
-    world::{Fleet, SHARDS, compare, until},
+    world::{Fleet, SHARDS, compare},
 };
 use crate::support::{
     cluster::{Cluster, is_whole},
     postgres::shared,
     proxy::{Network, Proxy},
-    servers::{Kind, Server},
+    servers::{Kind, Server, until},
 };
 
 /// How long something stays broken.

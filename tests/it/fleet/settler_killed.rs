@@ -17,7 +17,7 @@ use tollgate::{
 
 use super::{
     clients::Load,
-    world::{Charges, Fleet, SHARDS, compare, until},
+    world::{Charges, Fleet, SHARDS, compare},
 };
 use crate::{
     process::binary,
@@ -27,7 +27,7 @@ use crate::{
         postgres::{Database, shared},
         proxy::{Proxy, Way},
         redis::options,
-        servers::{Kind, Server, wait},
+        servers::{Kind, Server, until, wait},
     },
 };
 

@@ -162,15 +162,6 @@ where
     }
 }
 
-/// Waits until something is so, and lets everything else go on meanwhile.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = now();
-    while !is_so() {
-        assert!(started.elapsed() < SETTLED, "waited in vain for {what}");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// What the ledger has charged: every settlement once, which is checked here.
 pub async fn charged(database: &Database) -> Charges {
     let rows = database

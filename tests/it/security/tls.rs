@@ -30,7 +30,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use super::{Files, NAME, handshakes, handshakes_within};
 use crate::{
     grpc::world::{World, action, config},
-    support::pki::Authority,
+    support::{pki::Authority, servers::until},
 };
 
 /// Longer than any step of a test takes on a machine that is busy.
@@ -75,15 +75,6 @@ fn refused(world: &World, reason: &str) -> u64 {
     let start = format!("tollgate_connections_refused_total{{reason=\"{reason}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
     line.unwrap().parse().unwrap()
-}
-
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "{what} did not come about");
 }
 
 #[tokio::test]

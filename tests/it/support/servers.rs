@@ -14,7 +14,7 @@ use redis::{Cmd, Connection, FromRedisValue};
 use tempfile::TempDir;
 
 /// How long a server may take to do what it was asked for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long between two looks at it.
 const LOOK: Duration = Duration::from_millis(5);
 /// The highest port that is used: a cluster's nodes talk to each other 10,000 above.
@@ -239,6 +239,15 @@ pub fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
         thread::sleep(LOOK);
+    }
+}
+
+/// Waits until something is so, and lets everything else go on meanwhile.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(LOOK).await;
     }
 }
 
