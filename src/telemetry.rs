@@ -27,7 +27,10 @@
 //! | `certainty` | `did_not_happen`, `may_have_happened` |
 //! | `store` | `hot`, `ledger` |
 //! | `check` | a line of `/readyz`: `stores`, `serving` |
-//! | `worker` | `settler`, `sweeper`, `renewer`, `applier`, `reloader`, `partitioner`, `probe`, `refresher` |
+//! | `worker` | `applier`, `bell`, `catalog_probe`, `follower`, `ledger_probe`, `loader`, `partitioner`, `probe`, `publisher`, `reconciler`, `refresher`, `reloader`, `renewer`, `settler`, `sharer`, `subscriber`, `substitute`, `sweeper`, `tally` |
+//! | `log` (buffered commits) | `redo` |
+//! | `answer` (degraded answers) | `unavailable` |
+//! | `version`, `rustc` | this build's |
 //! | `result` (reloads) | `loaded`, `refused` |
 //! | `signal`, `result` (exports) | `traces`, `metrics`; `ok`, `failed` |
 //!
@@ -42,7 +45,9 @@
 //! `telemetry.trace_ratio`. Attributes: `rpc.system.name`, `rpc.method`,
 //! `rpc.response.status_code`, `error.type`, `gen_ai.request.model`, `gen_ai.conversation.id`,
 //! `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`,
-//! `gen_ai.usage.cache_read.input_tokens`, `tollgate.mode`, `tollgate.tier`, `tollgate.result`,
+//! `gen_ai.usage.cache_read.input_tokens` (each token once: of a Charge, and of the Commit that
+//! ends its reservation), `tollgate.estimate.input_tokens`, `tollgate.estimate.output_tokens` (of
+//! a Reserve), `tollgate.mode`, `tollgate.tier`, `tollgate.result`,
 //! `tollgate.reason`, `tollgate.credits.held`, `tollgate.credits.charged`, `tollgate.replayed`,
 //! `tollgate.request_id`, and, where `log.account_ids` is on, `tollgate.account_id`. Children:
 //! `hot.OPERATION` and `ledger.OPERATION` for what the stores did, `ledger.wait` for a settlement

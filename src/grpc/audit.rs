@@ -103,7 +103,7 @@ impl AuditLog {
         })
     }
 
-    /// Writes a call that was refused at the gate, unless there were too many of late.
+    /// Writes a call that was refused before it began, unless there were too many of late.
     pub(super) fn kept_out(
         &self,
         method: &'static str,
@@ -233,8 +233,11 @@ impl<A: AdminService> Audited<A> {
             true => Caller::admits(request.extensions(), account_id),
             false => Ok(()),
         };
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| status::too_many_calls(CALLS_MAX))?;
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let status = status::too_many_calls(CALLS_MAX);
+            self.log.kept_out(method, caller, &line.request_id, &status);
+            return Err(status);
+        };
         let with_change = ChangeLine {
             call: ended(line.clone(), None),
             is_written: Arc::default(),

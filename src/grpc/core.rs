@@ -150,8 +150,21 @@ pub(super) fn describe_action(action: &Action, labels: Labels<'_>) {
     });
 }
 
-/// Says in the call's span how much of it.
-pub(super) fn describe_amount(amount: &Amount) {
+/// Says in the call's span how much of it is expected.
+pub(super) fn describe_estimate(amount: &Amount) {
+    present::describe(|span| match amount {
+        Amount::Usage(usage) => {
+            let output = usage.get(OUTPUT_TOKENS);
+            span.set("tollgate.estimate.input_tokens", usage.get("input_tokens"));
+            span.set("tollgate.estimate.output_tokens", output);
+        }
+        Amount::Credits(_) => {}
+    });
+}
+
+/// Says in the call's span how much of it was used in the end. Whoever adds spans up must meet each
+/// token once, so neither what is expected nor what was used so far is said under these names.
+pub(super) fn describe_usage(amount: &Amount) {
     present::describe(|span| match amount {
         Amount::Usage(usage) => {
             span.set("gen_ai.usage.input_tokens", usage.get("input_tokens"));

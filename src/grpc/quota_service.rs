@@ -5,11 +5,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{action::Labels, answer, quota},
-    core::{Core, describe_action, describe_amount},
+    core::{Core, describe_action, describe_estimate, describe_usage},
     gate::Caller,
 };
 use crate::{
-    domain::usage::{Action, Amount},
+    domain::{
+        decision::Denial,
+        usage::{Action, Amount},
+    },
     enforcer::{ReserveAnswer, request::ReserveRequest},
     pb::{self, quota_service_server::QuotaService},
     telemetry::{CreditsKind, present},
@@ -75,20 +78,26 @@ impl QuotaApi {
             self.core.replayed("Extend");
             return;
         }
-        let catalog = self.core.enforcer.catalogs().current();
-        let labels = match (&reserved.result, &catalog) {
-            (Ok(view), Some(catalog)) => {
-                let labels = Labels::of(&view.action, &catalog.rate_card);
-                describe_action(&view.action, labels);
-                labels
-            }
-            (Ok(_), None) | (Err(_), _) => Labels::NONE,
-        };
-        self.core
-            .decided("Extend", reserved.result.as_ref().err(), false, labels);
+        let known = reserved.result.as_ref().map(|view| &*view.action);
+        self.count_known("Extend", known.ok(), reserved.result.as_ref().err());
         if reserved.result.is_ok() {
             self.core.moved(CreditsKind::Held, added);
         }
+    }
+
+    /// Counts a decision about a reservation that was there before, by what it is for, where that is
+    /// known.
+    fn count_known(&self, rpc: &'static str, action: Option<&Action>, denial: Option<&Denial>) {
+        let catalog = self.core.enforcer.catalogs().current();
+        let labels = match (action, &catalog) {
+            (Some(action), Some(catalog)) => {
+                let labels = Labels::of(action, &catalog.rate_card);
+                describe_action(action, labels);
+                labels
+            }
+            (Some(_), None) | (None, _) => Labels::NONE,
+        };
+        self.core.decided(rpc, denial, false, labels);
     }
 }
 
@@ -125,7 +134,7 @@ impl QuotaService for QuotaApi {
                 .map_err(failed)?;
         self.core.describe_account(&request.account_id);
         describe_action(&request.action, labels);
-        describe_amount(&request.amount);
+        describe_estimate(&request.amount);
         let asked = self.asked(&request);
         let answer = self.core.enforcer.reserve(request).await.map_err(failed)?;
         self.count_reserve(&answer, asked, labels);
@@ -174,18 +183,25 @@ impl QuotaService for QuotaApi {
         let failed = |error| self.core.failed("Commit", &error);
         let request = quota::commit(request.into_inner()).map_err(failed)?;
         self.core.describe_account(&request.account_id);
-        describe_amount(&request.amount);
+        if !request.keep_open {
+            describe_usage(&request.amount);
+        }
         let next_hold = request.next_hold.get();
         let answer = self.core.enforcer.commit(request).await.map_err(failed)?;
         let committed = &answer.committed;
+        let view = &committed.reservation;
+        let next_hold_denial = committed.next_hold_denial.as_ref();
         if committed.replayed {
             self.core.replayed("Commit");
         } else {
             self.core.committed(committed, next_hold);
         }
-        let view = &committed.reservation;
-        self.describe_known(&view.action);
-        let next_hold_denial = committed.next_hold_denial.as_ref();
+        // What is already used is settled whatever it is; the next hold is decided about.
+        if !committed.replayed && next_hold > 0 {
+            self.count_known("Commit", Some(&view.action), next_hold_denial);
+        } else {
+            self.describe_known(&view.action);
+        }
         Ok(Response::new(pb::CommitResponse {
             receipt: Some(answer::receipt(&committed.receipt, view.id.as_str())),
             reservation: Some(answer::reservation(view, answer.max_output_tokens)),
@@ -242,7 +258,7 @@ impl QuotaService for QuotaApi {
             quota::charge(request.into_inner(), &catalog.rate_card).map_err(failed)?;
         self.core.describe_account(&request.account_id);
         describe_action(&request.action, labels);
-        describe_amount(&request.amount);
+        describe_usage(&request.amount);
         let charge_id = request.charge_id.clone();
         let answer = self.core.enforcer.charge(request).await.map_err(failed)?;
         let charged = &answer.charged;

@@ -5,7 +5,7 @@ mod admin;
 mod quota;
 mod session;
 
-use std::{path::Path, process::Output};
+use std::{collections::BTreeSet, path::Path, process::Output};
 
 use serde_json::Value;
 
@@ -107,4 +107,30 @@ fn check_says_whether_a_catalogue_can_be_put_in_use() {
         document["problems"][0]["line"].as_u64().unwrap() > 1,
         "{document}"
     );
+}
+
+/// What the README starts, with the configuration that it gives: nobody copies a line that is
+/// refused.
+#[test]
+fn the_servers_of_the_readme_may_be_started() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let readme = readme.replace("\\\n", " ");
+    let spans = readme.split('`').skip(1).step_by(2);
+    let commands: BTreeSet<&str> = readme
+        .lines()
+        .chain(spans)
+        .filter(|code| code.starts_with("tollgate serve --") && !code.contains('\n'))
+        .filter(|code| !code.contains("--print-config"))
+        .collect();
+    for command in &commands {
+        let code = command.split(" #").next().unwrap();
+        let args = code
+            .split_whitespace()
+            .skip(1)
+            .map(|arg| arg.trim_matches('\''));
+        let output = run(&args.chain(["--print-config"]).collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(0), "{command}: {output:?}");
+    }
+    assert!(commands.len() >= 5, "{commands:?}");
 }

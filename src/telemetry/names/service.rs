@@ -65,8 +65,8 @@ pub const DECISIONS: Spec = counter(
     "tollgate.decisions",
     "{decision}",
     &["rpc", "mode", "result", "tier", "reason"],
-    "Decisions about credits of Reserve, Extend and Charge: granted, reduced or denied, and why; \
-     replays are counted apart.",
+    "Decisions about credits of Reserve, Extend, Charge and Commit's next hold: granted, reduced or \
+     denied, and why; replays are counted apart.",
 );
 /// What moved.
 pub const CREDITS: Spec = counter(

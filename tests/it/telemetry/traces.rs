@@ -121,7 +121,8 @@ fn check_spans(collector: &Collector) {
     let reserved = &call(RESERVE)["attributes"];
     assert_eq!(reserved["tollgate.result"], "granted");
     assert_eq!(reserved["tollgate.credits.held"], 3);
-    assert_eq!(reserved["gen_ai.usage.input_tokens"], 2_000);
+    assert_eq!(reserved["tollgate.estimate.input_tokens"], 2_000);
+    assert!(reserved["gen_ai.usage.input_tokens"].is_null(), "not used");
     let committed = &call(COMMIT)["attributes"];
     assert_eq!(committed["tollgate.credits.charged"], 3);
     assert_eq!(committed["gen_ai.usage.output_tokens"], 400);
