@@ -197,8 +197,8 @@ const SETTLED: Check = Check {
     invariant: 5,
     sql: "WITH found AS (
               SELECT account_id, reservation_id, count(*) AS entries, max(slot) AS slot,
-                     max(sequence) FILTER (WHERE slot = 1) AS first_sequence,
-                     max(occurred_at) FILTER (WHERE slot = 1) AS first_at,
+                     max(sequence) FILTER (WHERE is_first) AS first_sequence,
+                     max(occurred_at) FILTER (WHERE is_first) AS first_at,
                      min(slot) < 0 AS forgotten,
                      sum((body::jsonb #>> '{settlement,receipt,credits}')::bigint
                        - (body::jsonb #>> '{settlement,receipt,corrected}')::bigint) AS charged

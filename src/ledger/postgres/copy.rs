@@ -81,6 +81,14 @@ impl CopyRows {
         }
     }
 
+    /// A column of type BOOLEAN that is true, or NULL.
+    pub(super) fn maybe_true(&mut self, is_true: bool) -> &mut Self {
+        match is_true {
+            true => self.value(&[1]),
+            false => self.null(),
+        }
+    }
+
     /// What is to be sent by now, and is not in the next part.
     pub(super) fn part(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)

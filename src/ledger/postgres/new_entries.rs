@@ -30,20 +30,20 @@ const ARRAYS_MAX: usize = 512;
 macro_rules! columns {
     () => {
         "(account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-          occurred_at, recorded_at, body)"
+          occurred_at, recorded_at, body, is_first)"
     };
 }
 const COLUMNS: &str = columns!();
-const COLUMN_COUNT: i16 = 11;
+const COLUMN_COUNT: i16 = 12;
 const ADD_FEW: &str = concat!(
     "INSERT INTO entries ",
     columns!(),
     " SELECT account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-             occurred_at, $10, body
+             occurred_at, $10, body, is_first
       FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
-                  $7::smallint[], $8::text[], $9::bigint[], $11::text[])
+                  $7::smallint[], $8::text[], $9::bigint[], $11::text[], $12::boolean[])
           AS e (account_id, sequence, kind, credits, reservation_id, slot, ends, conversation_id,
-                occurred_at, body)"
+                occurred_at, body, is_first)"
 );
 /// How many entries are written out before whatever else is to be done has its turn.
 const ROWS_AT_ONCE: usize = 64;
@@ -130,7 +130,8 @@ impl<'a> NewEntries<'a> {
                 .maybe_text(self.conversation(entry))
                 .int(entry.occurred_at.millis())
                 .int(self.now.millis())
-                .text(&body);
+                .text(&body)
+                .maybe_true(mark.is_first());
         }
         Ok(())
     }
@@ -158,6 +159,10 @@ impl<'a> NewEntries<'a> {
         let ints = |int: fn(&Entry) -> i64| lines.iter().map(|line| int(line)).collect::<Vec<_>>();
         let reservations = lines.iter().map(|line| line.reservation_id.as_ref());
         let reservations = reservations.map(|id| id.map(ReservationId::as_str));
+        let firsts = self
+            .marks
+            .iter()
+            .map(|mark| mark.is_first().then_some(true));
         let slots = self.marks.iter().map(|mark| mark.slot);
         let ends = lines.iter().map(|line| line.settlement.as_ref());
         let ends = ends.map(|settlement| settlement.map(|settlement| i16::from(settlement.last)));
@@ -174,6 +179,7 @@ impl<'a> NewEntries<'a> {
             .bind(ints(|entry| entry.occurred_at.millis()))
             .bind(self.now.millis())
             .bind(bodies)
+            .bind(firsts.collect::<Vec<Option<bool>>>())
             .execute(connection)
             .await?;
         Ok(())

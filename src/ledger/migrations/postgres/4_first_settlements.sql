@@ -2,28 +2,29 @@
 -- `settlements` for it anyway: that one says where the entry is, and only further entries of a
 -- reservation are found by an index of their own. A page token carries its place, so an entry is
 -- never looked up by its id.
+--
+-- What is there stays as it is, and so does what a process of the version before goes on to write:
+-- such an entry is not known to be the first, and is found by the index.
 
--- The entry whose `slot` is 1, in the keys of `entries`; absent where the ledger never had it.
--- A reservation may be asked for without its account.
+-- The entry that `is_first`, in the keys of `entries`. A reservation may be asked for without its
+-- account.
 ALTER TABLE settlements
     ADD COLUMN first_sequence BIGINT,
     ADD COLUMN first_at BIGINT,
     DROP CONSTRAINT settlements_pkey,
     ADD PRIMARY KEY (reservation_id, account_id);
-UPDATE settlements AS s SET first_sequence = e.sequence, first_at = e.occurred_at
-FROM entries AS e
-WHERE e.account_id = s.account_id AND e.reservation_id = s.reservation_id AND e.slot = 1;
+ALTER TABLE entries ADD COLUMN is_first BOOLEAN;
 
 DROP INDEX entries_by_reservation;
 DROP INDEX entries_by_id;
 CREATE INDEX entries_by_reservation ON entries (reservation_id, account_id)
-    WHERE reservation_id IS NOT NULL AND slot IS DISTINCT FROM 1;
+    WHERE reservation_id IS NOT NULL AND is_first IS NOT TRUE;
 
 -- The entries that name a reservation, all of them: its settlements and its refunds.
 CREATE VIEW reservation_entries AS
 SELECT id, account_id, sequence, kind, credits, reservation_id, slot, conversation_id,
        occurred_at, recorded_at, body
-FROM entries WHERE reservation_id IS NOT NULL AND slot IS DISTINCT FROM 1
+FROM entries WHERE reservation_id IS NOT NULL AND is_first IS NOT TRUE
 UNION ALL
 SELECT e.id, e.account_id, e.sequence, e.kind, e.credits, s.reservation_id, e.slot,
        e.conversation_id, e.occurred_at, e.recorded_at, e.body

@@ -60,7 +60,7 @@ async fn migrating_is_idempotent_and_safe_at_once() {
 /// Takes back what the fourth migration does.
 const THIRD: &str = "
     DROP VIEW reservation_entries;
-    DROP INDEX entries_by_reservation;
+    ALTER TABLE entries DROP COLUMN is_first;
     CREATE INDEX entries_by_reservation ON entries (reservation_id, account_id)
         WHERE reservation_id IS NOT NULL;
     CREATE INDEX entries_by_id ON entries (id);

@@ -45,9 +45,10 @@ const FILL: &str = "
            g.due_at, 'starter'
     FROM grants AS g, accounts AS a WHERE a.account_id LIKE 'account-%';
     INSERT INTO entries (account_id, sequence, kind, credits, reservation_id, slot, ends,
-                         conversation_id, occurred_at, recorded_at, body)
+                         conversation_id, occurred_at, recorded_at, body, is_first)
     SELECT 'account-' || n % 20000, 1 + n / 20000, 'usage', -1, 'r' || n, 1, 1, 'chat-' || n / 5,
-           1767225600000 + n * 7800::bigint, 1767225600000 + n * 7800::bigint, e.body
+           1767225600000 + n * 7800::bigint, 1767225600000 + n * 7800::bigint, e.body,
+           TRUE
     FROM entries AS e, generate_series(0, 1999999) AS n WHERE e.sequence = 2;
     INSERT INTO settlements
     SELECT account_id, reservation_id, 1, TRUE, FALSE, 1, 1, sequence, occurred_at FROM entries
