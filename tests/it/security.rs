@@ -55,6 +55,9 @@ impl Files {
 }
 
 /// TLS as it is configured by default.
+/// How many handshakes there may be at once.
+const HANDSHAKES_MAX: u32 = 16;
+
 fn handshakes(tls: Arc<Tls>) -> Handshakes {
     handshakes_within(tls, 10_000)
 }
@@ -63,7 +66,7 @@ fn handshakes_within(tls: Arc<Tls>, handshake_timeout_ms: u64) -> Handshakes {
     let config = TlsConfig {
         files: None,
         handshake_timeout_ms,
-        handshakes_max: 16,
+        handshakes_max: HANDSHAKES_MAX,
         reload_interval_ms: 5000,
     };
     Handshakes::new(tls, &config)

@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::fs::symlink,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +13,7 @@ use std::{
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tollgate::{
     access::Refreshed,
@@ -27,7 +28,7 @@ use tollgate::{
 };
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use super::{Files, NAME, handshakes, handshakes_within};
+use super::{Files, HANDSHAKES_MAX, NAME, handshakes, handshakes_within};
 use crate::{
     grpc::world::{World, action, config},
     support::{pki::Authority, servers::until},
@@ -208,6 +209,47 @@ async fn silent_handshakes_hold_nobody_up() {
         refused(&world, "handshake_timeout") == 64
     })
     .await;
+}
+
+/// Handshakes beyond the bound wait until one before them is through, or gone.
+#[tokio::test]
+async fn handshakes_beyond_the_bound_wait() {
+    let files = Files::new(ClientCert::Optional);
+    let security = Security {
+        tls: Some(handshakes_within(files.open(), 60_000)),
+        access: None,
+    };
+    let world = World::guarded(config(), &AdminConfig::default(), security, (true, true)).await;
+    let hello = hello(files.authority.client(None)).await;
+    let host = world.address.strip_prefix("http://").unwrap();
+    let mut begun = Vec::new();
+    for _ in 0..HANDSHAKES_MAX {
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        stream.write_all(&hello).await.unwrap();
+        // The server has answered, and waits for what follows.
+        stream.read_exact(&mut [0]).await.unwrap();
+        begun.push(stream);
+    }
+    let mut late = pin!(call(&world, files.authority.client(None)));
+    let waited = tokio::time::timeout(Duration::from_millis(500), &mut late).await;
+    assert!(waited.is_err(), "there was a place: {waited:?}");
+    begun.pop();
+    late.await.unwrap();
+}
+
+/// What a client says first.
+async fn hello(tls: ClientTlsConfig) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    let endpoint = Endpoint::from_shared(address).unwrap();
+    let endpoint = endpoint.tls_config(tls.domain_name(NAME)).unwrap();
+    let client = tokio::spawn(async move { endpoint.connect().await.map(drop) });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut said = vec![0; 16_384];
+    let length = stream.read(&mut said).await.unwrap();
+    client.abort();
+    said.truncate(length);
+    said
 }
 
 /// A Secret as Kubernetes mounts it: `..data` is a symlink that is swapped.
