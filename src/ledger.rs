@@ -207,6 +207,20 @@ pub struct EntryPage {
     pub next: Option<PageToken>,
 }
 
+impl EntryPage {
+    /// Of what was found, with the backend's own number of each, where one more was asked for than
+    /// a page has.
+    fn cut(mut found: Vec<(u64, Recorded)>, max: usize) -> Self {
+        let more = found.len() > max;
+        found.truncate(max);
+        let last = found.last().filter(|_| more);
+        EntryPage {
+            next: last.map(|(number, last)| PageToken::after(&last.entry, *number)),
+            entries: found.into_iter().map(|(_, recorded)| recorded).collect(),
+        }
+    }
+}
+
 /// A place in a list of entries, in whichever order that is: after one entry, which need not be there
 /// any more. Its text is opaque to callers; any filter takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

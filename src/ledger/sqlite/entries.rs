@@ -18,20 +18,12 @@ pub(super) async fn page(
 ) -> Result<EntryPage, Fault> {
     let mut query = select(filter, page, max.saturating_add(1));
     let found = query.build().fetch_all(readers).await?;
-    let mut entries = Vec::with_capacity(found.len().min(max));
-    let mut next = None;
-    for row in found.iter().take(max) {
-        let recorded = rows::recorded(row, 1, 2)?;
-        next = Some(PageToken::after(
-            &recorded.entry,
-            rows::count(row, 0, "entry's number")?,
-        ));
-        entries.push(recorded);
-    }
-    Ok(EntryPage {
-        entries,
-        next: next.filter(|_| found.len() > max),
-    })
+    let numbered = |row| {
+        let number = rows::count(row, 0, "entry's number")?;
+        Ok((number, rows::recorded(row, 1, 2)?))
+    };
+    let found = found.iter().map(numbered);
+    Ok(EntryPage::cut(found.collect::<Result<_, Fault>>()?, max))
 }
 
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {

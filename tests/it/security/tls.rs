@@ -18,7 +18,7 @@ use tokio::{
 use tollgate::{
     access::Refreshed,
     config::{AdminConfig, ClientCert, TlsFiles},
-    grpc::Security,
+    grpc::{Handshakes, Security},
     pb::{self, quota_service_client::QuotaServiceClient},
     tls::Tls,
     workers::{
@@ -37,9 +37,9 @@ use crate::{
 /// Longer than any step of a test takes on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn world(tls: Arc<Tls>) -> World {
+async fn world(handshakes: Handshakes) -> World {
     let security = Security {
-        tls: Some(handshakes(tls)),
+        tls: Some(handshakes),
         access: None,
     };
     World::guarded(config(), &AdminConfig::default(), security, (true, true)).await
@@ -81,7 +81,7 @@ fn refused(world: &World, reason: &str) -> u64 {
 #[tokio::test]
 async fn callers_need_a_certificate_of_the_right_authority_that_has_not_ended() {
     let files = Files::new(ClientCert::Required);
-    let world = world(files.open()).await;
+    let world = world(handshakes(files.open())).await;
     let (ours, theirs) = (&files.authority, Authority::new("two"));
     let good = ours.caller("spiffe://test/gateway");
     call(&world, ours.client(Some(&good))).await.unwrap();
@@ -107,7 +107,7 @@ async fn callers_need_a_certificate_of_the_right_authority_that_has_not_ended() 
 #[tokio::test]
 async fn a_certificate_may_be_optional() {
     let files = Files::new(ClientCert::Optional);
-    let world = world(files.open()).await;
+    let world = world(handshakes(files.open())).await;
     call(&world, files.authority.client(None)).await.unwrap();
     let stranger = Authority::new("two").caller("spiffe://test/gateway");
     let answer = call(&world, files.authority.client(Some(&stranger))).await;
@@ -117,7 +117,7 @@ async fn a_certificate_may_be_optional() {
 #[tokio::test]
 async fn the_server_is_known_by_its_name_and_authority() {
     let files = Files::new(ClientCert::Optional);
-    let world = world(files.open()).await;
+    let world = world(handshakes(files.open())).await;
     let wrong_name = endpoint(&world, files.authority.client(None))
         .tls_config(files.authority.client(None).domain_name("elsewhere"))
         .unwrap();
@@ -129,7 +129,7 @@ async fn the_server_is_known_by_its_name_and_authority() {
 #[tokio::test]
 async fn plain_on_a_tls_port_and_tls_on_a_plain_port_are_turned_away() {
     let files = Files::new(ClientCert::Optional);
-    let secured = world(files.open()).await;
+    let secured = world(handshakes(files.open())).await;
     let plain = Endpoint::from_shared(secured.address.clone()).unwrap();
     // The connection stands before its first byte is refused.
     let answer = match plain.connect().await {
@@ -154,7 +154,7 @@ async fn plain_on_a_tls_port_and_tls_on_a_plain_port_are_turned_away() {
 #[tokio::test]
 async fn only_http2_is_spoken() {
     let files = Files::new(ClientCert::Optional);
-    let world = world(files.open()).await;
+    let world = world(handshakes(files.open())).await;
     let mut roots = rustls::RootCertStore::empty();
     let pem = files.authority.pem.as_bytes();
     use rustls::pki_types::pem::PemObject;
@@ -185,11 +185,7 @@ async fn only_http2_is_spoken() {
 #[tokio::test]
 async fn silent_handshakes_hold_nobody_up() {
     let files = Files::new(ClientCert::Optional);
-    let security = Security {
-        tls: Some(handshakes_within(files.open(), 2_000)),
-        access: None,
-    };
-    let world = World::guarded(config(), &AdminConfig::default(), security, (true, true)).await;
+    let world = world(handshakes_within(files.open(), 2_000)).await;
     let host = world.address.strip_prefix("http://").unwrap().to_owned();
     let mut silent = Vec::new();
     for part in 0..64_usize {
@@ -215,11 +211,7 @@ async fn silent_handshakes_hold_nobody_up() {
 #[tokio::test]
 async fn handshakes_beyond_the_bound_wait() {
     let files = Files::new(ClientCert::Optional);
-    let security = Security {
-        tls: Some(handshakes_within(files.open(), 60_000)),
-        access: None,
-    };
-    let world = World::guarded(config(), &AdminConfig::default(), security, (true, true)).await;
+    let world = world(handshakes_within(files.open(), 60_000)).await;
     let hello = hello(files.authority.client(None)).await;
     let host = world.address.strip_prefix("http://").unwrap();
     let mut begun = Vec::new();
@@ -271,7 +263,7 @@ async fn certificates_are_swapped_under_traffic_and_no_call_fails() {
         client_cert: ClientCert::Required,
     };
     let tls = Arc::new(Tls::open(files).unwrap());
-    let world = world(Arc::clone(&tls)).await;
+    let world = world(handshakes(Arc::clone(&tls))).await;
     let refresher = Refresher {
         watched: Watched::Tls(Arc::clone(&tls)),
         metrics: Arc::clone(&world.metrics),
