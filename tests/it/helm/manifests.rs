@@ -140,19 +140,27 @@ fn the_network_policy_lets_in_and_out_what_is_named_and_nothing_else() {
     assert_eq!(administration["ports"], json!([{"port": "grpc"}]));
     // Of the release's namespace.
     assert_eq!(administration["from"], json!([{"podSelector": {}}]));
-    let ports = |policy: &Value| -> BTreeSet<u64> {
-        let rules = policy["egress"].as_array().unwrap().iter();
-        let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
-        ports.map(|port| port["port"].as_u64().unwrap()).collect()
-    };
-    assert_eq!(ports(&least), BTreeSet::from([53, 5432, 6379]));
+    assert_eq!(egress_ports(&least), BTreeSet::from([53, 5432, 6379]));
     let asked = policy(&values("everything"));
     let support = json!([{"namespaceSelector": {"matchLabels": {"team": "support"}}}]);
     assert_eq!(asked["ingress"][0]["from"], support);
-    assert_eq!(ports(&asked), BTreeSet::from([53, 4317, 5432, 6379, 6380]));
+    assert_eq!(
+        egress_ports(&asked),
+        BTreeSet::from([53, 4317, 5432, 6379, 6380])
+    );
     assert!(asked["egress"][2]["to"].is_array(), "{asked}");
     // One that needs no store reaches none.
-    assert_eq!(ports(&policy(&values("embedded"))), BTreeSet::from([53]));
+    assert_eq!(
+        egress_ports(&policy(&values("embedded"))),
+        BTreeSet::from([53])
+    );
+}
+
+/// The ports that the specification of a NetworkPolicy lets out to.
+pub fn egress_ports(policy: &Value) -> BTreeSet<u64> {
+    let rules = policy["egress"].as_array().unwrap().iter();
+    let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
+    ports.map(|port| port["port"].as_u64().unwrap()).collect()
 }
 
 /// What selects pods selects those of the control plane, and no others.

@@ -126,6 +126,14 @@ const REFUSED: &[(&str, &str)] = &[
         "/networkPolicy/redis/ports",
     ),
     (
+        "tls: {insecure: true}\nredis: {url: 'redis+cluster://a:6379,b:6390'}\npostgres: {url: 'postgres://db/t'}",
+        "networkPolicy.redis.ports: has 6379, and redis.url the port 6390",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://t@db:6432/t'}",
+        "networkPolicy.postgres.ports: has 5432, and postgres.url the port 6432",
+    ),
+    (
         "serviceMonitor: {interval: often}",
         "/serviceMonitor/interval",
     ),
