@@ -257,6 +257,26 @@ fn monitors_scrape_ports_that_exist(rendered: &super::render::Rendered) {
     for (key, value) in wanted {
         assert_eq!(labels[key], *value, "the monitor does not find the Service");
     }
+    let gateway = render_one(What::Gateway, "tollgate: {redis: {url: 'redis://r'}}");
+    let template = &gateway.one("Deployment")["spec"]["template"];
+    let monitor = rendered.one("PodMonitor");
+    let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+    let ports = &template["spec"]["initContainers"][0]["ports"];
+    let ports = ports.as_array().unwrap();
+    assert!(
+        ports.iter().any(|port| port["name"] == endpoint["port"]),
+        "{endpoint}"
+    );
+    let wanted = monitor["spec"]["selector"]["matchLabels"]
+        .as_object()
+        .unwrap();
+    assert!(!wanted.is_empty(), "every pod would be scraped");
+    for (key, value) in wanted {
+        let labels = &template["metadata"]["labels"];
+        assert_eq!(labels[key], *value, "the monitor does not find the sidecar");
+    }
+    let namespaces = &monitor["spec"]["namespaceSelector"]["matchNames"];
+    assert_eq!(*namespaces, json!(["gateways", "agents"]));
 }
 
 #[test]
