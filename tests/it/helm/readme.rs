@@ -15,10 +15,13 @@ fn section(heading: &str) -> String {
     from[..end].to_owned()
 }
 
-/// The first block of a language.
-fn block<'a>(text: &'a str, language: &str) -> &'a str {
-    let (_, from) = text.split_once(&format!("```{language}\n")).unwrap();
-    from.split_once("```").unwrap().0
+/// The first block of a language that has these words.
+fn block<'a>(text: &'a str, language: &str, words: &str) -> &'a str {
+    let start = format!("```{language}\n");
+    let blocks = text.split(&start).skip(1);
+    let mut blocks = blocks.map(|from| from.split_once("```").unwrap().0);
+    let found = blocks.find(|block| block.contains(words));
+    found.unwrap_or_else(|| panic!("no block has {words}"))
 }
 
 /// The ports that the stores' URLs name, or mean.
@@ -41,7 +44,8 @@ fn ports_of_urls(text: &str) -> Vec<u64> {
 #[test]
 fn the_example_lets_the_control_plane_reach_its_stores() {
     let install = section("Install");
-    let (secret, values) = (block(&install, "sh"), block(&install, "yaml"));
+    let secret = block(&install, "sh", "secret generic tollgate-stores");
+    let values = block(&install, "yaml", "postgres:");
     let rendered = render_one(What::Tollgate, values);
     let allowed = egress_ports(&rendered.one("NetworkPolicy")["spec"]);
     let wanted = ports_of_urls(&format!("{secret}\n{values}"));
@@ -52,14 +56,27 @@ fn the_example_lets_the_control_plane_reach_its_stores() {
             "{port} is not let out: {allowed:?}"
         );
     }
-    uses_the_secret_that_it_makes(secret, &rendered.manifests);
-}
-
-fn uses_the_secret_that_it_makes(secret: &str, manifests: &[Value]) {
-    let text = Value::Array(manifests.to_vec()).to_string();
+    let text = Value::Array(rendered.manifests).to_string();
     for key in ["redis-url", "postgres-password"] {
         assert!(secret.contains(&format!("--from-literal={key}=")), "{key}");
-        let used = format!("{{\"key\":\"{key}\",\"name\":\"tollgate-stores\"}}");
-        assert!(text.contains(&used), "{key}");
+        assert!(text.contains(&reference("tollgate-stores", key)), "{key}");
     }
+    let links = text.matches("https://wiki.example.com/tollgate/runbook#");
+    assert!(links.count() > 10, "the alerts do not link to the runbook");
+}
+
+#[test]
+fn the_example_gateway_uses_the_secret_of_its_own_namespace() {
+    let install = section("Install");
+    let secret = block(&install, "sh", "secret generic tollgate-redis");
+    assert!(secret.contains("-n gateways ") && secret.contains("--from-literal=url="));
+    let rendered = render_one(What::Gateway, block(&install, "yaml", "tollgate:\n"));
+    let sidecar = &rendered.pods()[0]["initContainers"][0];
+    let wanted = reference("tollgate-redis", "url");
+    assert!(sidecar.to_string().contains(&wanted), "{sidecar}");
+}
+
+/// How a manifest names a key of a Secret.
+fn reference(secret: &str, key: &str) -> String {
+    format!("{{\"key\":\"{key}\",\"name\":\"{secret}\"}}")
 }
