@@ -10,6 +10,7 @@ mod observed;
 mod pod;
 mod processes;
 mod prometheus;
+mod readme;
 mod render;
 mod schema;
 mod secured;

@@ -38,7 +38,14 @@ apart.
 {{- $_ := set $own "postgres" (dict "migrate" (ternary "never" "auto" .Values.migration.enabled)) -}}
 {{- end -}}
 {{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
-{{- mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.controlPlane.config) $own | toJson -}}
+{{- $all := mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.controlPlane.config) $own -}}
+{{- include "tollgate.config.check" $all -}}
+{{- $grace := int64 .Values.controlPlane.terminationGracePeriodSeconds -}}
+{{- $drain := dig "drain_timeout_ms" 10000 $all | int64 -}}
+{{- if le (mul $grace 1000) $drain -}}
+{{- fail (printf "controlPlane.terminationGracePeriodSeconds: %d must be more than drain_timeout_ms, %d" $grace $drain) -}}
+{{- end -}}
+{{- toJson $all -}}
 {{- end -}}
 
 {{/* The sidecars' keys, as JSON: loopback and a socket, and nothing of the ledger. */}}
@@ -51,7 +58,27 @@ apart.
     "roles" (list "gateway") -}}
 {{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
 {{- $all := mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.sidecar.config) $own -}}
+{{- include "tollgate.config.check" $all -}}
 {{- omit $all "postgres" "sweep" "renew" "tls" "access" | toJson -}}
+{{- end -}}
+
+{{/* Keys that do not fit each other: the program refuses them at its start, which is too late for an
+upgrade. Where one is not set its default counts, which a test holds to the program's. */}}
+{{- define "tollgate.config.check" -}}
+{{- $least := dig "reserve" "ttl_min_ms" 1000 . | int64 -}}
+{{- $most := dig "reserve" "ttl_max_ms" 43200000 . | int64 -}}
+{{- $ttl := dig "reserve" "default_ttl_ms" 600000 . | int64 -}}
+{{- $late := dig "reserve" "late_window_ms" 43200000 . | int64 -}}
+{{- $replay := dig "reserve" "replay_window_ms" 86400000 . | int64 -}}
+{{- if gt $least $most -}}
+{{- fail (printf "config.reserve.ttl_min_ms: %d must be at most ttl_max_ms, %d" $least $most) -}}
+{{- end -}}
+{{- if or (lt $ttl $least) (gt $ttl $most) -}}
+{{- fail (printf "config.reserve.default_ttl_ms: %d must be from ttl_min_ms, %d, to ttl_max_ms, %d" $ttl $least $most) -}}
+{{- end -}}
+{{- if lt $replay (add $most $late) -}}
+{{- fail (printf "config.reserve.replay_window_ms: %d must be at least ttl_max_ms, %d, and late_window_ms, %d, together" $replay $most $late) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The keys that name files of Secrets which both kinds of pods mount. */}}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tollgate::config::{Config, ConfigError, Flags, Problem};
 
-use super::render::file;
+use super::render::{What, file, render};
 
 /// What the chart sets itself, from values of its own. `config` refuses these.
 const OWN: &[&str] = &[
@@ -110,6 +110,65 @@ fn the_chart_has_the_bounds_of_the_program() {
                 check(&key, word.as_str().unwrap().to_owned(), true);
             }
             check(&key, "neither-of-them".to_owned(), false);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Keys on both sides of what the program takes, where that hangs on other keys' defaults or on more
+/// than a bound.
+const AT_THE_EDGE: &[(&str, &str)] = &[
+    ("reserve.default_ttl_ms", "999"),
+    ("reserve.default_ttl_ms", "1000"),
+    ("reserve.default_ttl_ms", "43200000"),
+    ("reserve.default_ttl_ms", "43200001"),
+    ("reserve.ttl_min_ms", "600000"),
+    ("reserve.ttl_min_ms", "600001"),
+    ("reserve.ttl_min_ms", "43200001"),
+    ("reserve.ttl_max_ms", "599999"),
+    ("reserve.ttl_max_ms", "600000"),
+    ("reserve.ttl_max_ms", "43200001"),
+    ("reserve.late_window_ms", "43200001"),
+    ("reserve.replay_window_ms", "86399999"),
+    ("reserve.replay_window_ms", "86400000"),
+    ("log.filter", "'OFF'"),
+    ("log.filter", "'info,'"),
+    ("log.filter", "'tollgate'"),
+    ("log.filter", "'warn,tollgate::hot=trace'"),
+    ("log.filter", "'warn, tollgate=trace'"),
+    ("log.filter", "'tollgate[call{id=1}]=info,2'"),
+    ("log.filter", "'=info'"),
+    ("log.filter", "'a=b=c'"),
+    ("log.filter", "'info,tollgate=loud'"),
+    ("telemetry.resource_attributes", "''"),
+    ("telemetry.resource_attributes", "'a=, b.c=d=e,'"),
+    ("telemetry.resource_attributes", "'a=b,c'"),
+    ("telemetry.resource_attributes", "'=b'"),
+];
+
+#[test]
+fn the_chart_refuses_what_the_program_refuses() {
+    let values: Vec<String> = AT_THE_EDGE
+        .iter()
+        .map(|(key, value)| {
+            let (section, key) = key.split_once('.').unwrap();
+            format!(
+                "embedded: {{enabled: true}}\ntls: {{insecure: true}}\n\
+                 config: {{{section}: {{{key}: {value}}}}}"
+            )
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    let rendered = render(What::Tollgate, &values);
+    for ((key, value), rendered) in AT_THE_EDGE.iter().zip(rendered) {
+        let flags = Flags {
+            set: vec![format!("{key}={}", value.trim_matches('\''))],
+            ..Flags::default()
+        };
+        let taken = Config::load(&flags, std::iter::empty());
+        if taken.is_ok() != rendered.is_ok() {
+            let (program, chart) = (taken.err(), rendered.err());
+            wrong.push(format!("{key}={value}: {program:?} and {chart:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -140,19 +140,27 @@ fn the_network_policy_lets_in_and_out_what_is_named_and_nothing_else() {
     assert_eq!(administration["ports"], json!([{"port": "grpc"}]));
     // Of the release's namespace.
     assert_eq!(administration["from"], json!([{"podSelector": {}}]));
-    let ports = |policy: &Value| -> BTreeSet<u64> {
-        let rules = policy["egress"].as_array().unwrap().iter();
-        let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
-        ports.map(|port| port["port"].as_u64().unwrap()).collect()
-    };
-    assert_eq!(ports(&least), BTreeSet::from([53, 5432, 6379]));
+    assert_eq!(egress_ports(&least), BTreeSet::from([53, 5432, 6379]));
     let asked = policy(&values("everything"));
     let support = json!([{"namespaceSelector": {"matchLabels": {"team": "support"}}}]);
     assert_eq!(asked["ingress"][0]["from"], support);
-    assert_eq!(ports(&asked), BTreeSet::from([53, 4317, 5432, 6379, 6380]));
+    assert_eq!(
+        egress_ports(&asked),
+        BTreeSet::from([53, 4317, 5432, 6379, 6380])
+    );
     assert!(asked["egress"][2]["to"].is_array(), "{asked}");
     // One that needs no store reaches none.
-    assert_eq!(ports(&policy(&values("embedded"))), BTreeSet::from([53]));
+    assert_eq!(
+        egress_ports(&policy(&values("embedded"))),
+        BTreeSet::from([53])
+    );
+}
+
+/// The ports that the specification of a NetworkPolicy lets out to.
+pub fn egress_ports(policy: &Value) -> BTreeSet<u64> {
+    let rules = policy["egress"].as_array().unwrap().iter();
+    let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
+    ports.map(|port| port["port"].as_u64().unwrap()).collect()
 }
 
 /// What selects pods selects those of the control plane, and no others.
@@ -249,6 +257,26 @@ fn monitors_scrape_ports_that_exist(rendered: &super::render::Rendered) {
     for (key, value) in wanted {
         assert_eq!(labels[key], *value, "the monitor does not find the Service");
     }
+    let gateway = render_one(What::Gateway, "tollgate: {redis: {url: 'redis://r'}}");
+    let template = &gateway.one("Deployment")["spec"]["template"];
+    let monitor = rendered.one("PodMonitor");
+    let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+    let ports = &template["spec"]["initContainers"][0]["ports"];
+    let ports = ports.as_array().unwrap();
+    assert!(
+        ports.iter().any(|port| port["name"] == endpoint["port"]),
+        "{endpoint}"
+    );
+    let wanted = monitor["spec"]["selector"]["matchLabels"]
+        .as_object()
+        .unwrap();
+    assert!(!wanted.is_empty(), "every pod would be scraped");
+    for (key, value) in wanted {
+        let labels = &template["metadata"]["labels"];
+        assert_eq!(labels[key], *value, "the monitor does not find the sidecar");
+    }
+    let namespaces = &monitor["spec"]["namespaceSelector"]["matchNames"];
+    assert_eq!(*namespaces, json!(["gateways", "agents"]));
 }
 
 #[test]

@@ -81,6 +81,26 @@ const REFUSED: &[(&str, &str)] = &[
         "'default_ttl' not allowed",
     ),
     ("config: {log: {format: xml}}", "/config/log/format"),
+    (
+        "config: {log: {filter: 'tollgate=loud'}}",
+        "/config/log/filter",
+    ),
+    (
+        "config: {telemetry: {resource_attributes: a}}",
+        "/config/telemetry/resource_attributes",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\ncontrolPlane: {config: {reserve: {default_ttl_ms: 50000000}}}",
+        "config.reserve.default_ttl_ms: 50000000 must be from ttl_min_ms, 1000, to ttl_max_ms, 43200000",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\ncontrolPlane: {terminationGracePeriodSeconds: 10}",
+        "controlPlane.terminationGracePeriodSeconds: 10 must be more than drain_timeout_ms, 10000",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://db/t'}\ncontrolPlane: {autoscaling: {enabled: true, minReplicas: 7}}",
+        "controlPlane.autoscaling.minReplicas: 7 must be at most maxReplicas, 6",
+    ),
     ("controlPlane: {replicas: 0}", "/controlPlane/replicas"),
     ("controlPlane: {replicas: '2'}", "/controlPlane/replicas"),
     ("controlPlane: {config: {hot: x}}", "'hot' not allowed"),
@@ -124,6 +144,14 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "networkPolicy: {redis: {ports: []}}",
         "/networkPolicy/redis/ports",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis+cluster://a:6379,b:6390'}\npostgres: {url: 'postgres://db/t'}",
+        "networkPolicy.redis.ports: has 6379, and redis.url the port 6390",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://t@db:6432/t'}",
+        "networkPolicy.postgres.ports: has 5432, and postgres.url the port 6432",
     ),
     (
         "serviceMonitor: {interval: often}",

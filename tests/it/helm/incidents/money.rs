@@ -81,7 +81,7 @@ async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
     let readme = file("helm/tollgate/README.md");
     let repair = command_of(&readme, "tollgate reconcile --hot");
     let hot = redis.url();
-    let hot = [("redis://127.0.0.1:1", hot.as_str())];
+    let hot = [("\"$TOLLGATE_HOT\"", hot.as_str())];
     let (code, said) = drill.run_line(&repair, &hot);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("1 were put right"), "{said}");
