@@ -59,7 +59,12 @@ apart.
 {{- $own = mustMergeOverwrite $own (include "tollgate.config.files" . | fromJson) -}}
 {{- $all := mustMergeOverwrite (dict) (deepCopy .Values.config) (deepCopy .Values.sidecar.config) $own -}}
 {{- include "tollgate.config.check" $all -}}
-{{- omit $all "postgres" "sweep" "renew" "tls" "access" | toJson -}}
+{{- $kept := omit $all "postgres" "sweep" "renew" "tls" "access" -}}
+{{- if .Values.sidecar.access.existingSecret.name -}}
+{{- $access := dict "file" "/etc/tollgate/sidecar-access/access.toml" -}}
+{{- $_ := set $kept "access" (mustMergeOverwrite (dict) ($all.access | default dict) $access) -}}
+{{- end -}}
+{{- toJson $kept -}}
 {{- end -}}
 
 {{/* Keys that do not fit each other: the program refuses them at its start, which is too late for an

@@ -57,6 +57,7 @@ tollgate.io/sidecar: "true"
     - name: tollgate
       mountPath: {{ .Values.sidecar.socketDir }}
     {{- include "tollgate.mounts" . | nindent 4 }}
+    {{- include "tollgate.secret.mount" (list "sidecar-access" .Values.sidecar.access.existingSecret) | nindent 4 }}
 {{- end -}}
 
 {{- define "tollgate.sidecar.volumes" -}}
@@ -65,4 +66,5 @@ tollgate.io/sidecar: "true"
     medium: Memory
     sizeLimit: 1Mi
 {{- include "tollgate.volumes" . | nindent 0 }}
+{{- include "tollgate.secret.volume" (list "sidecar-access" .Values.sidecar.access.existingSecret "access.toml") | nindent 0 }}
 {{- end -}}

@@ -9,16 +9,23 @@ use tollgate::pb::{
     admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
 };
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code, Request,
+    transport::{Channel, Endpoint},
+};
 
 use super::{
     pod::{Container, Node, connect, http_get, project},
     render::{Rendered, What, file, render_one},
+    secured::own_user,
 };
-use crate::support::{
-    postgres::{Database, shared},
-    requests::{self, commit},
-    servers::{Kind, Server, wait},
+use crate::{
+    process::run,
+    support::{
+        postgres::{Database, shared},
+        requests::{self, commit},
+        servers::{Kind, Server, wait},
+    },
 };
 
 async fn create(port: u16) {
@@ -109,6 +116,11 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Self {
+        Cluster::with("").await
+    }
+
+    /// With more values for the gateway's release.
+    async fn with(sidecar: &str) -> Self {
         let redis = Server::start(Kind::Redis);
         let mut set = redis::cmd("CONFIG");
         redis.ask::<()>(set.arg("SET").arg("requirepass").arg("hunter2"));
@@ -126,7 +138,7 @@ postgres: {existingSecret: {name: stores, key: postgres-url}}
 config: {redis: {call_timeout_ms: 5000}, grpc: {request_timeout_ms: 20000}}
 ";
         let indented = stores.replace('\n', "\n  ");
-        let gateway = format!("tollgate:\n  controlPlane: {{enabled: false}}{indented}");
+        let gateway = format!("tollgate:\n  controlPlane: {{enabled: false}}{indented}{sidecar}");
         Cluster {
             control_plane: render_one(What::Tollgate, stores),
             gateway: render_one(What::Gateway, &gateway),
@@ -217,6 +229,58 @@ async fn a_sidecar_serves_its_gateway_while_control_planes_come_and_go() {
     assert_eq!(sidecar.probe("livenessProbe").await, Ok(()));
     assert_eq!(sidecar.terminate().code(), Some(0));
     assert_eq!(second.terminate().code(), Some(0));
+}
+
+/// One container of the pod is known by its user and may settle, another one by its token and may
+/// reserve for some accounts; nobody else may do anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_with_an_access_file_knows_who_of_its_pod_may_do_what() {
+    let access = "sidecar: {access: {existingSecret: {name: callers}}}";
+    let mut cluster = Cluster::with(access).await;
+    let made = run(&["token"]).stdout;
+    let made = String::from_utf8(made).unwrap();
+    let (token, line) = made.trim().split_once('\n').unwrap();
+    let callers = format!(
+        "[[principal]]\nname = \"gateway\"\nroles = [\"gateway\"]\naccounts = [\"acme\"]\n{line}\n\
+         [[principal]]\nname = \"runner\"\nroles = [\"runner\"]\nuids = [{}]\n",
+        own_user()
+    );
+    cluster.node.secret("callers", "access.toml", &callers);
+    assert!(cluster.migrate().status.success());
+    let mut control_plane = cluster.control_plane("control-plane");
+    control_plane.wait_for("readinessProbe").await;
+    create(control_plane.port(50051)).await;
+    let sidecar = cluster.sidecar("gateway");
+    let http = sidecar.port(9464);
+    wait("the sidecar", || {
+        http_get(http, "/readyz").is_ok_and(|answer| answer.contains(" 200 "))
+    });
+
+    let channel = connect(sidecar.port(50051)).await.unwrap();
+    let mut stranger = QuotaServiceClient::new(channel.clone());
+    let status = stranger.reserve(reserve("r1", 60)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    let mut gateway = QuotaServiceClient::with_interceptor(channel, |mut call: Request<()>| {
+        let bearer = format!("Bearer {token}");
+        call.metadata_mut()
+            .insert("authorization", bearer.parse().unwrap());
+        Ok(call)
+    });
+    gateway.reserve(reserve("r1", 60)).await.unwrap();
+    let elsewhere = ReserveRequest {
+        account_id: "other".into(),
+        ..reserve("r2", 60)
+    };
+    let status = gateway.reserve(elsewhere).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    let socket = sidecar.volume("tollgate").join("tollgate.sock");
+    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap();
+    let mut runner = QuotaServiceClient::new(endpoint.connect().await.unwrap());
+    let status = runner.reserve(reserve("r2", 60)).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    runner.commit(commit("r1", 45)).await.unwrap();
+    assert_eq!(sidecar.terminate().code(), Some(0));
+    assert_eq!(control_plane.terminate().code(), Some(0));
 }
 
 /// Waits until the ledger has a charge of so many credits.

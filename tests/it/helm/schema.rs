@@ -49,6 +49,7 @@ const REFUSED: &[(&str, &str)] = &[
         "/tls/clientCertificates",
     ),
     ("access: {file: x}", "'file' not allowed"),
+    ("sidecar: {access: {file: x}}", "'file' not allowed"),
     (
         "config: {grpc: {insecure_listen: []}}",
         "'insecure_listen' not allowed",

@@ -31,14 +31,18 @@ fn secret(authority: &Authority) -> BTreeMap<String, String> {
     files.map(|(key, text)| (key.to_owned(), text)).into()
 }
 
+/// Who this process runs as, and so whatever a test starts.
+pub fn own_user() -> String {
+    let user = Command::new("id").arg("-u").output().unwrap().stdout;
+    String::from_utf8(user).unwrap().trim().to_owned()
+}
+
 /// The pod's commands run as its user; the gateway shows a certificate.
 fn access() -> String {
-    let user = Command::new("id").arg("-u").output().unwrap().stdout;
-    let user = String::from_utf8(user).unwrap();
     format!(
         "[[principal]]\nname = \"pod\"\nroles = [\"billing\", \"viewer\"]\nuids = [{}]\n\
          [[principal]]\nname = \"gateway\"\nroles = [\"gateway\"]\nspiffe = [\"{GATEWAY}\"]\n",
-        user.trim()
+        own_user()
     )
 }
 
