@@ -113,12 +113,12 @@ impl Fold {
     fn take(reader: &mut Reader<'_>) -> Result<Self, Broken> {
         Ok(Fold {
             version: reader.uint()?,
-            left: reader.uint()?,
+            left: sum(reader)?,
             until: time(reader)?,
-            held: reader.uint()?,
-            plan_used: reader.uint()?,
-            plan_left: reader.uint()?,
-            packs: reader.uint()?,
+            held: sum(reader)?,
+            plan_used: sum(reader)?,
+            plan_left: sum(reader)?,
+            packs: sum(reader)?,
         })
     }
 
@@ -218,6 +218,24 @@ pub(in crate::hot::redis) fn write_account(account: &Account) -> Vec<u8> {
     writer.finish()
 }
 
+/// Credits of one grant: what is beyond them no script has written, and it would not add up.
+fn credits(reader: &mut Reader<'_>) -> Result<u64, Broken> {
+    at_most(MAX_CREDITS, reader)
+}
+
+/// Credits of as many grants as there may be.
+fn sum(reader: &mut Reader<'_>) -> Result<u64, Broken> {
+    at_most(MAX_CREDITS * GRANTS_MAX as u64, reader)
+}
+
+fn at_most(max: u64, reader: &mut Reader<'_>) -> Result<u64, Broken> {
+    let number = reader.uint()?;
+    match number <= max {
+        true => Ok(number),
+        false => Err(Broken("credits out of range")),
+    }
+}
+
 pub(in crate::hot::redis) fn write_cycle(writer: &mut Writer, cycle: Cycle) {
     writer
         .uint(u64::from(cycle.index))
@@ -300,8 +318,8 @@ pub(in crate::hot::redis) fn read_grant(reader: &mut Reader<'_>) -> Result<Grant
         3 => GrantKind::Adjustment,
         _ => return Err(Broken("no such kind of grant")),
     };
-    let (amount, used) = (reader.uint()?, reader.uint()?);
-    let (held, expired) = (reader.uint()?, reader.uint()?);
+    let (amount, used) = (credits(reader)?, credits(reader)?);
+    let (held, expired) = (credits(reader)?, credits(reader)?);
     let priority = i32::try_from(reader.int()?).map_err(|_| Broken("a priority out of range"))?;
     Ok(Grant {
         id,
