@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use super::moves::Moves;
 use crate::{
     domain::{
-        entry::Entry,
+        entry::{Entry, EntryKind},
         ids::{AccountId, ReservationId},
         packed::Packed,
     },
@@ -23,6 +23,42 @@ pub(super) type Key<'a> = (&'a AccountId, &'a ReservationId);
 
 /// A reservation as it was last; absent: forgotten.
 pub(super) type Latest<'a> = (Key<'a>, Option<&'a Packed>);
+
+/// The conversation of each reservation that is refunded in a batch.
+pub(super) type Conversations<'a> = HashMap<Key<'a>, String, RandomState>;
+
+/// What conversation an entry is of, if of any.
+pub(super) fn conversation<'a>(
+    entry: &'a Entry,
+    refunded: &'a Conversations<'_>,
+) -> Option<&'a str> {
+    let found = match (&entry.settlement, &entry.reservation_id) {
+        (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
+        (None, Some(id)) => refunded.get(&(&entry.account_id, id)).map(String::as_str),
+        (None, None) => None,
+    };
+    found.filter(|id| !id.is_empty())
+}
+
+/// The reservations that are refunded, each with its conversation where it is settled here too;
+/// elsewhere the ledger has it. Refunds are rare, so they are looked up one by one.
+pub(super) fn refunded<'a>(
+    entries: &[&'a Entry],
+) -> impl Iterator<Item = (Key<'a>, Option<&'a str>)> {
+    let refunds = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Refund);
+    refunds.filter_map(|entry| {
+        let id = entry.reservation_id.as_ref()?;
+        let settlement = entries
+            .iter()
+            .filter(|settled| settled.account_id == entry.account_id)
+            .filter(|settled| settled.reservation_id.as_ref() == Some(id))
+            .find_map(|settled| settled.settlement.as_ref());
+        let known = settlement.map(|settlement| settlement.action.conversation_id.as_str());
+        Some(((&entry.account_id, id), known))
+    })
+}
 
 /// Batches that can't be what a hot store has settled, or that can't be written down.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,5 @@
 //! Puts new entries into their table: many by COPY, a few by arrays.
 
-use std::collections::HashMap;
-
 use sqlx::PgConnection;
 
 use super::{
@@ -10,14 +8,10 @@ use super::{
     rows::int,
 };
 use crate::{
-    domain::{
-        entry::{Entry, EntryKind},
-        ids::ReservationId,
-        timestamp::Timestamp,
-    },
+    domain::{entry::Entry, ids::ReservationId, timestamp::Timestamp},
     hot::Line,
     ledger::{
-        batch::{Key, Prepared, Unfit},
+        batch::{Conversations, Prepared, Unfit, conversation, refunded},
         eras::Mark,
     },
 };
@@ -47,9 +41,6 @@ const ADD_FEW: &str = concat!(
 );
 /// How many entries are written out before whatever else is to be done has its turn.
 const ROWS_AT_ONCE: usize = 64;
-
-/// The conversation of each reservation that is refunded here.
-type Conversations<'a> = HashMap<Key<'a>, String>;
 
 /// Entries with all that their rows have.
 pub(super) struct NewEntries<'a> {
@@ -83,7 +74,7 @@ impl<'a> NewEntries<'a> {
         NewEntries {
             lines: &prepared.lines,
             marks,
-            conversations: Conversations::new(),
+            conversations: Conversations::default(),
             now,
         }
     }
@@ -127,7 +118,7 @@ impl<'a> NewEntries<'a> {
                 .maybe_text(entry.reservation_id.as_ref().map(ReservationId::as_str))
                 .maybe_int(mark.slot)
                 .maybe_flag(settlement.map(|settlement| settlement.last))
-                .maybe_text(self.conversation(entry))
+                .maybe_text(conversation(entry, &self.conversations))
                 .int(entry.occurred_at.millis())
                 .int(self.now.millis())
                 .text(&body)
@@ -166,7 +157,9 @@ impl<'a> NewEntries<'a> {
         let slots = self.marks.iter().map(|mark| mark.slot);
         let ends = lines.iter().map(|line| line.settlement.as_ref());
         let ends = ends.map(|settlement| settlement.map(|settlement| i16::from(settlement.last)));
-        let conversations = lines.iter().map(|line| self.conversation(line));
+        let conversations = lines
+            .iter()
+            .map(|line| conversation(line, &self.conversations));
         sqlx::query(ADD_FEW)
             .bind(texts(|entry| entry.account_id.as_str()))
             .bind(ints(|entry| int(entry.sequence)))
@@ -184,18 +177,6 @@ impl<'a> NewEntries<'a> {
             .await?;
         Ok(())
     }
-
-    fn conversation<'e>(&'e self, entry: &'e Entry) -> Option<&'e str> {
-        let found = match (&entry.settlement, &entry.reservation_id) {
-            (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
-            (None, Some(id)) => {
-                let refunded = self.conversations.get(&(&entry.account_id, id));
-                refunded.map(String::as_str)
-            }
-            (None, None) => None,
-        };
-        found.filter(|id| !id.is_empty())
-    }
 }
 
 /// The statement that takes entries into a table.
@@ -203,26 +184,15 @@ pub(super) fn copy_into(table: &'static str) -> String {
     format!("COPY {table} {COLUMNS} FROM STDIN (FORMAT binary)")
 }
 
-/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
+/// What is not settled with them is looked up in the ledger.
 async fn refunded_conversations<'a>(
     connection: &mut PgConnection,
     entries: &[&'a Entry],
 ) -> Result<Conversations<'a>, Fault> {
-    let mut found = Conversations::new();
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Refund)
-    {
-        let Some(reservation_id) = &entry.reservation_id else {
-            continue;
-        };
-        let settled = entries.iter().find(|settled| {
-            settled.account_id == entry.account_id
-                && settled.reservation_id.as_ref() == Some(reservation_id)
-                && settled.settlement.is_some()
-        });
-        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
-            Some(settlement) => Some(settlement.action.conversation_id.clone()),
+    let mut found = Conversations::default();
+    for ((account_id, id), known) in refunded(entries) {
+        let conversation = match known {
+            Some(known) => Some(known.to_owned()),
             None => {
                 sqlx::query_scalar(
                     "SELECT conversation_id FROM reservation_entries
@@ -230,16 +200,13 @@ async fn refunded_conversations<'a>(
                        AND conversation_id IS NOT NULL
                      LIMIT 1",
                 )
-                .bind(reservation_id.as_str())
-                .bind(entry.account_id.as_str())
+                .bind(id.as_str())
+                .bind(account_id.as_str())
                 .fetch_optional(&mut *connection)
                 .await?
             }
         };
-        found.insert(
-            (&entry.account_id, reservation_id),
-            conversation.unwrap_or_default(),
-        );
+        found.insert((account_id, id), conversation.unwrap_or_default());
     }
     Ok(found)
 }

@@ -4,12 +4,8 @@
 //! The cursors go first: where one is not where its batch starts, another settler was here, and
 //! nothing is written.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use foldhash::fast::RandomState;
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
@@ -22,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        entry::{Entry, EntryKind, Settlement},
+        entry::{Entry, Settlement},
         ids::ReservationId,
         packed::Packed,
         timestamp::Timestamp,
@@ -30,7 +26,7 @@ use crate::{
     hot::Line,
     ledger::{
         Settled,
-        batch::{CursorMove, Key, Prepared},
+        batch::{Conversations, CursorMove, Key, Prepared, conversation, refunded},
         eras::{Look, Mark},
         raw::Raw,
     },
@@ -180,54 +176,28 @@ fn charged(settlement: &Settlement) -> i64 {
     int(settlement.receipt.credits) - int(settlement.receipt.corrected)
 }
 
-/// The conversation of each reservation that is refunded here.
-type Conversations<'a> = HashMap<Key<'a>, String, RandomState>;
-
-fn conversation<'a>(entry: &'a Entry, refunded: &'a Conversations<'_>) -> Option<&'a str> {
-    let found = match (&entry.settlement, &entry.reservation_id) {
-        (Some(settlement), _) => Some(settlement.action.conversation_id.as_str()),
-        (None, Some(id)) => refunded.get(&(&entry.account_id, id)).map(String::as_str),
-        (None, None) => None,
-    };
-    found.filter(|id| !id.is_empty())
-}
-
-/// Refunds are rare, so they are looked up one by one: among the new entries, then in the ledger.
+/// What is not settled with them is looked up in the ledger.
 async fn refunded_conversations<'a>(
     connection: &mut SqliteConnection,
     entries: &[&'a Entry],
 ) -> Result<Conversations<'a>, Fault> {
     let mut found = Conversations::default();
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Refund)
-    {
-        let Some(reservation_id) = &entry.reservation_id else {
-            continue;
-        };
-        let settled = entries.iter().find(|settled| {
-            settled.account_id == entry.account_id
-                && settled.reservation_id.as_ref() == Some(reservation_id)
-                && settled.settlement.is_some()
-        });
-        let conversation = match settled.and_then(|settled| settled.settlement.as_ref()) {
-            Some(settlement) => Some(settlement.action.conversation_id.clone()),
+    for ((account_id, id), known) in refunded(entries) {
+        let conversation = match known {
+            Some(known) => Some(known.to_owned()),
             None => {
                 sqlx::query_scalar(
                     "SELECT conversation_id FROM entries
                  WHERE reservation_id = ? AND account_id = ? AND conversation_id IS NOT NULL
                  LIMIT 1",
                 )
-                .bind(reservation_id.as_str())
-                .bind(entry.account_id.as_str())
+                .bind(id.as_str())
+                .bind(account_id.as_str())
                 .fetch_optional(&mut *connection)
                 .await?
             }
         };
-        found.insert(
-            (&entry.account_id, reservation_id),
-            conversation.unwrap_or_default(),
-        );
+        found.insert((account_id, id), conversation.unwrap_or_default());
     }
     Ok(found)
 }
