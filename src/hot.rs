@@ -118,7 +118,8 @@ impl Error for HotFault {
     }
 }
 
-/// What one shard has for the ledger: a consistent cut, everything up to `to`.
+/// What one shard has for the ledger: a consistent cut, everything up to `to`. A copy shares what
+/// is in it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboxBatch {
     /// The shard.
@@ -132,11 +133,14 @@ pub struct OutboxBatch {
     /// The history that the positions belong to.
     pub era: u64,
     /// New entries, in sequence for each account.
-    pub entries: Vec<Arc<Line>>,
+    pub entries: Arc<[Arc<Line>]>,
     /// Reservations that changed, for a hot store that keeps none on disk itself; `None`:
     /// forgotten.
-    pub reservations: Vec<((AccountId, ReservationId), Option<Packed>)>,
+    pub reservations: Arc<[Changed]>,
 }
+
+/// A reservation that changed, as it is now; `None`: forgotten.
+pub type Changed = ((AccountId, ReservationId), Option<Packed>);
 
 impl OutboxBatch {
     /// Where the ledger must be for the batch to settle.

@@ -19,6 +19,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 
 use self::record::{Draft, used_moves};
 // What a store that keeps its reservations elsewhere compares and answers by.
@@ -51,7 +52,9 @@ pub const RECLAIM_MAX: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Book {
     account: Account,
-    reservations: HashMap<ReservationId, Packed, RandomState>,
+    /// Of this kind since it keeps each id's hash: growing does not look at every id again, and
+    /// most are long out of the processor's cache.
+    reservations: IndexMap<ReservationId, Packed, RandomState>,
     /// The open reservations by deadline.
     due: BTreeSet<(Timestamp, ReservationId)>,
     /// When time last acted on the account; the beginning of time where it never did.
@@ -64,7 +67,7 @@ pub struct Effects {
     /// Ledger entries, in sequence.
     pub entries: Vec<Entry>,
     /// Reservations that are new or changed.
-    pub touched: Vec<ReservationId>,
+    pub touched: Vec<(ReservationId, Packed)>,
 }
 
 impl Book {
@@ -206,7 +209,7 @@ impl Book {
         };
         let forget = self.reservations.get(id).is_some_and(ended);
         if forget {
-            self.reservations.remove(id);
+            self.reservations.swap_remove(id);
         }
         forget
     }
@@ -367,9 +370,9 @@ impl Book {
             self.due
                 .insert((reservation.expires_at, reservation.id.clone()));
         }
-        effects.touched.push(reservation.id.clone());
-        self.reservations
-            .insert(reservation.id.clone(), Packed::new(reservation));
+        let (id, packed) = (reservation.id.clone(), Packed::new(reservation));
+        effects.touched.push((id.clone(), packed.clone()));
+        self.reservations.insert(id, packed);
     }
 
     /// Why nothing may be held at all, whatever the amount.

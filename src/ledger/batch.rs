@@ -99,7 +99,7 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Adds up what the batches move.
     pub(super) fn new(batches: &'a [OutboxBatch]) -> Result<Self, Unfit> {
-        let lines = batches.iter().flat_map(|batch| &batch.entries);
+        let lines = batches.iter().flat_map(|batch| batch.entries.iter());
         let lines: Vec<&Line> = lines.map(Arc::as_ref).collect();
         let entries: Vec<&Entry> = lines.iter().copied().map(Line::deref).collect();
         let moves = Moves::new(&entries)?;
@@ -115,7 +115,7 @@ impl<'a> Prepared<'a> {
 
 /// The last mention of each reservation, where its first one was.
 fn latest(batches: &[OutboxBatch]) -> Vec<Latest<'_>> {
-    let mentions = || batches.iter().flat_map(|batch| &batch.reservations);
+    let mentions = || batches.iter().flat_map(|batch| batch.reservations.iter());
     let mut latest: Vec<Latest<'_>> = Vec::with_capacity(mentions().count());
     let mut places: HashMap<Key<'_>, usize, RandomState> =
         HashMap::with_capacity_and_hasher(latest.capacity(), RandomState::default());

@@ -214,9 +214,13 @@ impl RedoLedger {
         if tokio::time::timeout(READ_TIMEOUT, room).await.is_err() {
             return Err(self.backlog.behind());
         }
-        let record = Record::new(batches, now)?;
+        let record = Record::write(batches, now, files.memory())?;
         let bytes = record.len();
-        let write = move || (files.append(&record), files);
+        let write = move || {
+            let file = files.append(&record);
+            files.give_back(record);
+            (file, files)
+        };
         // Held until the backlog has it: nobody else appends what would not follow it.
         let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             // The settler's own thread, which has nothing else to do meanwhile.

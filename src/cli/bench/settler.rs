@@ -192,7 +192,7 @@ impl Bench<'_> {
             if batch.to > batch.from {
                 self.hot.trim(batch.end()).await.map_err(unavailable)?;
                 batches.push(OutboxBatch {
-                    reservations: Vec::new(),
+                    reservations: Arc::default(),
                     ..batch
                 });
             }

@@ -16,7 +16,7 @@ use crate::{
         reservation::{State, Terms},
         timestamp::Timestamp,
     },
-    hot::{Cursor, Line, OutboxBatch, Stored},
+    hot::{Changed, Cursor, Line, OutboxBatch, Stored},
 };
 
 /// An open hold as it is stored.
@@ -36,8 +36,9 @@ pub(super) struct Shard {
     violations: u64,
     /// Entries that the ledger does not have, each with its position.
     entries: VecDeque<(u64, Arc<Line>)>,
-    /// Reservations that changed since the ledger last had them, each with its position.
-    touched: VecDeque<(u64, AccountId, ReservationId)>,
+    /// Reservations that changed since the ledger last had them, each with its position and as it
+    /// was then.
+    touched: VecDeque<(u64, Changed)>,
     /// How many records the outbox has had, and how many of them the ledger has.
     tail: u64,
     trimmed: u64,
@@ -123,19 +124,17 @@ impl Shard {
             self.tail += 1;
             self.entries.push_back((self.tail, Arc::new(entry.into())));
         }
-        for id in effects.touched {
-            let book = self.books.get(account_id);
-            let known = book.and_then(|book| book.packed(&id));
-            if let Some(at) = known.and_then(ended_at) {
+        for (id, packed) in effects.touched {
+            if let Some(at) = ended_at(&packed) {
                 self.ended.insert((at, account_id.clone(), id.clone()));
             }
-            self.touch(account_id.clone(), id);
+            self.touch(((account_id.clone(), id), Some(packed)));
         }
     }
 
-    fn touch(&mut self, account_id: AccountId, id: ReservationId) {
+    fn touch(&mut self, changed: Changed) {
         self.tail += 1;
-        self.touched.push_back((self.tail, account_id, id));
+        self.touched.push_back((self.tail, changed));
     }
 
     /// Expires due holds of any account, at most `max` of them.
@@ -169,7 +168,7 @@ impl Shard {
             };
             let book = self.books.get_mut(&account_id);
             if book.is_some_and(|book| book.forget(&id, until)) {
-                self.touch(account_id, id);
+                self.touch(((account_id, id), None));
                 forgotten += 1;
             }
         }
@@ -178,31 +177,30 @@ impl Shard {
 
     /// Everything that the ledger does not have, as it is now.
     pub(super) fn outbox(&self, shard: u32) -> OutboxBatch {
-        let mut seen = HashSet::with_hasher(RandomState::default());
-        let reservations = self
-            .touched
-            .iter()
-            .map(|(_, account_id, id)| (account_id, id))
-            .filter(|key| seen.insert(*key))
-            .map(|(account_id, id)| {
-                let book = self.books.get(account_id);
-                let known = book.and_then(|book| book.packed(id)).cloned();
-                ((account_id.clone(), id.clone()), known)
-            })
-            .collect();
+        let lines = self.entries.iter().map(|(_, line)| Arc::clone(line));
         OutboxBatch {
             shard,
             from: self.trimmed,
             to: self.tail,
             epoch: self.epoch,
             era: 0,
-            entries: self
-                .entries
-                .iter()
-                .map(|(_, line)| Arc::clone(line))
-                .collect(),
-            reservations,
+            entries: lines.collect(),
+            reservations: self.changed(),
         }
+    }
+
+    /// Every reservation that changed, as it is now: the last of what is known of each.
+    fn changed(&self) -> Arc<[Changed]> {
+        let count = self.touched.len();
+        let mut seen = HashSet::with_capacity_and_hasher(count, RandomState::default());
+        let mut newest = Vec::with_capacity(count);
+        for (_, changed) in self.touched.iter().rev() {
+            if seen.insert(&changed.0) {
+                newest.push(changed.clone());
+            }
+        }
+        newest.reverse();
+        newest.into()
     }
 
     /// Forgets the records up to a position that the ledger has.
@@ -221,7 +219,7 @@ impl Shard {
         while self
             .touched
             .front()
-            .is_some_and(|(position, _, _)| *position <= to)
+            .is_some_and(|(position, _)| *position <= to)
         {
             self.touched.pop_front();
         }

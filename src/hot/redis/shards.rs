@@ -171,8 +171,8 @@ impl RedisHot {
                 to: from + count as u64,
                 epoch,
                 era,
-                entries,
-                reservations: Vec::new(),
+                entries: entries.into(),
+                reservations: Arc::default(),
             })
         };
         let batch = read(Reader::new(&reply));

@@ -290,12 +290,8 @@ pub(super) async fn write_on(
         let Some(last) = oldest.last() else { continue };
         match write(ledger.as_ref(), &oldest, last.now).await {
             Ok(reversals) => {
-                let needed = backlog.pop(&oldest, reversals);
-                if let Some(needed) = needed
-                    && let Ok(mut files) = timeout(DELETE_TIMEOUT, files.lock()).await
-                    && let Err(error) = files.delete_before(needed)
-                {
-                    tracing::warn!(%error, "a redo file can't be deleted");
+                if let Some(needed) = backlog.pop(&oldest, reversals) {
+                    delete_before(needed, &files).await;
                 }
             }
             Err(error) => {
@@ -304,6 +300,19 @@ pub(super) async fn write_on(
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// Deletes what is not needed any more. A large file takes milliseconds, in which nothing that is
+/// settled must wait for the log.
+async fn delete_before(needed: u64, files: &tokio::sync::Mutex<Files>) {
+    let Ok(mut files) = timeout(DELETE_TIMEOUT, files.lock()).await else {
+        return;
+    };
+    let done = files.take_before(needed);
+    drop(files);
+    if let Err(error) = done.delete() {
+        tracing::warn!(%error, "a redo file can't be deleted");
     }
 }
 

@@ -14,11 +14,11 @@ pub(crate) fn record(bytes: &[u8]) {
     if let Ok(Read::Whole(settled, end)) = Record::read(&whole) {
         assert_eq!(end, whole.len());
         let (now, batches) = *settled;
-        for kept in batches.iter().flat_map(|batch| &batch.reservations) {
+        for kept in batches.iter().flat_map(|batch| batch.reservations.iter()) {
             if let ((account, id), Some(packed)) = kept {
                 let _ = packed.unpack(account, id);
             }
         }
-        assert!(Record::new(&batches, now).is_ok());
+        assert!(Record::write(&batches, now, Vec::new()).is_ok());
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::RedoError;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         packed::Packed,
         timestamp::Timestamp,
     },
-    hot::OutboxBatch,
+    hot::{Changed, OutboxBatch},
     ledger::raw::{Raw, kept_entry},
 };
 
@@ -27,22 +27,39 @@ const BODY_BYTES_MAX: usize = 1 << 30;
 pub(super) struct Record;
 
 #[derive(Serialize, Deserialize)]
-struct Body<'a> {
+struct Body<B> {
     now: i64,
-    #[serde(borrow)]
-    batches: Vec<Batch<'a>>,
+    batches: B,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Batch<'a> {
+struct Batch<E, R> {
     shard: u32,
     epoch: u64,
     from: u64,
     to: u64,
-    #[serde(borrow)]
-    entries: Vec<Raw<'a>>,
-    #[serde(borrow)]
-    reservations: Vec<(&'a str, &'a str, Option<Raw<'a>>)>,
+    entries: E,
+    reservations: R,
+}
+
+/// A reservation: its account, its id, and its bytes unless it is forgotten.
+type Mention<'a> = (&'a str, &'a str, Option<Raw<'a>>);
+
+/// A batch as it is read.
+type ReadBatch<'a> = Batch<Vec<Raw<'a>>, Vec<Mention<'a>>>;
+
+/// A sequence that is written as it is walked, from what the batches have.
+struct Each<F>(F);
+
+impl<F, I> Serialize for Each<F>
+where
+    F: Fn() -> I,
+    I: Iterator,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 /// What was settled, and when.
@@ -59,15 +76,19 @@ pub(super) enum Read {
 }
 
 impl Record {
-    /// The bytes of a record.
-    #[allow(clippy::new_ret_no_self)]
-    pub(super) fn new(batches: &[OutboxBatch], now: Timestamp) -> Result<Vec<u8>, RedoError> {
+    /// The bytes of a record, in the memory of an earlier one.
+    pub(super) fn write(
+        batches: &[OutboxBatch],
+        now: Timestamp,
+        mut memory: Vec<u8>,
+    ) -> Result<Vec<u8>, RedoError> {
         let body = Body {
             now: now.millis(),
-            batches: batches.iter().map(batch).collect(),
+            batches: Each(|| batches.iter().map(written)),
         };
-        let bytes = postcard::to_extend(&body, vec![0; HEADER_BYTES])
-            .map_err(|error| unwritable(&error))?;
+        memory.clear();
+        memory.resize(HEADER_BYTES, 0);
+        let bytes = postcard::to_extend(&body, memory).map_err(|error| unwritable(&error))?;
         finish(bytes)
     }
 
@@ -86,7 +107,8 @@ impl Record {
         if length == 0 || crc32fast::hash(body) != sum {
             return Ok(Read::Torn);
         }
-        let body: Body<'_> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
+        let body: Body<Vec<ReadBatch<'_>>> =
+            postcard::from_bytes(body).map_err(|error| error.to_string())?;
         let batches = body.batches.into_iter().map(unbatch);
         let batches = batches.collect::<Result<_, String>>()?;
         let settled = (Timestamp::from_millis(body.now), batches);
@@ -112,28 +134,29 @@ fn header(bytes: &[u8]) -> Option<(usize, u32)> {
     (length <= BODY_BYTES_MAX).then_some((length, u32::from_le_bytes(*sum)))
 }
 
-fn batch(batch: &OutboxBatch) -> Batch<'_> {
-    let entries = batch.entries.iter().map(|line| Raw(line.packed()));
-    let reservations = batch.reservations.iter().map(|((account, id), kept)| {
-        let kept = kept.as_ref().map(|packed| Raw(packed.as_bytes()));
-        (account.as_str(), id.as_str(), kept)
-    });
+/// A batch as it is written.
+fn written(batch: &OutboxBatch) -> Batch<impl Serialize, impl Serialize> {
     Batch {
         shard: batch.shard,
         epoch: batch.epoch,
         from: batch.from,
         to: batch.to,
-        entries: entries.collect(),
-        reservations: reservations.collect(),
+        entries: Each(|| batch.entries.iter().map(|line| Raw(line.packed()))),
+        reservations: Each(|| batch.reservations.iter().map(mention)),
     }
 }
 
-fn unbatch(batch: Batch<'_>) -> Result<OutboxBatch, String> {
+fn mention(((account, id), kept): &Changed) -> Mention<'_> {
+    let kept = kept.as_ref().map(|packed| Raw(packed.as_bytes()));
+    (account.as_str(), id.as_str(), kept)
+}
+
+fn unbatch(batch: ReadBatch<'_>) -> Result<OutboxBatch, String> {
     let entry = |raw: Raw<'_>| {
         let entry = kept_entry(raw.0).map_err(|error| error.to_string())?;
         Ok(Arc::new(entry.into()))
     };
-    let reservation = |(account, id, kept): (&str, &str, Option<Raw<'_>>)| {
+    let reservation = |(account, id, kept): Mention<'_>| {
         let account = AccountId::new(account).map_err(|error| error.to_string())?;
         let id = ReservationId::new(id).map_err(|error| error.to_string())?;
         let kept = kept.map(|raw| Packed::from_bytes(raw.0));
@@ -170,7 +193,7 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let written = |entry: &[u8]| {
-            let body = Body {
+            let body: Body<Vec<ReadBatch<'_>>> = Body {
                 now: 7,
                 batches: vec![Batch {
                     shard: 3,
@@ -191,7 +214,7 @@ mod tests {
         assert_eq!(now, Timestamp::from_millis(7));
         let text = serde_json::to_string(&**batches[0].entries[0]).unwrap();
         assert_eq!(text, ENTRY);
-        let again = Record::new(&batches, now).unwrap();
+        let again = Record::write(&batches, now, vec![9; 3]).unwrap();
         assert_eq!(again, written(batches[0].entries[0].packed()));
         assert_eq!(read(&again), (now, batches));
         assert!(Record::read(&written(b"{}")).is_err());

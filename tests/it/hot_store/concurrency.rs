@@ -105,10 +105,10 @@ async fn drain(store: &dyn HotStore) -> BTreeMap<AccountId, Vec<Entry>> {
                 break;
             }
             store.trim(batch.end()).await.expect("no fault");
-            for entry in batch.entries {
+            for entry in batch.entries.iter() {
                 all.entry(entry.account_id.clone())
                     .or_default()
-                    .push((**entry).clone());
+                    .push((***entry).clone());
             }
         }
     }
@@ -403,7 +403,7 @@ fn every_batch_is_a_consistent_cut() {
                     .iter()
                     .filter(|entry| entry.kind == EntryKind::Usage);
                 charged -= usage.map(|entry| entry.credits).sum::<i64>();
-                for (key, known) in &batch.reservations {
+                for (key, known) in batch.reservations.iter() {
                     let known = known.as_ref().expect("nothing is forgotten here");
                     let charged = known.summary().expect("readable").charged;
                     reported.insert(key.clone(), charged as i64);

@@ -40,7 +40,7 @@ fn said(batch: &OutboxBatch) -> Said {
         .map(|entry| (entry.sequence, entry.kind))
         .collect();
     let mut reservations = Vec::new();
-    for ((_, id), known) in &batch.reservations {
+    for ((_, id), known) in batch.reservations.iter() {
         reservations.push((
             id.to_string(),
             known
@@ -235,7 +235,7 @@ fn every_shard_has_its_own() {
             assert_eq!(batch.shard, shard);
             used += usize::from(!batch.entries.is_empty());
             seen += batch.entries.len();
-            for entry in &batch.entries {
+            for entry in batch.entries.iter() {
                 let done = store
                     .balance(&entry.account_id)
                     .await

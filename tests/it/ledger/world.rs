@@ -18,7 +18,7 @@ use tollgate::{
         timestamp::Timestamp,
         usage::{Action, Amount, Outcome},
     },
-    hot::OutboxBatch,
+    hot::{Changed, Line, OutboxBatch},
     ledger::{ChangeRequest, Ledger, Settled, Submitted, Wanted},
 };
 
@@ -101,7 +101,11 @@ pub struct World {
     pub now: Timestamp,
     pub books: BTreeMap<AccountId, Book>,
     pub conversation: String,
-    batch: OutboxBatch,
+    /// What the ledger does not have yet.
+    lines: Vec<Arc<Line>>,
+    changed: Vec<Changed>,
+    /// The outbox's position before that.
+    settled: u64,
 }
 
 impl World {
@@ -111,7 +115,9 @@ impl World {
             now: START,
             books: BTreeMap::new(),
             conversation: "chat-1".to_owned(),
-            batch: OutboxBatch::default(),
+            lines: Vec::new(),
+            changed: Vec::new(),
+            settled: 0,
         }
     }
 
@@ -130,7 +136,9 @@ impl World {
             now,
             books,
             conversation,
-            batch,
+            lines,
+            changed,
+            settled,
         } = self;
         drop(ledger);
         backend.reopen().await;
@@ -139,7 +147,9 @@ impl World {
             now,
             books,
             conversation,
-            batch,
+            lines,
+            changed,
+            settled,
         }
     }
 
@@ -299,15 +309,21 @@ impl World {
             grant.unwrap().held -= draw.credits;
         }
         self.books.insert(id.clone(), Book::new(account, others));
-        self.batch.reservations.push(((id, lost), None));
+        self.changed.push(((id, lost), None));
     }
 
     /// What the ledger does not have yet, as an outbox gives it; it counts as settled from now on.
     pub fn take_batch(&mut self) -> OutboxBatch {
-        let batch = mem::take(&mut self.batch);
-        let to = batch.from + batch.entries.len() as u64 + batch.reservations.len() as u64;
-        self.batch.from = to;
-        OutboxBatch { to, ..batch }
+        let (entries, reservations) = (mem::take(&mut self.lines), mem::take(&mut self.changed));
+        let from = self.settled;
+        self.settled += (entries.len() + reservations.len()) as u64;
+        OutboxBatch {
+            from,
+            to: self.settled,
+            entries: entries.into(),
+            reservations: reservations.into(),
+            ..OutboxBatch::default()
+        }
     }
 
     /// Settles what the ledger does not have yet, and applies the reversals.
@@ -374,15 +390,10 @@ impl World {
         let book = self.books.get_mut(id).unwrap();
         let mut effects = Effects::default();
         let answer = step(book, self.now, &mut effects);
-        self.batch.entries.extend(
-            effects
-                .entries
-                .drain(..)
-                .map(|entry| Arc::new(entry.into())),
-        );
-        for touched in effects.touched {
-            let kept = book.packed(&touched).cloned();
-            self.batch.reservations.push(((id.clone(), touched), kept));
+        let lines = effects.entries.into_iter().map(Into::into);
+        self.lines.extend(lines.map(Arc::new));
+        for (touched, packed) in effects.touched {
+            self.changed.push(((id.clone(), touched), Some(packed)));
         }
         answer
     }

@@ -297,7 +297,7 @@ impl Driver {
         let batch = store.outbox(0).await.expect(FAULT);
         store.trim(batch.end()).await.expect(FAULT);
         let before = self.clerk.entries.len();
-        for entry in &batch.entries {
+        for entry in batch.entries.iter() {
             self.clerk.take(entry)?;
         }
         let told: Vec<Line> = batch.entries.iter().map(|entry| line_of(entry)).collect();
@@ -308,10 +308,12 @@ impl Driver {
             .iter()
             .find(|entry| entry.occurred_at > self.oracle.now);
         prop_assert!(late.is_none(), "{:?} is of the future", late);
-        for ((account_id, id), packed) in batch.reservations {
-            match packed.map(|packed| packed.unpack(&account_id, &id)) {
-                Some(reservation) => self.shadow.insert(id, reservation.expect("readable")),
-                None => self.shadow.remove(&id),
+        for ((account_id, id), packed) in batch.reservations.iter() {
+            match packed.as_ref().map(|packed| packed.unpack(account_id, id)) {
+                Some(reservation) => self
+                    .shadow
+                    .insert(id.clone(), reservation.expect("readable")),
+                None => self.shadow.remove(id),
             };
         }
         Ok(())

@@ -113,7 +113,7 @@ async fn check(store: &RedisHot, tallies: &[Tally], killed: Instant) {
     for shard in 0..store.shards() {
         loop {
             let batch = until_it_works(FAILOVER, async || store.outbox(shard).await).await;
-            for entry in &batch.entries {
+            for entry in batch.entries.iter() {
                 let next = sequences.entry(entry.account_id.clone()).or_default();
                 *next += 1;
                 assert_eq!(entry.sequence, *next, "{} has a gap", entry.account_id);

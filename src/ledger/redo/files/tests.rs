@@ -24,10 +24,10 @@ fn large(number: u64) -> Vec<u8> {
     let batch = OutboxBatch {
         from: number,
         to: number + 1,
-        reservations: vec![(key, Some(Packed::from_bytes(&[7; 1 << 20])))],
+        reservations: [(key, Some(Packed::from_bytes(&[7; 1 << 20])))].into(),
         ..OutboxBatch::default()
     };
-    Record::new(&[batch], Timestamp::from_millis(0)).unwrap()
+    Record::write(&[batch], Timestamp::from_millis(0), Vec::new()).unwrap()
 }
 
 /// The cursors that the records of a log in a folder end at.
