@@ -43,17 +43,36 @@ pub struct Settler {
     pub shares: Arc<Shares>,
 }
 
-/// The ledger is behind what it has said that it has.
+/// The ledger is behind what it has said that it has, in these shards.
+#[derive(Debug, thiserror::Error)]
+#[error("{}; restore the ledger, or put it right by hand", joined(.0))]
+struct LedgerLost(Vec<LostShard>);
+
+fn joined(shards: &[LostShard]) -> String {
+    let told: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    told.join("; ")
+}
+
+/// Where the ledger is in one shard, and where it was.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "shard {shard}: the ledger is at {cursor} of epoch {epoch} and its outbox has begun at {from}: \
-     the ledger has lost what it had acknowledged; restore it, or put it right by hand"
+    "shard {shard}: the ledger has lost what it had acknowledged: it is at {cursor} of epoch \
+     {epoch}, and the outbox has begun at {from}"
 )]
-struct LedgerLost {
+struct LostShard {
     shard: u32,
     cursor: u64,
     epoch: u64,
     from: u64,
+}
+
+/// How it went with some batches.
+enum Outcome {
+    /// The ledger has them.
+    Done,
+    /// The ledger was elsewhere. What it has already is trimmed; shards in which it has lost
+    /// something.
+    Followed(Vec<LostShard>),
 }
 
 #[async_trait]
@@ -71,12 +90,14 @@ impl Worker for Settler {
         let own: Vec<u32> = all.filter(|shard| self.shares.has(*shard)).collect();
         let (batches, more) = self.gather(&own).await?;
         self.metrics.set_oldest_unsettled(oldest(&batches));
-        let progress = self.settle(&batches).await?;
-        if progress == Progress::Done && !more {
-            self.metrics.set_oldest_unsettled(None);
-            return Ok(Progress::Done);
+        match self.settle(&batches).await? {
+            Outcome::Done if !more => {
+                self.metrics.set_oldest_unsettled(None);
+                Ok(Progress::Done)
+            }
+            Outcome::Done => Ok(Progress::More),
+            Outcome::Followed(lost) => self.settle_others(&own, lost).await,
         }
-        Ok(Progress::More)
     }
 }
 
@@ -90,11 +111,30 @@ impl Settler {
     /// Moves what waits in some shards, whoever's they are.
     pub async fn settle_for(&self, shards: &[u32]) -> Result<(), StepError> {
         let (batches, _) = self.gather(shards).await?;
-        self.settle(&batches).await?;
+        if let Outcome::Followed(lost) = self.settle(&batches).await? {
+            self.settle_others(shards, lost).await?;
+        }
         Ok(())
     }
 
-    async fn settle(&self, batches: &[OutboxBatch]) -> Result<Progress, StepError> {
+    /// A shard in which the ledger has lost something keeps the others from nothing.
+    async fn settle_others(
+        &self,
+        shards: &[u32],
+        lost: Vec<LostShard>,
+    ) -> Result<Progress, StepError> {
+        if lost.is_empty() {
+            return Ok(Progress::More);
+        }
+        let is_lost = |shard: &u32| lost.iter().any(|lost| lost.shard == *shard);
+        let others: Vec<u32> = shards.iter().copied().filter(|s| !is_lost(s)).collect();
+        let (batches, _) = self.gather(&others).await?;
+        // Where the ledger is elsewhere again the next step comes upon it.
+        self.settle(&batches).await?;
+        Err(Box::new(LedgerLost(lost)))
+    }
+
+    async fn settle(&self, batches: &[OutboxBatch]) -> Result<Outcome, StepError> {
         // One without anything too: a ledger that works behind a log may have come upon
         // reversals since the last time.
         let settled = self.ledger.settle(batches, self.clock.now()).await?;
@@ -115,25 +155,27 @@ impl Settler {
             self.metrics.settled_batch(settled.entries as u64);
         }
         self.reverse(&settled.reversals).await?;
-        Ok(Progress::Done)
+        Ok(Outcome::Done)
     }
 
     /// After another settler was faster, or has died between the ledger and the trim, or the
     /// ledger's answer was lost: does what may be left undone, and tells whoever waits. Where the
     /// ledger takes entries of another history, the store must find out why.
-    async fn follow(&self, batches: &[OutboxBatch]) -> Result<Progress, StepError> {
+    async fn follow(&self, batches: &[OutboxBatch]) -> Result<Outcome, StepError> {
+        let mut lost = Vec::new();
         let cursors = self.ledger.cursors().await?.into_iter();
         let cursors: HashMap<u32, Cursor> = cursors.map(|at| (at.shard, at)).collect();
         for batch in batches {
             let cursor = cursors.get(&batch.shard).copied().unwrap_or_default();
             let is_same = cursor.epoch == batch.epoch;
             if cursor.epoch < batch.epoch || (is_same && cursor.position < batch.from) {
-                return Err(Box::new(LedgerLost {
+                lost.push(LostShard {
                     shard: batch.shard,
                     cursor: cursor.position,
                     epoch: cursor.epoch,
                     from: batch.from,
-                }));
+                });
+                continue;
             }
             // Within one epoch positions are of one history, so the ledger has just this part.
             if is_same && self.has(batch, cursor).await? {
@@ -143,7 +185,7 @@ impl Settler {
                 self.hot.distrust(cursor).await?;
             }
         }
-        Ok(Progress::More)
+        Ok(Outcome::Followed(lost))
     }
 
     /// Whether the outbox has been at `cursor`; one that is read after the cursor was.

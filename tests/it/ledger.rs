@@ -14,6 +14,7 @@ mod fences;
 mod postgres;
 mod redo;
 mod settle;
+mod settler;
 mod sqlite;
 mod world;
 
@@ -102,6 +103,8 @@ macro_rules! conformance {
                 memory_that_differs_is_repaired,
                 the_oldest_hold_is_kept_in_mind_until_it_ends,
                 what_the_ledger_lacks_is_named_and_left;
+            settler:
+                a_shard_that_has_lost_something_keeps_no_other_waiting;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;

@@ -1,0 +1,127 @@
+//! The settler between a store in memory and a ledger that has lost something.
+
+use std::{sync::Arc, time::Duration};
+
+use tollgate::{
+    catalogs::{self, Catalogs},
+    clock::ManualClock,
+    domain::command::Charge,
+    enforcer::{Ack, Enforcer, EnforcerOptions, acks::Acks, source::LedgerSource},
+    hot::{
+        HotStore, Mark,
+        memory::{MemoryHot, MemoryOptions},
+    },
+    ledger::EntryFilter,
+    telemetry::Metrics,
+    workers::{Worker, settler::Settler, shares::Shares},
+};
+
+use super::{
+    Backend,
+    world::{World, account_id},
+};
+use crate::support::commands::charge;
+
+/// A store with two accounts in two shards, and a settler.
+struct Plane {
+    world: World,
+    hot: Arc<MemoryHot>,
+    acks: Arc<Acks>,
+    settler: Settler,
+}
+
+impl Plane {
+    async fn new(backend: &dyn Backend) -> Plane {
+        let mut world = World::with_acme(backend.ledger()).await;
+        world.create("other", 500).await;
+        world.flush().await;
+        let clock = Arc::new(ManualClock::new(world.now));
+        let hot = Arc::new(MemoryHot::new(MemoryOptions::default(), clock.clone()));
+        hot.restore_cursors(&world.ledger.cursors().await.unwrap());
+        for account in ["acme", "other"] {
+            let id = account_id(account);
+            let account = world.ledger.account(&id, world.now).await.unwrap().unwrap();
+            let loading = hot.loading(&id).await.unwrap();
+            hot.load(account, loading).await.unwrap();
+        }
+        let acks = Arc::new(Acks::new(hot.shards()));
+        let store: Arc<dyn HotStore> = hot.clone();
+        let enforcer = Enforcer::new(
+            Arc::clone(&store),
+            Arc::new(LedgerSource(Arc::clone(&world.ledger))),
+            Arc::new(Catalogs::new(catalogs::builtin(), Vec::new()).unwrap()),
+            Arc::clone(&acks),
+            EnforcerOptions {
+                ack: Ack::Ledger,
+                ack_timeout: Duration::from_secs(20),
+                default_ttl_ms: 600_000,
+            },
+        );
+        let settler = Settler {
+            hot: store,
+            ledger: Arc::clone(&world.ledger),
+            enforcer: Arc::new(enforcer),
+            acks: Arc::clone(&acks),
+            metrics: Arc::new(Metrics::with_clock(clock.clone()).unwrap()),
+            clock,
+            batch_max: 100,
+            shares: Arc::new(Shares::whole()),
+        };
+        Plane {
+            world,
+            hot,
+            acks,
+            settler,
+        }
+    }
+
+    async fn charge(&self, account: &str, charge_id: &str) -> Mark {
+        let command = Charge {
+            account_id: account_id(account),
+            ..charge(charge_id, 10)
+        };
+        self.hot.charge(&command).await.unwrap().unwrap().mark
+    }
+
+    /// The charges of an account that the ledger has, the newest first.
+    async fn settled(&self, account: &str) -> Vec<String> {
+        let filter = EntryFilter {
+            account_id: Some(account_id(account)),
+            ..EntryFilter::default()
+        };
+        let found = self.world.ledger.entries(&filter, None, 10).await.unwrap();
+        let entries = found.entries.into_iter();
+        let ids = entries.filter_map(|recorded| recorded.entry.reservation_id);
+        ids.map(|id| id.to_string()).collect()
+    }
+}
+
+pub async fn a_shard_that_has_lost_something_keeps_no_other_waiting(backend: Box<dyn Backend>) {
+    let plane = Plane::new(backend.as_ref()).await;
+    let lost = plane.charge("acme", "c1").await.shard;
+    let sound = plane.charge("other", "c1").await.shard;
+    assert_ne!(lost, sound);
+    plane.settler.step().await.unwrap();
+    assert_eq!(plane.settled("acme").await, ["c1"]);
+    assert_eq!(plane.settled("other").await, ["c1"]);
+
+    // What the ledger had acknowledged of one shard it has not.
+    plane.charge("acme", "c2").await;
+    let batch = plane.hot.outbox(lost).await.unwrap();
+    plane.hot.trim(batch.end()).await.unwrap();
+    plane.charge("acme", "c3").await;
+    for (step, expected) in [("c2", vec!["c2", "c1"]), ("c3", vec!["c3", "c2", "c1"])] {
+        let mark = plane.charge("other", step).await;
+        let failed = match step {
+            "c2" => plane.settler.step().await.map(|_| ()),
+            _ => plane.settler.settle_for(&[lost, sound]).await,
+        };
+        let failed = failed.unwrap_err().to_string();
+        let told = format!("shard {lost}: the ledger has lost what it had acknowledged");
+        assert!(failed.starts_with(&told), "{failed}");
+        assert!(!failed.contains(&format!("shard {sound}:")), "{failed}");
+        assert_eq!(plane.settled("other").await, expected);
+        assert!(plane.acks.settled(mark, Duration::ZERO).await, "{step}");
+    }
+    assert_eq!(plane.settled("acme").await, ["c1"], "nothing is skipped");
+}
