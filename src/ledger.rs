@@ -10,6 +10,7 @@ mod calls;
 mod eras;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
+mod kept_entry;
 mod months;
 mod moves;
 mod names;

@@ -95,6 +95,12 @@ pub(super) fn settled(entry: &Entry) -> Option<(&AccountId, &ReservationId, &Set
     ))
 }
 
+/// What a settlement adds to what its reservation was charged before.
+pub(super) fn added(settlement: &Settlement) -> i64 {
+    let receipt = &settlement.receipt;
+    receipt.credits as i64 - receipt.corrected as i64
+}
+
 /// What a duplicate charged.
 pub(super) fn charged(entry: &Entry) -> u64 {
     Cost::new([entry], []).total()

@@ -1,5 +1,4 @@
-//! Bytes that are written down as they are: serde takes a slice of them apart, one by one. And
-//! what the embedded ledger and its log read entries from.
+//! Bytes that are written down as they are: serde takes a slice of them apart, one by one.
 
 use std::fmt;
 
@@ -7,32 +6,6 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Visitor},
 };
-
-use crate::domain::{
-    entry::Entry,
-    packed::{Unreadable, unpack_entry},
-};
-
-/// What JSON starts with, and no packed entry does.
-const JSON: u8 = b'{';
-
-/// Why kept bytes are no entry.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NoEntry {
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Packed(#[from] Unreadable),
-}
-
-/// An entry as it is kept: packed, or as JSON by a version before that.
-pub(super) fn kept_entry(bytes: &[u8]) -> Result<Entry, NoEntry> {
-    if bytes.first() == Some(&JSON) {
-        Ok(serde_json::from_slice(bytes)?)
-    } else {
-        Ok(unpack_entry(bytes)?)
-    }
-}
 
 /// Bytes, borrowed from whoever has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

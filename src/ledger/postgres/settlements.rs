@@ -194,9 +194,8 @@ async fn look_up(
 
 impl<'a> Settled<'a> {
     fn add(&mut self, settlement: &Settlement, entry: &'a Entry) -> Mark {
-        let receipt = &settlement.receipt;
         self.added += 1;
-        self.charged += int(receipt.credits) - int(receipt.corrected);
+        self.charged += eras::added(settlement);
         let mark = self.known.mark(settlement, int(entry.sequence));
         if mark.is_first() {
             self.first = Some(entry);

@@ -15,7 +15,7 @@ use crate::{
         timestamp::Timestamp,
     },
     hot::{Changed, OutboxBatch},
-    ledger::raw::{Raw, kept_entry},
+    ledger::{kept_entry::kept_entry, raw::Raw},
 };
 
 /// Length and checksum.

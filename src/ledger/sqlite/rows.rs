@@ -18,8 +18,8 @@ use crate::{
     ledger::{
         Recorded,
         batch::Unfit,
+        kept_entry::kept_entry,
         names::{KINDS, OVERAGES, STATUSES, kind_name},
-        raw::kept_entry,
     },
 };
 

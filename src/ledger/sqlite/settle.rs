@@ -17,17 +17,12 @@ use super::{
     state,
 };
 use crate::{
-    domain::{
-        entry::{Entry, Settlement},
-        ids::ReservationId,
-        packed::Packed,
-        timestamp::Timestamp,
-    },
+    domain::{entry::Entry, ids::ReservationId, packed::Packed, timestamp::Timestamp},
     hot::Line,
     ledger::{
         Settled,
         batch::{Conversations, CursorMove, Key, Prepared, conversation, refunded},
-        eras::{Look, Mark},
+        eras::{self, Look, Mark},
         raw::Raw,
     },
 };
@@ -163,17 +158,12 @@ async fn add_entries(
                 entry.occurred_at.millis(),
                 now.millis(),
                 entry.packed(),
-                entry.settlement.as_deref().map(charged),
+                entry.settlement.as_deref().map(eras::added),
                 entry.change.map(int),
             )
         })
         .await?;
     Ok(())
-}
-
-/// What a settlement added to what its reservation charged.
-fn charged(settlement: &Settlement) -> i64 {
-    int(settlement.receipt.credits) - int(settlement.receipt.corrected)
 }
 
 /// What is not settled with them is looked up in the ledger.
