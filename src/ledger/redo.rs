@@ -216,11 +216,7 @@ impl RedoLedger {
         }
         let record = Record::write(batches, now, files.memory())?;
         let bytes = record.len();
-        let write = move || {
-            let file = files.append(&record);
-            files.give_back(record);
-            (file, files)
-        };
+        let write = move || (files.append(record), files);
         // Held until the backlog has it: nobody else appends what would not follow it.
         let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             // The settler's own thread, which has nothing else to do meanwhile.

@@ -96,15 +96,17 @@ impl Files {
         std::mem::take(&mut self.memory)
     }
 
-    /// Keeps a record's memory for the next one.
-    pub(super) fn give_back(&mut self, record: Vec<u8>) {
+    /// Appends a record and syncs it; answers the number of its file. Its memory is kept for the
+    /// next one.
+    pub(super) fn append(&mut self, record: Vec<u8>) -> Result<u64, RedoError> {
+        let appended = self.write(&record);
         if record.capacity() <= MEMORY_BYTES_MAX {
             self.memory = record;
         }
+        appended
     }
 
-    /// Appends a record and syncs it; answers the number of its file.
-    pub(super) fn append(&mut self, record: &[u8]) -> Result<u64, RedoError> {
+    fn write(&mut self, record: &[u8]) -> Result<u64, RedoError> {
         if let Some(failed) = &self.failed {
             return Err(RedoError::Unusable(failed.clone()));
         }

@@ -60,10 +60,10 @@ fn two_files(path: &Path) -> Files {
         {
             wait_for_spare(&files);
         }
-        files.append(&large(number)).unwrap();
+        files.append(large(number)).unwrap();
         number += 1;
     }
-    files.append(&large(number)).unwrap();
+    files.append(large(number)).unwrap();
     files
 }
 
