@@ -7,6 +7,18 @@ use serde::{
     de::{Error, Visitor},
 };
 
+use super::batch::Key;
+use crate::domain::packed::Packed;
+
+/// A reservation as it is written down: its account, its id, and its bytes unless it is forgotten.
+pub(super) type Mention<'a> = (&'a str, &'a str, Option<Raw<'a>>);
+
+/// Mentions a reservation.
+pub(super) fn mention<'a>((account_id, id): Key<'a>, packed: Option<&'a Packed>) -> Mention<'a> {
+    let bytes = packed.map(|packed| Raw(packed.as_bytes()));
+    (account_id.as_str(), id.as_str(), bytes)
+}
+
 /// Bytes, borrowed from whoever has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Raw<'a>(pub(super) &'a [u8]);

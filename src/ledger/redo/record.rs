@@ -14,8 +14,11 @@ use crate::{
         packed::Packed,
         timestamp::Timestamp,
     },
-    hot::{Changed, OutboxBatch},
-    ledger::{kept_entry::kept_entry, raw::Raw},
+    hot::OutboxBatch,
+    ledger::{
+        kept_entry::kept_entry,
+        raw::{Mention, Raw, mention},
+    },
 };
 
 /// Length and checksum.
@@ -41,9 +44,6 @@ struct Batch<E, R> {
     entries: E,
     reservations: R,
 }
-
-/// A reservation: its account, its id, and its bytes unless it is forgotten.
-type Mention<'a> = (&'a str, &'a str, Option<Raw<'a>>);
 
 /// A batch as it is read.
 type ReadBatch<'a> = Batch<Vec<Raw<'a>>, Vec<Mention<'a>>>;
@@ -142,13 +142,11 @@ fn written(batch: &OutboxBatch) -> Batch<impl Serialize, impl Serialize> {
         from: batch.from,
         to: batch.to,
         entries: Each(|| batch.entries.iter().map(|line| Raw(line.packed()))),
-        reservations: Each(|| batch.reservations.iter().map(mention)),
+        reservations: Each(|| {
+            let changed = batch.reservations.iter();
+            changed.map(|((account_id, id), kept)| mention((account_id, id), kept.as_ref()))
+        }),
     }
-}
-
-fn mention(((account, id), kept): &Changed) -> Mention<'_> {
-    let kept = kept.as_ref().map(|packed| Raw(packed.as_bytes()));
-    (account.as_str(), id.as_str(), kept)
 }
 
 fn unbatch(batch: ReadBatch<'_>) -> Result<OutboxBatch, String> {

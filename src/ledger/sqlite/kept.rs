@@ -18,7 +18,7 @@ use crate::{
         packed::{Packed, Summary},
         reservation::Reservation,
     },
-    ledger::raw::Raw,
+    ledger::raw::{Mention, Raw},
 };
 
 /// The most records of one row.
@@ -28,8 +28,6 @@ const SLACK: usize = 4 * ROW_RECORDS;
 /// How many old rows one transaction takes at most.
 const CLEANED_MAX: usize = 8;
 
-/// One mention: a reservation's ids and its bytes, absent where it was dropped.
-pub(super) type Record<'a> = (&'a str, &'a str, Option<Raw<'a>>);
 /// A reservation's ids, and what it is looked at for.
 pub(super) type Summarized = (String, String, Summary);
 /// What tells reservations apart in memory: 128 bits, which never meet by accident, and, since
@@ -89,7 +87,7 @@ impl Kept {
     pub(super) async fn write(
         &self,
         connection: &mut SqliteConnection,
-        mentions: &[Record<'_>],
+        mentions: &[Mention<'_>],
     ) -> Result<Changed, Fault> {
         let mut changed = Changed::default();
         if mentions.is_empty() {
@@ -120,10 +118,10 @@ impl Kept {
             };
             last = id;
             let old = records(&body)?;
-            let counts = |record: &&Record<'_>| {
+            let counts = |record: &&Mention<'_>| {
                 record.2.is_some() && self.current.get(&self.key(record)) == Some(&id)
             };
-            let live: Vec<Record<'_>> = old.iter().filter(counts).copied().collect();
+            let live: Vec<Mention<'_>> = old.iter().filter(counts).copied().collect();
             if !live.is_empty() {
                 self.add(connection, &live, changed).await?;
             }
@@ -172,7 +170,7 @@ impl Kept {
     async fn add(
         &self,
         connection: &mut SqliteConnection,
-        chunk: &[Record<'_>],
+        chunk: &[Mention<'_>],
         changed: &mut Changed,
     ) -> Result<(), Fault> {
         let body = postcard::to_stdvec(chunk).map_err(|error| Fault::Pack(error.to_string()))?;
@@ -189,7 +187,7 @@ impl Kept {
         Ok(())
     }
 
-    fn key(&self, (account_id, id, _): &Record<'_>) -> Key {
+    fn key(&self, (account_id, id, _): &Mention<'_>) -> Key {
         let [high, low] = &self.seeds;
         let half = |seed: &quality::RandomState| u128::from(seed.hash_one((account_id, id)));
         (half(high) << 64) | half(low)
@@ -236,11 +234,11 @@ async fn next(
         .transpose()
 }
 
-fn records(body: &[u8]) -> Result<Vec<Record<'_>>, Fault> {
+fn records(body: &[u8]) -> Result<Vec<Mention<'_>>, Fault> {
     postcard::from_bytes(body).map_err(|error| rows::unreadable("row of reservations", error))
 }
 
-fn unpack((account_id, id, _): &Record<'_>, bytes: Raw<'_>) -> Result<Reservation, Fault> {
+fn unpack((account_id, id, _): &Mention<'_>, bytes: Raw<'_>) -> Result<Reservation, Fault> {
     let wrong = |error: IdError| rows::unreadable("reservation", error);
     let account_id = AccountId::new(account_id).map_err(wrong)?;
     let id = ReservationId::new(id).map_err(wrong)?;
@@ -302,7 +300,7 @@ mod tests {
                     ),
                 })
                 .collect();
-            let mentions: Vec<Record<'_>> = lines
+            let mentions: Vec<Mention<'_>> = lines
                 .iter()
                 .map(|(id, bytes)| ("acme", id.as_str(), bytes.as_deref().map(Raw)))
                 .collect();

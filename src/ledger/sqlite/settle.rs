@@ -12,18 +12,18 @@ use super::{
     Fault,
     bulk::{Bulk, bind_all},
     duplicates,
-    kept::{Kept, Record},
+    kept::Kept,
     rows::int,
     state,
 };
 use crate::{
-    domain::{entry::Entry, ids::ReservationId, packed::Packed, timestamp::Timestamp},
+    domain::{entry::Entry, ids::ReservationId, timestamp::Timestamp},
     hot::Line,
     ledger::{
         Settled,
-        batch::{Conversations, CursorMove, Key, Prepared, conversation, refunded},
+        batch::{Conversations, CursorMove, Prepared, conversation, refunded},
         eras::{self, Look, Mark},
-        raw::Raw,
+        raw::{Mention, mention},
     },
 };
 
@@ -92,7 +92,10 @@ async fn attempt(
     let marks = duplicates::mark(&mut transaction, &prepared.entries, look).await?;
     add_entries(&mut transaction, prepared, &marks, now).await?;
     state::write(&prepared.moves, &mut transaction).await?;
-    let mentions: Vec<Record<'_>> = prepared.reservations.iter().map(mention).collect();
+    let kept_now = prepared.reservations.iter();
+    let mentions: Vec<Mention<'_>> = kept_now
+        .map(|(key, packed)| mention(*key, *packed))
+        .collect();
     let changed = kept.write(&mut transaction, &mentions).await?;
     let reversals = duplicates::reverse(&mut transaction, &prepared.entries, &marks, now).await?;
     transaction.commit().await?;
@@ -190,13 +193,4 @@ async fn refunded_conversations<'a>(
         found.insert((account_id, id), conversation.unwrap_or_default());
     }
     Ok(found)
-}
-
-/// A reservation as the log mentions it.
-fn mention<'a>(((account_id, id), packed): &(Key<'a>, Option<&'a Packed>)) -> Record<'a> {
-    (
-        account_id.as_str(),
-        id.as_str(),
-        packed.map(|packed| Raw(packed.as_bytes())),
-    )
 }
