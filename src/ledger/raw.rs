@@ -1,4 +1,5 @@
-//! Bytes that are written down as they are: serde takes a slice of them apart, one by one.
+//! Bytes that are written down as they are: serde takes a slice of them apart, one by one. And how the
+//! embedded ledger and its log mention a reservation with them.
 
 use std::fmt;
 
