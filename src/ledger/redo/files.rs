@@ -1,28 +1,34 @@
-//! The log's files: numbered, appended to one after the other, deleted once the ledger behind has
-//! all of theirs.
+//! The log's files: numbered, appended to one after the other, used anew or deleted once the ledger
+//! behind has all of theirs.
 //!
-//! Each starts with [`MAGIC`]. Only the last one may end in the middle of a record, or in the zeros
-//! that it was made of: that is what a crash leaves. A failed write is cut off again; where even
-//! that fails nothing more is written, so that what was not answered never stands before what was.
+//! Each starts with [`MAGIC`], and all but the last one end with a record. The last one ends with
+//! [`END`], and may have zeros or an earlier use's records behind that; a crash may leave it in the
+//! middle of a record, or of an earlier use's, which the ledger behind has. A failed write is cut off
+//! again; where even that fails nothing more is written, so that what was not answered never stands
+//! before what was.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek, SeekFrom, Write},
+    io::{self, Read as _, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     RedoError,
-    record::{Read, Record, Settlement},
+    record::{END, Read, Record, Settlement},
     spare::{self, Spare},
 };
 
 /// What every file starts with: the format's name and version.
 const MAGIC: &[u8; 8] = b"tgredo2\n";
+/// What a file that is made ready starts with: [`MAGIC`] and [`END`].
+const SPARE_START: &[u8; 16] = b"tgredo2\n\0\0\0\0\0\0\0\0";
 /// A file that is longer is followed by a new one.
 const FILE_BYTES: u64 = 32 << 20;
-/// From this length on the next file is made ready. Who settles little never needs one.
-const SPARE_FROM: u64 = FILE_BYTES / 8;
+/// From this length on the next file is made ready, where none can be used anew. Who settles little
+/// never needs one.
+const SPARE_FROM: u64 = FILE_BYTES / 2;
 /// What stands for the number in the name of the file that is made ready.
 const SPARE: &str = "spare";
 
@@ -98,15 +104,15 @@ impl Files {
 
     /// Appends a record and syncs it; answers the number of its file. Its memory is kept for the
     /// next one.
-    pub(super) fn append(&mut self, record: Vec<u8>) -> Result<u64, RedoError> {
-        let appended = self.write(&record);
+    pub(super) fn append(&mut self, mut record: Vec<u8>) -> Result<u64, RedoError> {
+        let appended = self.write(&mut record);
         if record.capacity() <= MEMORY_BYTES_MAX {
             self.memory = record;
         }
         appended
     }
 
-    fn write(&mut self, record: &[u8]) -> Result<u64, RedoError> {
+    fn write(&mut self, record: &mut Vec<u8>) -> Result<u64, RedoError> {
         if let Some(failed) = &self.failed {
             return Err(RedoError::Unusable(failed.clone()));
         }
@@ -124,7 +130,7 @@ impl Files {
             Ok(()) => {
                 let (number, is_late) = (open.number, open.length >= SPARE_FROM);
                 if is_late && self.spare.is_none() {
-                    self.begin_spare();
+                    self.begin_spare(Spare::make(self.spare_path(), SPARE_START, FILE_BYTES));
                 }
                 Ok(number)
             }
@@ -137,10 +143,23 @@ impl Files {
         }
     }
 
-    /// Takes every file before one out of the log, for whoever calls to delete.
+    /// Takes every file before one out of the log, for whoever calls to delete; but one of them
+    /// becomes the next file, where none is made ready yet.
     pub(super) fn take_before(&mut self, number: u64) -> Done {
-        let (done, kept) = self.numbers.iter().partition(|found| **found < number);
+        let (mut done, kept): (Vec<u64>, Vec<u64>) =
+            self.numbers.iter().partition(|found| **found < number);
         self.numbers = kept;
+        if self.spare.is_none()
+            && let Some(number) = done.pop()
+        {
+            let used = named(&self.path, &number.to_string());
+            self.begin_spare(Spare::reuse(
+                self.spare_path(),
+                used,
+                SPARE_START,
+                FILE_BYTES,
+            ));
+        }
         Done {
             path: self.path.clone(),
             numbers: done,
@@ -149,7 +168,7 @@ impl Files {
 
     /// Deletes every file, none of which is written to.
     pub(super) fn delete_all(&mut self) -> Result<(), RedoError> {
-        let path = named(&self.path, SPARE);
+        let path = self.spare_path();
         let removed = match self.spare.take() {
             Some(spare) => spare.discard(),
             None => spare::remove(&path),
@@ -166,22 +185,22 @@ impl Files {
     }
 
     /// Where it can't be made the next file is made when it is needed, and says why not.
-    fn begin_spare(&mut self) {
-        let path = named(&self.path, SPARE);
-        match Spare::begin(path, MAGIC, FILE_BYTES) {
+    fn begin_spare(&mut self, begun: io::Result<Spare>) {
+        match begun {
             Ok(spare) => self.spare = Some(spare),
             Err(error) => tracing::warn!(%error, "the next redo file is not made ready"),
         }
+    }
+
+    fn spare_path(&self) -> PathBuf {
+        named(&self.path, SPARE)
     }
 
     /// The next file, to be written to after its start: the spare one where it is ready.
     fn next_file(&mut self, path: &Path) -> io::Result<File> {
         if let Some(spare) = self.spare.take_if(|spare| spare.is_done()) {
             match spare.into_file(path) {
-                Ok(mut file) => {
-                    file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-                    return Ok(file);
-                }
+                Ok(file) => return Ok(file),
                 Err(error) => tracing::warn!(%error, "the spare redo file can't be used"),
             }
         }
@@ -228,17 +247,21 @@ impl Done {
 }
 
 impl Open {
-    fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        self.file.write_all(record)?;
+    /// Adds a record, and the end after it where the file takes more: the next record replaces that.
+    fn append(&mut self, record: &mut Vec<u8>) -> io::Result<()> {
+        let length = self.length + record.len() as u64;
+        if length < FILE_BYTES {
+            record.extend(END);
+        }
+        self.file.write_all_at(record, self.length)?;
         self.file.sync_data()?;
-        self.length += record.len() as u64;
+        self.length = length;
         Ok(())
     }
 
     /// Takes away what a failed write may have left.
     fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length))?;
         self.file.sync_all()
     }
 }
@@ -308,7 +331,7 @@ fn folder(path: &Path) -> &Path {
 }
 
 /// Makes a new file's name survive a crash.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
 }
 

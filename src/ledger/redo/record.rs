@@ -22,7 +22,9 @@ use crate::{
 };
 
 /// Length and checksum.
-pub(super) const HEADER_BYTES: usize = 8;
+const HEADER_BYTES: usize = 8;
+/// Where a header could be: no record follows. A record's length is never zero.
+pub(super) const END: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
 /// The longest body. One call settles far less; a length beyond it is damage.
 const BODY_BYTES_MAX: usize = 1 << 30;
 
@@ -69,7 +71,7 @@ pub(super) type Settlement = (Timestamp, Vec<OutboxBatch>);
 pub(super) enum Read {
     /// A record, and how many bytes it has.
     Whole(Box<Settlement>, usize),
-    /// Zeros and nothing else: nothing was written there yet.
+    /// [`END`]: nothing was written there yet, or what follows is of the file's earlier use.
     End,
     /// Nothing that was written to its end.
     Torn,
@@ -97,7 +99,7 @@ impl Record {
         let Some((length, sum)) = header(bytes) else {
             return Ok(Read::Torn);
         };
-        if length == 0 && bytes.iter().all(|byte| *byte == 0) {
+        if bytes.starts_with(&END) {
             return Ok(Read::End);
         }
         let end = HEADER_BYTES + length;

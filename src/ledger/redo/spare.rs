@@ -1,10 +1,12 @@
-//! The log's next file, made ready ahead: its zeros are on disk already. A sync of what is then
+//! The log's next file, made ready ahead: all its bytes are on disk already. A sync of what is then
 //! written over them moves the bytes and nothing else, where one of a file that grows also waits
 //! for the file system to write down its new length, which takes twice as long, and at times a
 //! hundred times.
 //!
-//! A thread of its own writes the zeros, so no settlement waits for them. A crash leaves the file
-//! under a name that no record stands under; the next start removes it.
+//! It is a file that the log needs no more, or made of zeros where there is none: a log that is busy
+//! for long goes round in a few files, and neither writes zeros nor deletes anything. A thread of
+//! its own makes it, so no settlement waits for that. A crash leaves the file under a name that no
+//! record stands under; the next start removes it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,6 +15,8 @@ use std::{
     thread,
     time::Duration,
 };
+
+use super::files::sync_folder;
 
 /// How many zeros are written and synced at once, and the pause until the next ones: what is
 /// settled meanwhile must not wait behind them for the disk.
@@ -28,11 +32,28 @@ pub(super) struct Spare {
 impl Spare {
     /// Begins to make a file of `start`, followed by zeros up to `bytes` in all: what is written
     /// to its end leaves none of them behind it.
-    pub(super) fn begin(path: PathBuf, start: &'static [u8], bytes: u64) -> io::Result<Self> {
+    pub(super) fn make(path: PathBuf, start: &'static [u8], bytes: u64) -> io::Result<Self> {
+        Spare::begin(path, move |path| fill(path, start, bytes))
+    }
+
+    /// Begins to make it of a file that was used: what it has keeps standing behind `start`.
+    pub(super) fn reuse(
+        path: PathBuf,
+        used: PathBuf,
+        start: &'static [u8],
+        bytes: u64,
+    ) -> io::Result<Self> {
+        Spare::begin(path, move |path| recycle(&used, path, start, bytes))
+    }
+
+    fn begin(
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
         let own = path.clone();
         let maker = thread::Builder::new()
             .name("redo-spare".to_owned())
-            .spawn(move || fill(&own, start, bytes))?;
+            .spawn(move || work(&own))?;
         Ok(Spare { path, maker })
     }
 
@@ -83,5 +104,15 @@ fn fill(path: &Path, start: &[u8], bytes: u64) -> io::Result<()> {
         thread::sleep(CHUNK_PAUSE);
         left -= chunk;
     }
+    file.sync_all()
+}
+
+/// The name goes first, for good: no file of the log is ever seen changed.
+fn recycle(used: &Path, path: &Path, start: &[u8], bytes: u64) -> io::Result<()> {
+    fs::rename(used, path)?;
+    sync_folder(path)?;
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(start)?;
+    file.set_len(bytes)?;
     file.sync_all()
 }

@@ -51,20 +51,27 @@ fn wait_for_spare(files: &Files) {
 /// Two files long: the first one grows, the second one is made of zeros.
 fn two_files(path: &Path) -> Files {
     let mut files = Files::find(path.to_owned()).unwrap();
-    let mut number = 0;
-    while files.numbers.len() < 2 {
+    let number = next_file(&mut files, 0);
+    let number = next_file(&mut files, number);
+    files.append(large(number)).unwrap();
+    files
+}
+
+/// Appends records until the next file has its first one; answers the number after it.
+fn next_file(files: &mut Files, mut number: u64) -> u64 {
+    let before = files.next;
+    while files.next == before {
         if files
             .open
             .as_ref()
             .is_some_and(|open| open.length >= FILE_BYTES)
         {
-            wait_for_spare(&files);
+            wait_for_spare(files);
         }
         files.append(large(number)).unwrap();
         number += 1;
     }
-    files.append(large(number)).unwrap();
-    files
+    number
 }
 
 #[test]
@@ -96,6 +103,53 @@ fn a_file_of_zeros_is_read_up_to_its_last_record() {
 
     files.close().unwrap();
     fs::remove_file(named(&path, "3")).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_is_not_needed_is_used_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut files = two_files(&path);
+    let in_two = ends(&path).unwrap().len() as u64;
+    let in_first = FILE_BYTES.div_ceil(large(0).len() as u64);
+
+    // The first file is the third now, and the ledger behind has all of its records.
+    files.take_before(2).delete().unwrap();
+    wait_for_spare(&files);
+    assert!(!named(&path, "1").exists());
+    // Under its next name, before it has a record of its own, it has none.
+    let crashed = folder.path().join("crashed.db");
+    fs::copy(named(&path, SPARE), named(&crashed, "3")).unwrap();
+    assert!(ends(&crashed).unwrap().is_empty());
+    fs::remove_file(named(&crashed, "3")).unwrap();
+
+    let written = next_file(&mut files, in_two);
+    let third = named(&path, "3");
+    assert!(ends(&path).unwrap().into_iter().eq(in_first + 1..=written));
+    let bytes = fs::read(&third).unwrap();
+    assert_eq!(bytes.len() as u64, FILE_BYTES);
+    assert_eq!(bytes.last(), Some(&7), "what the first use left");
+
+    // Where the end did not reach the disk, what it left of the first use is not believed.
+    let end = MAGIC.len() + large(written).len();
+    let mut torn = bytes.clone();
+    torn[end..end + END.len()].fill(7);
+    fs::write(&third, &torn).unwrap();
+    assert!(ends(&path).unwrap().into_iter().eq(in_first + 1..=written));
+    fs::write(&third, &bytes).unwrap();
+
+    // Nothing stands behind the last record of a file that is full, so the next one may follow it.
+    let written = next_file(&mut files, written);
+    assert!(ends(&path).unwrap().into_iter().eq(in_first + 1..=written));
+
+    // One spare file is enough.
+    files.take_before(3).delete().unwrap();
+    wait_for_spare(&files);
+    files.take_before(4).delete().unwrap();
+    assert!(!third.exists());
+    assert!(named(&path, SPARE).exists());
+    files.close().unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
