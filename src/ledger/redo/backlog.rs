@@ -11,7 +11,7 @@ use foldhash::fast::{FixedState, RandomState};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 
 use super::{RedoError, files::Files};
@@ -21,15 +21,33 @@ use crate::{
     ledger::Ledger,
 };
 
-/// As many entries and reservations are worth a transaction at once.
-const BATCH: usize = 32_768;
-/// How long fewer of them gather.
+/// The most entries and reservations that one transaction takes, but for those of its last record.
+const BATCH_MAX: usize = 32_768;
+/// As many are worth a transaction of their own.
+const BATCH: usize = 4_096;
+/// How far apart transactions of so many begin. What one writes goes to the disk at once, and what
+/// is settled meanwhile waits behind it: so they are many and small, but under full load a few
+/// larger ones write fewer pages.
+const PACE: Duration = Duration::from_millis(300);
+/// How far apart those of fewer begin.
 const GATHER: Duration = Duration::from_millis(2_000);
 /// The pause after the ledger behind failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long deleting waits for whoever has the files. A fence has them until all is written, and
 /// waits for this; what stays is deleted the next time.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// When the next transaction may begin.
+enum Due {
+    /// Not while there is nothing for it.
+    Never,
+    /// [`GATHER`] after the last one has begun.
+    Gathered,
+    /// [`PACE`] after it.
+    Paced,
+    /// At once.
+    Now,
+}
 
 /// What one call settled.
 pub(super) struct Waiting {
@@ -145,7 +163,9 @@ impl Backlog {
         for batch in &waiting.batches {
             queue.cursors.insert(batch.shard, batch.end());
         }
-        queue.depth.records += waiting.size();
+        let before = queue.depth.records;
+        let after = before + waiting.size();
+        queue.depth.records = after;
         queue.depth.bytes += waiting.bytes;
         queue.depth.commits += waiting.commits();
         queue.appended += 1;
@@ -154,7 +174,8 @@ impl Backlog {
             queue.accounts.insert(account, number);
         }
         queue.waiting.push_back(Arc::new(waiting));
-        if queue.depth.records >= BATCH || queue.waiting.len() == 1 {
+        let reached = |size: usize| before < size && after >= size;
+        if queue.waiting.len() == 1 || reached(BATCH) || reached(BATCH_MAX) {
             self.work.notify_one();
         }
         std::mem::take(&mut queue.reversals)
@@ -219,7 +240,7 @@ impl Backlog {
             .waiting
             .iter()
             .take_while(|waiting| {
-                let fits = size < BATCH;
+                let fits = size < BATCH_MAX;
                 size += waiting.size();
                 fits
             })
@@ -227,10 +248,38 @@ impl Backlog {
             .collect()
     }
 
-    /// Whether there is reason not to wait for more.
-    fn is_urgent(&self) -> bool {
+    fn due(&self) -> Due {
         let queue = self.queue.lock();
-        queue.depth.records >= BATCH || queue.wanted > *self.written.borrow()
+        match queue.depth.records {
+            _ if queue.waiting.is_empty() => Due::Never,
+            _ if queue.wanted > *self.written.borrow() => Due::Now,
+            BATCH_MAX.. => Due::Now,
+            BATCH.. => Due::Paced,
+            _ => Due::Gathered,
+        }
+    }
+
+    /// Waits until it is time for a transaction. Since the last one began [`PACE`] has passed when
+    /// `paced` ends, and [`GATHER`] when `gathered` does.
+    async fn is_due(&self, paced: Sleep, gathered: Sleep) {
+        tokio::pin!(paced, gathered);
+        loop {
+            let now = match self.due() {
+                Due::Never => false,
+                Due::Gathered => gathered.is_elapsed(),
+                Due::Paced => paced.is_elapsed(),
+                Due::Now => true,
+            };
+            if now {
+                return;
+            }
+            tokio::select! {
+                // More came, or somebody waits.
+                () = self.work.notified() => {}
+                () = &mut paced, if !paced.is_elapsed() => {}
+                () = &mut gathered, if !gathered.is_elapsed() => {}
+            }
+        }
     }
 
     /// Forgets the oldest ones, which the ledger behind has; answers which file is the first that
@@ -277,15 +326,10 @@ pub(super) async fn write_on(
     ledger: Arc<dyn Ledger>,
     files: Arc<tokio::sync::Mutex<Files>>,
 ) {
+    let (mut paced, mut gathered) = (sleep(PACE), sleep(GATHER));
     loop {
-        let oldest = backlog.oldest();
-        if oldest.is_empty() {
-            backlog.work.notified().await;
-        }
-        if !backlog.is_urgent() {
-            // Woken early where a transaction is full, or somebody waits.
-            let _ = timeout(GATHER, backlog.work.notified()).await;
-        }
+        backlog.is_due(paced, gathered).await;
+        (paced, gathered) = (sleep(PACE), sleep(GATHER));
         let oldest = backlog.oldest();
         let Some(last) = oldest.last() else { continue };
         match write(ledger.as_ref(), &oldest, last.now).await {
@@ -297,7 +341,7 @@ pub(super) async fn write_on(
             Err(error) => {
                 tracing::error!(%error, "the ledger does not take what the redo log has");
                 backlog.queue.lock().failure = Some(error);
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
             }
         }
     }

@@ -31,10 +31,9 @@ const MIGRATIONS: [&str; 4] = [
 const READERS_MAX: u32 = 4;
 /// How long a statement waits for a lock of another process, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many pages the write-ahead log gets before it is copied into the file: few copies, since the
-/// same pages change again and again, and none so large that what is settled waits long behind it
-/// for the disk.
-const WAL_PAGES: &str = "8192";
+/// How many pages the write-ahead log gets before it is copied into the file: the same pages change
+/// again and again, but what is settled waits for the disk, and for a core, behind each copy.
+const WAL_PAGES: &str = "1024";
 /// What the write-ahead log is cut down to once it was larger.
 const WAL_BYTES_MAX: &str = "268435456";
 /// Memory for pages, for the writer alone, in KiB (negative by SQLite's convention).
