@@ -3,7 +3,7 @@
 //! A ledger in pages writes a dozen of them for every settlement, scattered over its file. So what
 //! is settled is appended to a log first, synced, and answered: one short write for everything
 //! that waited. From there it goes to the ledger behind, in large transactions that write each
-//! page once. Only then is its part of the log deleted.
+//! page once. Only then is its part of the log deleted, or used anew.
 //!
 //! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`]. A busy
 //!   log has its next one ready, as `PATH-redo.spare`.

@@ -5,9 +5,13 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{
-    postgres::shared,
-    servers::{Kind, Server},
+use crate::{
+    process::Sidecar,
+    reload::metrics,
+    support::{
+        postgres::shared,
+        servers::{Kind, Server, until},
+    },
 };
 
 /// A run of every operation, closed loop, with a busy account, holds that stay open and a
@@ -181,6 +185,30 @@ fn a_wrong_argument_is_named_with_what_is_accepted() {
 #[test]
 fn a_server_that_is_not_there_is_unavailable() {
     let output = run(&["--endpoint=127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+}
+
+/// One that goes away in the middle leaves thousands of calls without an answer. Asking for each of
+/// them again would take an hour.
+#[tokio::test]
+async fn a_server_that_goes_away_is_unavailable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(folder.path(), &[]);
+    // A run that does not end is ended.
+    let mut bench = Command::new("timeout");
+    bench.args(["60", env!("CARGO_BIN_EXE_tollgate"), "bench"]);
+    bench.args(["--accounts=5", "--pack", "--duration=1m", "--endpoint"]);
+    bench.arg(&sidecar.grpc);
+    let bench = tokio::task::spawn_blocking(move || bench.output().unwrap());
+    let is_decision = |line: &str| line.starts_with("tollgate_decisions_total{");
+    until("decisions", || {
+        let metrics = metrics(&sidecar);
+        let mut counts = metrics.lines().filter(|line| is_decision(line));
+        counts.any(|line| !line.ends_with(" 0"))
+    })
+    .await;
+    sidecar.kill();
+    let output = bench.await.unwrap();
     assert_eq!(output.status.code(), Some(69), "{output:?}");
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    caller::Caller,
     plan::{Call, Plan},
     reader::{Reader, Shown},
     setup::{self, Helper, take},
@@ -27,6 +28,9 @@ const IN_FLIGHT: u32 = 32;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a call whose answer got lost is made again.
 const ATTEMPTS: u32 = 5;
+/// After so many such calls in a row that are not answered the server is taken to be gone, and
+/// is asked for no other.
+const GONE_AFTER: u64 = 5;
 /// The most problems that are named; all are counted.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -64,20 +68,28 @@ pub(super) struct Checked {
 pub(super) async fn resolve(helper: &Helper, lost: Vec<(Call, u64)>) -> Result<u64, Failure> {
     let mut caller = helper.caller(0)?;
     let mut unresolved = 0;
+    let mut in_a_row = 0;
     for (call, held) in lost {
-        let mut attempt = 0;
-        let answered = loop {
-            attempt += 1;
-            match caller.make(&call, held).await {
-                Ok(_) => break true,
-                Err(fault) if !fault.is_uncertain() => break true,
-                Err(_) if attempt >= ATTEMPTS => break false,
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        };
-        unresolved += u64::from(!answered);
+        if in_a_row < GONE_AFTER && is_answered(&mut caller, &call, held).await {
+            in_a_row = 0;
+        } else {
+            in_a_row += 1;
+            unresolved += 1;
+        }
     }
     Ok(unresolved)
+}
+
+/// Makes a call again until it is answered, a few times.
+async fn is_answered(caller: &mut Caller, call: &Call, held: u64) -> bool {
+    for _ in 0..ATTEMPTS {
+        match caller.make(call, held).await {
+            Ok(_) => return true,
+            Err(fault) if !fault.is_uncertain() => return true,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    false
 }
 
 /// Checks at most so many accounts: the first one, those that were charged, and others, in this
