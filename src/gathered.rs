@@ -67,7 +67,10 @@ mod tests {
                     while let Poll::Ready(piece) = receiver.poll_recv(cx) {
                         match piece {
                             Some(()) => taken += 1,
-                            None => return Poll::Ready(()),
+                            None => {
+                                turns.push(taken);
+                                return Poll::Ready(());
+                            }
                         }
                     }
                     turns.push(taken);
