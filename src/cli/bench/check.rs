@@ -2,12 +2,9 @@
 //! given stands in the ledger once, nothing else does, and the balance is what the entries come
 //! to. It reads, and makes lost calls again with their own ids; it repairs nothing.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use super::{
@@ -24,12 +21,8 @@ use tokio::task::JoinSet;
 
 /// Accounts that are looked at at once.
 const IN_FLIGHT: u32 = 32;
-/// The pause before a call is made again.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How often a call whose answer got lost is made again.
-const ATTEMPTS: u32 = 5;
-/// After so many such calls in a row that are not answered the server is taken to be gone, and
-/// is asked for no other.
+/// After so many calls in a row that are made again and not answered the server is taken to be
+/// gone, and is asked for no other.
 const GONE_AFTER: u64 = 5;
 /// The most problems that are named; all are counted.
 const PROBLEMS_SHOWN: usize = 20;
@@ -66,11 +59,11 @@ pub(super) struct Checked {
 /// Makes the calls again whose answer got lost, so that it is known what they did. Returns how
 /// many still are not.
 pub(super) async fn resolve(helper: &Helper, lost: Vec<(Call, u64)>) -> Result<u64, Failure> {
-    let mut caller = helper.caller(0)?;
+    let caller = helper.caller(0)?;
     let mut unresolved = 0;
     let mut in_a_row = 0;
     for (call, held) in lost {
-        if in_a_row < GONE_AFTER && is_answered(&mut caller, &call, held).await {
+        if in_a_row < GONE_AFTER && is_answered(&caller, &call, held).await {
             in_a_row = 0;
         } else {
             in_a_row += 1;
@@ -80,16 +73,16 @@ pub(super) async fn resolve(helper: &Helper, lost: Vec<(Call, u64)>) -> Result<u
     Ok(unresolved)
 }
 
-/// Makes a call again until it is answered, a few times.
-async fn is_answered(caller: &mut Caller, call: &Call, held: u64) -> bool {
-    for _ in 0..ATTEMPTS {
-        match caller.make(call, held).await {
-            Ok(_) => return true,
-            Err(fault) if !fault.is_uncertain() => return true,
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
+/// Whether a call that is made again is known to have happened, or not to have.
+async fn is_answered(caller: &Caller, call: &Call, held: u64) -> bool {
+    let answer = setup::answered(|| {
+        let mut caller = caller.clone();
+        async move { caller.make(call, held).await }
+    });
+    match answer.await {
+        Ok(_) => true,
+        Err(fault) => !fault.is_uncertain(),
     }
-    false
 }
 
 /// Checks at most so many accounts: the first one, those that were charged, and others, in this

@@ -215,19 +215,29 @@ pub(super) async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), 
 }
 
 /// Makes an idempotent call until it is answered, a few times.
-pub(super) async fn retry<A, F, R>(name: &str, mut call: F) -> Result<A, Failure>
+pub(super) async fn retry<A, F, R>(name: &str, call: F) -> Result<A, Failure>
 where
     F: FnMut() -> R,
     R: Future<Output = Result<A, Status>>,
+{
+    answered(call).await.map_err(|fault| failed(name, &fault))
+}
+
+/// The same, with the last fault as it is.
+pub(super) async fn answered<A, E, F, R>(mut call: F) -> Result<A, Fault>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<A, E>>,
+    Fault: From<E>,
 {
     let mut attempt = 1;
     loop {
         let fault = match call().await {
             Ok(answer) => return Ok(answer),
-            Err(status) => Fault::from(status),
+            Err(error) => Fault::from(error),
         };
         if !fault.is_uncertain() || attempt >= ATTEMPTS {
-            return Err(failed(name, &fault));
+            return Err(fault);
         }
         attempt += 1;
         tokio::time::sleep(PAUSE).await;

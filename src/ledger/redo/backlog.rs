@@ -164,8 +164,8 @@ impl Backlog {
             queue.cursors.insert(batch.shard, batch.end());
         }
         let before = queue.depth.records;
-        let after = before + waiting.size();
-        queue.depth.records = after;
+        queue.depth.records += waiting.size();
+        let after = queue.depth.records;
         queue.depth.bytes += waiting.bytes;
         queue.depth.commits += waiting.commits();
         queue.appended += 1;
@@ -261,7 +261,7 @@ impl Backlog {
 
     /// Waits until it is time for a transaction. Since the last one began [`PACE`] has passed when
     /// `paced` ends, and [`GATHER`] when `gathered` does.
-    async fn is_due(&self, paced: Sleep, gathered: Sleep) {
+    async fn wait_until_due(&self, paced: Sleep, gathered: Sleep) {
         tokio::pin!(paced, gathered);
         loop {
             let now = match self.due() {
@@ -328,7 +328,7 @@ pub(super) async fn write_on(
 ) {
     let (mut paced, mut gathered) = (sleep(PACE), sleep(GATHER));
     loop {
-        backlog.is_due(paced, gathered).await;
+        backlog.wait_until_due(paced, gathered).await;
         (paced, gathered) = (sleep(PACE), sleep(GATHER));
         let oldest = backlog.oldest();
         let Some(last) = oldest.last() else { continue };

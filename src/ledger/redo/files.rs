@@ -22,8 +22,6 @@ use super::{
 
 /// What every file starts with: the format's name and version.
 const MAGIC: &[u8; 8] = b"tgredo2\n";
-/// What a file that is made ready starts with: [`MAGIC`] and [`END`].
-const SPARE_START: &[u8; 16] = b"tgredo2\n\0\0\0\0\0\0\0\0";
 /// A file that is longer is followed by a new one.
 const FILE_BYTES: u64 = 32 << 20;
 /// From this length on the next file is made ready, where none can be used anew. Who settles little
@@ -130,7 +128,7 @@ impl Files {
             Ok(()) => {
                 let (number, is_late) = (open.number, open.length >= SPARE_FROM);
                 if is_late && self.spare.is_none() {
-                    self.begin_spare(Spare::make(self.spare_path(), SPARE_START, FILE_BYTES));
+                    self.begin_spare(Spare::make(self.spare_path(), MAGIC, FILE_BYTES));
                 }
                 Ok(number)
             }
@@ -153,12 +151,7 @@ impl Files {
             && let Some(number) = done.pop()
         {
             let used = named(&self.path, &number.to_string());
-            self.begin_spare(Spare::reuse(
-                self.spare_path(),
-                used,
-                SPARE_START,
-                FILE_BYTES,
-            ));
+            self.begin_spare(Spare::reuse(self.spare_path(), used, MAGIC, FILE_BYTES));
         }
         Done {
             path: self.path.clone(),

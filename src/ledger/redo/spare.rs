@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::files::sync_folder;
+use super::{files::sync_folder, record::END};
 
 /// How many zeros are written and synced at once, and the pause until the next ones: what is
 /// settled meanwhile must not wait behind them for the disk.
@@ -36,7 +36,8 @@ impl Spare {
         Spare::begin(path, move |path| fill(path, start, bytes))
     }
 
-    /// Begins to make it of a file that was used: what it has keeps standing behind `start`.
+    /// Begins to make it of a file that was used: what it has keeps standing behind `start` and an
+    /// end of the log.
     pub(super) fn reuse(
         path: PathBuf,
         used: PathBuf,
@@ -112,7 +113,7 @@ fn recycle(used: &Path, path: &Path, start: &[u8], bytes: u64) -> io::Result<()>
     fs::rename(used, path)?;
     sync_folder(path)?;
     let mut file = OpenOptions::new().write(true).open(path)?;
-    file.write_all(start)?;
+    file.write_all(&[start, &END].concat())?;
     file.set_len(bytes)?;
     file.sync_all()
 }
