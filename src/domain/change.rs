@@ -84,6 +84,11 @@ pub struct Refund {
     pub parts: Vec<RefundPart>,
     /// Of what became debt: off the debt where it is still owed, else to an adjustment grant.
     pub of_debt: u64,
+    /// What earlier refunds of the reservation give back. A correction that the ledger did not have
+    /// yet may have given back a part of this one already: all refunds together give back no more
+    /// than the reservation costs when they are applied. Absent where that does not bound it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<u64>,
     /// Why.
     pub reason: String,
     /// Who.
@@ -103,6 +108,26 @@ impl Refund {
     /// All that is given back.
     pub fn credits(&self) -> u64 {
         self.of_debt + self.parts.iter().map(|part| part.credits).sum::<u64>()
+    }
+
+    /// What is left of it where the reservation costs so much: what was charged last has gone back
+    /// with the correction.
+    pub(super) fn within(&self, charged: u64) -> Refund {
+        let mut left = self.clone();
+        let Some(refunded) = self.refunded else {
+            return left;
+        };
+        let mut excess = self
+            .credits()
+            .saturating_sub(charged.saturating_sub(refunded));
+        let amounts = left.parts.iter_mut().map(|part| &mut part.credits);
+        for credits in std::iter::once(&mut left.of_debt).chain(amounts) {
+            let gone = excess.min(*credits);
+            *credits -= gone;
+            excess -= gone;
+        }
+        left.parts.retain(|part| part.credits > 0);
+        left
     }
 }
 

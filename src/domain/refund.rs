@@ -25,6 +25,13 @@ pub struct Spread {
     pub of_debt: u64,
 }
 
+impl Spread {
+    /// Whether nothing goes back.
+    pub fn is_empty(&self) -> bool {
+        self.draws.is_empty() && self.of_debt == 0
+    }
+}
+
 impl Cost {
     /// From the reservation's usage entries, oldest first, and from what every earlier refund
     /// gave back.

@@ -4,12 +4,13 @@
 //! A hot store that has forgotten a reservation numbers its commits from 1 again. Such a run of
 //! commits (an "era" of the reservation) charges anew what earlier eras have charged. Where one of
 //! those had ended the reservation, the whole entry is reversed; otherwise what the earlier eras
-//! charged and nobody has given back yet, at most what the entry charged.
+//! charged and nobody has given back yet. Of that at most what the entry charged, unless the entry
+//! ends the reservation: then what it reports is the price of all.
 
 use crate::domain::{
     change::Refund,
     entry::{Entry, Settlement},
-    grant::Draw,
+    grant::{Draw, add_draw},
     ids::{AccountId, ReservationId},
     refund::{Cost, Spread},
 };
@@ -101,26 +102,36 @@ pub(super) fn added(settlement: &Settlement) -> i64 {
     receipt.credits as i64 - receipt.corrected as i64
 }
 
-/// What a duplicate charged.
-pub(super) fn charged(entry: &Entry) -> u64 {
-    Cost::new([entry], []).total()
-}
-
-/// How many of the credits that a duplicate `charged` had been charged before. `usage` is every
-/// settlement of the reservation up to the duplicate, oldest first; `refunds` is every refund.
-pub(super) fn to_reverse(charged: u64, usage: &[Entry], refunds: &[Refund]) -> u64 {
+/// How what a duplicate charged anew goes back, where `usage`, every settlement of the reservation
+/// up to the duplicate, oldest first, says what was charged before it; `refunds` is every refund.
+pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -> Spread {
+    let own = Cost::new([duplicate], []);
     let earlier = before_era(usage);
     if earlier.iter().any(ended) {
-        return charged;
+        return whole(duplicate);
     }
-    let given_back: u64 = refunds.iter().map(Refund::credits).sum();
-    let before = Cost::new(earlier, []).total();
-    charged.min(before.saturating_sub(given_back))
+    let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
+    let before = Cost::new(earlier, &given_back);
+    // The last report of all is the price, though it may be less than an earlier one.
+    let credits = if ended(duplicate) {
+        before.total()
+    } else {
+        before.total().min(own.total())
+    };
+    let of_own = credits.min(own.total());
+    let mut spread = own.spread(of_own);
+    let rest = before.spread(credits - of_own);
+    spread.of_debt += rest.of_debt;
+    for draw in rest.draws {
+        add_draw(&mut spread.draws, &draw.grant_id, draw.credits);
+    }
+    spread
 }
 
-/// How a duplicate's credits go back.
-pub(super) fn spread(entry: &Entry, credits: u64) -> Spread {
-    Cost::new([entry], []).spread(credits)
+/// How all that a duplicate charged goes back.
+pub(super) fn whole(duplicate: &Entry) -> Spread {
+    let own = Cost::new([duplicate], []);
+    own.spread(own.total())
 }
 
 /// Why a duplicate is reversed.

@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        account::Account,
+        account::{Account, Status},
         change::{Change, ChangeBody, Refund},
         credits::MAX_CREDITS,
         entry::Entry,
@@ -207,12 +207,13 @@ impl Standing {
     }
 }
 
-/// How `credits` of a reservation go back, or all of it for zero; or why they can't.
+/// How `credits` of a reservation go back, or all of it for zero, and what earlier refunds give
+/// back; or why they can't.
 pub(super) fn spread(
     usage: &[Entry],
     refunds: &[Refund],
     credits: u64,
-) -> Result<Spread, SubmitRefusal> {
+) -> Result<(Spread, u64), SubmitRefusal> {
     if usage.is_empty() {
         return Err(SubmitRefusal::NothingSettled);
     }
@@ -222,7 +223,25 @@ pub(super) fn spread(
     if refundable == 0 || credits > refundable {
         return Err(SubmitRefusal::RefundTooMuch { refundable });
     }
-    Ok(cost.spread(if credits == 0 { refundable } else { credits }))
+    let refunded = refunds
+        .iter()
+        .filter(|refund| refund.refunded.is_some())
+        .map(Refund::credits)
+        .sum();
+    let credits = if credits == 0 { refundable } else { credits };
+    Ok((cost.spread(credits), refunded))
+}
+
+/// Whether a change that waits ends the grant: whatever is applied after it finds it ended.
+pub(super) fn will_end(grant: &Grant, pending: &[Change]) -> bool {
+    pending.iter().any(|change| match &change.body {
+        ChangeBody::Void { grant_id, .. } => *grant_id == grant.id,
+        ChangeBody::SetStatus { status, .. } => *status == Status::Closed,
+        ChangeBody::Create(_)
+        | ChangeBody::ChangePlan { .. }
+        | ChangeBody::Grant { .. }
+        | ChangeBody::Refund(_) => false,
+    })
 }
 
 /// The grant that a change makes.

@@ -9,11 +9,13 @@ use crate::domain::{
     grant::{DEFAULT_PRIORITY, Draw, GRANTS_MAX, Grant, GrantKind, add_draw},
     ids::GrantId,
     refund::{Spread, take_off},
+    reservation::Reservation,
 };
 
 impl Book {
     /// Applies a change, unless its number says that this was done before. No change is refused:
-    /// what could be wrong with one was checked when the ledger took it.
+    /// what could be wrong with one was checked when the ledger took it. Only a refund may come to
+    /// less than it says, where a correction was on its way to the ledger.
     pub fn apply(
         &mut self,
         change: &Change,
@@ -130,6 +132,7 @@ impl Book {
         now: Timestamp,
         effects: &mut Effects,
     ) -> Draft {
+        let refund = &self.not_corrected(refund);
         let mut moves = Vec::new();
         let mut draws: Vec<Draw> = Vec::new();
         let mut elsewhere = 0;
@@ -164,6 +167,19 @@ impl Book {
             actor: refund.actor.clone(),
             reservation_id: Some(refund.reservation_id.clone()),
             ..Draft::new(EntryKind::Refund, moves)
+        }
+    }
+
+    /// What of a refund a correction has not given back already.
+    fn not_corrected(&self, refund: &Refund) -> Refund {
+        let known = self.reservation(&refund.reservation_id).ok().flatten();
+        let is_corrected = |known: &Reservation| {
+            let last = known.last_commit.as_ref();
+            last.is_some_and(|last| last.receipt.corrected > 0)
+        };
+        match known.filter(is_corrected) {
+            Some(known) => refund.within(known.charged),
+            None => refund.clone(),
         }
     }
 

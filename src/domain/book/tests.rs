@@ -255,6 +255,7 @@ fn what_was_refunded_is_not_corrected_again() {
         reservation_id: ReservationId::new("r1").unwrap(),
         parts: vec![RefundPart { grant, credits: 70 }],
         of_debt: 0,
+        refunded: Some(0),
         reason: String::new(),
         actor: String::new(),
     }));

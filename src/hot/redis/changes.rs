@@ -194,7 +194,8 @@ fn pack_body(body: &ChangeBody) -> (i64, Argument) {
 }
 
 fn pack_refund(writer: &mut Writer, refund: &Refund) {
-    writer.array(5).text(refund.reservation_id.as_str());
+    let fields = 5 + usize::from(refund.refunded.is_some());
+    writer.array(fields).text(refund.reservation_id.as_str());
     writer.array(2 * refund.parts.len());
     for part in &refund.parts {
         write_grant(writer, &part.grant);
@@ -204,4 +205,7 @@ fn pack_refund(writer: &mut Writer, refund: &Refund) {
         .uint(refund.of_debt)
         .text(&refund.reason)
         .text(&refund.actor);
+    if let Some(refunded) = refund.refunded {
+        writer.uint(refunded);
+    }
 }

@@ -183,6 +183,7 @@ const NAMES: &[(&str, i64)] = &[
     ("C_OVERAGE", 5),
     ("C_DEBT", 6),
     ("C_WRITTEN_OFF", 7),
+    ("C_CORRECTED", 8),
     ("C_LATE", 9),
     // A commit's request.
     ("Q_AMOUNT", 1),

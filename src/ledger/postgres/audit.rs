@@ -222,12 +222,8 @@ const SETTLED: Check = Check {
 const REFUNDED: Check = Check {
     invariant: 5,
     sql: "WITH refunded AS (
-              SELECT c.account_id, c.reservation_id,
-                     sum((c.body::jsonb #>> '{refund,of_debt}')::bigint + coalesce(
-                         (SELECT sum((part ->> 'credits')::bigint)
-                          FROM jsonb_array_elements(c.body::jsonb #> '{refund,parts}') AS part),
-                         0)) AS credits
-              FROM changes AS c WHERE c.reservation_id IS NOT NULL GROUP BY 1, 2)
+              SELECT account_id, reservation_id, sum(credits) AS credits
+              FROM entries WHERE kind = 'refund' GROUP BY 1, 2)
           SELECT account_id,
                  format('reservation %s charged %s, and %s were refunded', reservation_id,
                         coalesce(s.charged, 0), refunded.credits)

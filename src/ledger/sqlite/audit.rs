@@ -165,13 +165,13 @@ const REFUNDED: Check = Check {
     invariant: 5,
     sql: concat!(
         "WITH refunded AS (
-              SELECT c.account_id, c.reservation_id,
-                     sum((c.body ->> '$.refund.of_debt') + coalesce(
-                         (SELECT sum(part.value ->> '$.credits')
-                          FROM json_each(c.body, '$.refund.parts') AS part), 0)) AS credits
-              FROM changes AS c WHERE c.reservation_id IS NOT NULL GROUP BY 1, 2),
+              SELECT DISTINCT account_id, reservation_id FROM changes
+              WHERE reservation_id IS NOT NULL),
           charged AS (
-              SELECT r.account_id, r.reservation_id, r.credits AS refunded,
+              SELECT r.account_id, r.reservation_id,
+                     (SELECT sum(e.credits) FROM entries AS e
+                      WHERE e.reservation_id = r.reservation_id AND e.account_id = r.account_id
+                        AND e.kind = 'refund') AS refunded,
                      (SELECT sum(",
         charged!(),
         ")

@@ -23,6 +23,7 @@ use crate::{
         change::{Change, ChangeBody, Refund},
         entry::Entry,
         ids::{AccountId, ReservationId},
+        refund::Spread,
         timestamp::Timestamp,
     },
     hot::Commits,
@@ -136,7 +137,7 @@ pub(super) async fn mark(
     Ok(marks.collect())
 }
 
-/// Adds a change for each duplicate that charged what was charged before. The entries must be in
+/// Adds a change for each duplicate by which more is charged than was used. The entries must be in
 /// the ledger.
 pub(super) async fn reverse(
     connection: &mut SqliteConnection,
@@ -153,15 +154,15 @@ pub(super) async fn reverse(
         let Some((account_id, reservation_id, _)) = settled(entry) else {
             continue;
         };
-        let credits = to_reverse(connection, entry, reservation_id).await?;
-        if credits == 0 {
+        let spread = reversal(connection, entry, reservation_id).await?;
+        if spread.is_empty() {
             continue;
         }
-        let spread = eras::spread(entry, credits);
         let refund = Refund {
             reservation_id: reservation_id.clone(),
-            parts: refunds::parts(connection, account_id, &spread).await?,
+            parts: refunds::parts(connection, account_id, &spread, now).await?,
             of_debt: spread.of_debt,
+            refunded: None,
             reason: eras::reason(reservation_id),
             actor: eras::ACTOR.to_owned(),
         };
@@ -177,18 +178,13 @@ pub(super) async fn reverse(
     Ok(reversals)
 }
 
-/// How many of a duplicate's credits had been charged before.
-async fn to_reverse(
+async fn reversal(
     connection: &mut SqliteConnection,
     entry: &Entry,
     reservation_id: &ReservationId,
-) -> Result<u64, Fault> {
-    let charged = eras::charged(entry);
-    if charged == 0 {
-        return Ok(0);
-    }
+) -> Result<Spread, Fault> {
     let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
     let up_to = usage.partition_point(|known| known.sequence <= entry.sequence);
     let given_back = changes::refunds(connection, &entry.account_id, reservation_id).await?;
-    Ok(eras::to_reverse(charged, &usage[..up_to], &given_back))
+    Ok(eras::reversal(entry, &usage[..up_to], &given_back))
 }

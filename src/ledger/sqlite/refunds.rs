@@ -12,6 +12,7 @@ use crate::{
         entry::Entry,
         ids::{AccountId, ReservationId},
         refund::Spread,
+        timestamp::Timestamp,
     },
     ledger::{SubmitRefusal, moves::uncharged_grant, standing},
 };
@@ -35,30 +36,37 @@ pub(super) async fn usage(
     found.iter().map(|row| rows::entry(row, 0)).collect()
 }
 
-/// How `credits` of a reservation go back, or all of it for zero; or why they can't.
+/// How `credits` of a reservation go back, or all of it for zero, and what earlier refunds give
+/// back; or why they can't.
 pub(super) async fn spread(
     connection: &mut SqliteConnection,
     account_id: &AccountId,
     reservation_id: &ReservationId,
     credits: u64,
-) -> Result<Result<Spread, SubmitRefusal>, Fault> {
+) -> Result<Result<(Spread, u64), SubmitRefusal>, Fault> {
     let usage = usage(connection, account_id, reservation_id).await?;
     let refunds = changes::refunds(connection, account_id, reservation_id).await?;
     Ok(standing::spread(&usage, &refunds, credits))
 }
 
-/// The parts of a refund, with each grant as the ledger has it now.
+/// The parts of a refund, with each grant as the ledger has it now. One that a change ends which
+/// waits to be settled has ended, for whoever applies the refund after that.
 pub(super) async fn parts(
     connection: &mut SqliteConnection,
     account_id: &AccountId,
     spread: &Spread,
+    now: Timestamp,
 ) -> Result<Vec<RefundPart>, Fault> {
+    let pending = changes::pending(connection, account_id).await?;
     let mut parts = Vec::with_capacity(spread.draws.len());
     for draw in &spread.draws {
         let grant = accounts::grant_of(connection, account_id, &draw.grant_id).await?;
-        let Some(grant) = grant else {
+        let Some(mut grant) = grant else {
             return Err(uncharged_grant(account_id, &draw.grant_id).into());
         };
+        if standing::will_end(&grant, &pending) {
+            grant.voided_at = Some(now);
+        }
         parts.push(RefundPart {
             grant: Box::new(grant),
             credits: draw.credits,

@@ -87,7 +87,7 @@ async fn take(
                 pending,
                 now,
             };
-            let facts = facts(connection, id, &request.wanted).await?;
+            let facts = facts(connection, id, &request.wanted, now).await?;
             match standing.resolve(&request.wanted, facts) {
                 Resolved::Body(body) => Ok(body),
                 Resolved::Refused(refusal) => Err(refusal),
@@ -119,6 +119,7 @@ async fn facts(
     connection: &mut SqliteConnection,
     id: &AccountId,
     wanted: &Wanted,
+    now: Timestamp,
 ) -> Result<Facts, Fault> {
     let mut facts = Facts::default();
     match wanted {
@@ -138,10 +139,11 @@ async fn facts(
         } => {
             let spread = refunds::spread(connection, id, reservation_id, *credits).await?;
             facts.refund = match spread {
-                Ok(spread) => Ok(Refund {
+                Ok((spread, refunded)) => Ok(Refund {
                     reservation_id: reservation_id.clone(),
-                    parts: refunds::parts(connection, id, &spread).await?,
+                    parts: refunds::parts(connection, id, &spread, now).await?,
                     of_debt: spread.of_debt,
+                    refunded: Some(refunded),
                     reason: reason.clone(),
                     actor: actor.clone(),
                 }),

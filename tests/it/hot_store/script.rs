@@ -14,7 +14,7 @@ use std::{str::FromStr, time::Duration};
 
 use tollgate::domain::{
     account::{OveragePolicy, Status},
-    change::{Change, ChangeBody},
+    change::{Change, ChangeBody, Refund, RefundPart},
     command::{Charge, Commit, Extend, Renewal, Reserve},
     cycle::Cycle,
     decision::Refusal,
@@ -149,7 +149,7 @@ impl Run {
                     swept.expired, swept.forgotten
                 ))
             }
-            "grant" | "void" | "status" | "plan" => {
+            "grant" | "void" | "status" | "plan" | "refund" => {
                 let change = self.change_of(words).await;
                 let answer = done(store.apply(&change).await)?;
                 self.changes = change.number;
@@ -167,6 +167,7 @@ impl Run {
                 let grant_id = GrantId::new(words.word(0)).expect("an id");
                 ChangeBody::Void { grant_id, reason }
             }
+            "refund" => ChangeBody::Refund(self.refund_of(words).await),
             "status" => ChangeBody::SetStatus {
                 status: status(words.word(0)),
                 reason,
@@ -185,6 +186,32 @@ impl Run {
             _ => return granting(number, self.grant_of(words).await),
         };
         change(number, body)
+    }
+
+    /// As a ledger works it out that has the account as it is: `refund r1 debt=1 p1=2 plan:0=3`, in
+    /// this order, and `before=4` where earlier refunds gave that back.
+    async fn refund_of(&self, words: &Words<'_>) -> Refund {
+        let (account, _) = self
+            .fixture
+            .store
+            .account(&acme())
+            .await
+            .expect("no fault")
+            .expect("an account")
+            .value;
+        let part = |grant: &Grant| {
+            let grant = Box::new(grant.clone());
+            let credits = words.option(grant.id.as_str())?;
+            Some(RefundPart { grant, credits })
+        };
+        Refund {
+            reservation_id: reservation_id(words.word(0)),
+            parts: account.grants.iter().rev().filter_map(part).collect(),
+            of_debt: words.option("debt").unwrap_or(0),
+            refunded: Some(words.option("before").unwrap_or(0)),
+            reason: "because".to_owned(),
+            actor: "support".to_owned(),
+        }
     }
 
     async fn grant_of(&self, words: &Words<'_>) -> Grant {

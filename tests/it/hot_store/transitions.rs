@@ -109,6 +109,31 @@ const TABLE: &[(&str, &str)] = &[
          commit r1 40        -> +0 corrected=60 correction:6:60 | committed held=0 charged=40 available=260",
     ),
     (
+        "committed | a refund that the ledger took before it knew of a correction gives back the rest",
+        "grant p1 pack 100
+         reserve r1 520
+         commit r1 520 open        -> +520 plan:0:500 p1:20 | open held=0 charged=520 available=80
+         commit r1 450             -> +0 corrected=70 p1:20 plan:0:50 | committed held=0 charged=450 available=150
+         refund r1 p1=20 plan:0=500  -> available=600
+         balance                   -> available=600 plan=500 packs=100",
+    ),
+    (
+        "committed | a part that is within what it costs is refunded whole",
+        "reserve r1 100
+         commit r1 100 open           -> +100 plan:0:100 | open held=0 charged=100 available=400
+         commit r1 60                 -> +0 corrected=40 plan:0:40 | committed held=0 charged=60 available=440
+         refund r1 plan:0=50          -> available=490
+         refund r1 plan:0=50 before=50 -> available=500
+         refund r1 plan:0=9 before=100 -> available=500",
+    ),
+    (
+        "committed | what a correction took off the debt is not refunded",
+        "reserve r1 500
+         commit r1 600 open         -> +600 overage=100 debt=100 plan:0:500 | open held=0 charged=600 available=0 debt=100
+         commit r1 530              -> +0 corrected=70 | committed held=0 charged=530 available=0 debt=30
+         refund r1 debt=100 plan:0=500 -> available=500",
+    ),
+    (
         "open | Extend: more credits, more time, or both",
         "reserve r1 60 ttl=1000
          extend r1 x1 40            -> open held=100 available=400

@@ -195,6 +195,62 @@ pub async fn a_refund_is_split_and_bounded(backend: Box<dyn Backend>) {
     assert_eq!(world.available("acme"), 600);
 }
 
+/// All that was paid is back once, whichever of the two the ledger knew first.
+pub async fn a_refund_and_a_correction_cross(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    for (round, reservation) in ["r1", "r2"].into_iter().enumerate() {
+        world.reserve("acme", reservation, 100);
+        world.commit("acme", reservation, 100, true);
+        world.flush().await;
+        let key = |name: &str| format!("{name}:{reservation}");
+        let part = refund(reservation, 30);
+        world.change("acme", Some(&key("part")), part).await;
+        let (rest, wanted) = (key("rest"), refund(reservation, 0));
+        let rest = request("acme", Some(&rest), wanted);
+        // The correction is settled after the refund was taken, and before or after it is applied.
+        if round == 0 {
+            world.commit("acme", reservation, 60, false);
+        }
+        let change = new(submit(&world, rest).await);
+        if round == 1 {
+            world.commit("acme", reservation, 60, false);
+            world.flush().await;
+        }
+        world.apply(&change);
+        world.check().await;
+        assert_eq!(world.available("acme"), 500, "{reservation}");
+    }
+}
+
+/// A refund that is taken while the end of a grant is on its way goes to an adjustment.
+pub async fn a_refund_follows_the_end_of_its_grant(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.grant("acme", pack("pack-1", 100)).await;
+    world.charge("acme", "c1", 560);
+    world.flush().await;
+    world.change("acme", Some("void"), void("pack-1")).await;
+    let voided = world
+        .change("acme", Some("refund:1"), refund("c1", 40))
+        .await;
+    world.check().await;
+    assert_eq!(world.available("acme"), 40);
+    let adjusted = grant_id(&format!("refund:{}", voided.number));
+    let id = account_id("acme");
+    let kept = world.ledger.grant(&id, &adjusted).await.unwrap().unwrap();
+    assert_eq!((kept.amount, kept.used), (40, 0));
+    // The same of all grants, when the account is closed.
+    let closing = Wanted::SetStatus {
+        status: Status::Closed,
+        reason: String::new(),
+    };
+    world.change("acme", None, closing).await;
+    world
+        .change("acme", Some("refund:2"), refund("c1", 0))
+        .await;
+    world.check().await;
+    assert_eq!(world.available("acme"), 520);
+}
+
 pub async fn concurrent_refunds_give_back_once(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     world.charge("acme", "c1", 100);

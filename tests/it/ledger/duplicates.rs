@@ -86,6 +86,31 @@ pub async fn a_forgotten_open_reservation_is_charged_its_last_price(backend: Box
     assert_eq!(world.available("acme"), 440);
 }
 
+pub async fn a_forgotten_reservation_costs_what_its_end_reports(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    for (reservation, used) in [("r1", 20), ("r2", 0), ("r3", 30)] {
+        world.reserve("acme", reservation, 60);
+        world.commit("acme", reservation, 30, true);
+        world.flush().await;
+        world.forget("acme", reservation);
+        if reservation == "r1" {
+            // Not the end: an older report takes nothing back.
+            world.commit("acme", reservation, 10, true);
+            let settled = world.flush().await;
+            assert_eq!(as_refund(&settled.reversals[0]).credits(), 10);
+        }
+        world.commit("acme", reservation, used, false);
+        world.flush().await;
+        world.check().await;
+        assert_eq!(
+            cost(&world, reservation).await,
+            used as i64,
+            "{reservation}"
+        );
+    }
+    assert_eq!(world.available("acme"), 450);
+}
+
 pub async fn a_forgotten_reservation_that_is_charged_in_steps(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     world.reserve("acme", "r1", 60);

@@ -81,6 +81,7 @@ super::cases! { logged;
         a_duplicate_of_an_ended_settlement_is_reversed_whole,
         a_duplicate_within_one_batch_is_reversed,
         a_forgotten_open_reservation_is_charged_its_last_price,
+        a_forgotten_reservation_costs_what_its_end_reports,
         a_forgotten_reservation_that_is_charged_in_steps,
         a_duplicate_that_charged_nothing_needs_no_reversal,
         a_settlement_after_the_end_is_a_duplicate;
@@ -89,6 +90,8 @@ super::cases! { logged;
         a_key_is_taken_once,
         what_is_missing_is_refused,
         a_refund_is_split_and_bounded,
+        a_refund_and_a_correction_cross,
+        a_refund_follows_the_end_of_its_grant,
         concurrent_refunds_give_back_once,
         a_refund_of_nothing_says_so,
         credits_stay_in_range,

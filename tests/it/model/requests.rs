@@ -390,10 +390,15 @@ fn refund(
         grant: Box::new(clerk.grants[&draw.grant_id].clone()),
         credits: draw.credits,
     });
+    let before = clerk.refunds.iter().filter(|(of, _)| of == id);
+    let back = |spread: &Spread| {
+        spread.of_debt + spread.draws.iter().map(|draw| draw.credits).sum::<u64>()
+    };
     let refund = Refund {
         reservation_id: id.clone(),
         parts: parts.collect(),
         of_debt: spread.of_debt,
+        refunded: Some(before.map(|(_, spread)| back(spread)).sum()),
         reason: "sorry".to_owned(),
         actor: "support".to_owned(),
     };

@@ -4,7 +4,7 @@
 -- ARGV 6 number  7 kind: CREATE, SET_STATUS, CHANGE_PLAN, GRANT, VOID or REFUND
 --      8 the body: {grant}, {status, reason}, {plan, allowance, at renewal or 'auto'},
 --        {grant, reason}, {grant id, reason} or
---        {reservation, {grant, credits, …}, of debt, reason, actor}
+--        {reservation, {grant, credits, …}, of debt, reason, actor, refunded before or nothing}
 -- Reply: OK and whether this call did it    CHANGE_GAP and the next number    CYCLE_ENDED
 local kind, body = tonumber(ARGV[7]), decode(ARGV[8])
 assert(#KEYS == (kind == REFUND and 8 or 7) and #ARGV == 8, 'arity')
@@ -77,9 +77,28 @@ function book.take_last(draws, credits, id)
   return credits
 end
 
+-- What of a refund a correction has not given back already: that was what was charged last.
+function book.not_corrected(held, parts, of_debt, refunded)
+  local last = refunded and held and held.record[R_LAST]
+  if not last or (last[L_RECEIPT][C_CORRECTED] or 0) == 0 then return parts, of_debt end
+  local excess, left = of_debt - math.max(held.record[R_CHARGED] - refunded, 0), {}
+  for i = 2, #parts, 2 do excess = excess + parts[i] end
+  excess = math.max(excess, 0)
+  local of_excess = math.min(of_debt, excess)
+  excess = excess - of_excess
+  for i = 1, #parts, 2 do
+    local gone = math.min(parts[i + 1], excess)
+    excess = excess - gone
+    if gone < parts[i + 1] then
+      left[#left + 1] = parts[i]
+      left[#left + 1] = parts[i + 1] - gone
+    end
+  end
+  return left, of_debt - of_excess
+end
+
 -- What a refund gave back is not given back again by a later correction.
-function book.take_off_charges(parts, of_debt)
-  local held = book.read(KEYS[8], body[1])
+function book.take_off_charges(held, parts, of_debt)
   if not held then return end
   local known, charges = held.record, {}
   local off = math.min(of_debt, known[R_DEBT])
@@ -101,8 +120,9 @@ function book.take_off_charges(parts, of_debt)
   if known[R_STATE] == OPEN or known[R_STATE] == EXPIRED then book.check_in(held) end
 end
 
-function book.refund(parts, of_debt, reason)
-  local draws, moves, elsewhere = {}, {}, 0
+function book.refund(parts, of_debt, reason, refunded)
+  local held, draws, moves, elsewhere = book.read(KEYS[8], body[1]), {}, {}, 0
+  parts, of_debt = book.not_corrected(held, parts, of_debt, refunded)
   for i = 1, #parts, 2 do
     local part, credits = parts[i], parts[i + 1]
     if not book.find_grant(part[G_ID]) and not book.has_ended(part) then
@@ -127,7 +147,7 @@ function book.refund(parts, of_debt, reason)
     book.add_draw(draws, id, elsewhere)
     moves[#moves + 1] = book.add_adjustment(id, elsewhere, reason == '' and 'refund' or reason)
   end
-  book.take_off_charges(parts, of_debt)
+  book.take_off_charges(held, parts, of_debt)
   return ENTRY_REFUND, moves, {debt_added = -off_debt, draws = #draws > 0 and draws or false,
     reason = reason, actor = body[5], reservation = body[1]}
 end
@@ -155,7 +175,7 @@ elseif kind == GRANT then
 elseif kind == VOID then
   entry_kind, moves, about = book.void_grant(body[1])
 else
-  entry_kind, moves, about = book.refund(body[2], body[3], body[4])
+  entry_kind, moves, about = book.refund(body[2], body[3], body[4], body[6])
 end
 about.change = number
 book.record(entry_kind, moves, about)
