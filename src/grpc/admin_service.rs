@@ -209,12 +209,11 @@ impl AdminService for AdminApi {
         let failed = |error| self.core.failed(RPC, &error);
         let (account_id, status, reason) =
             admin::set_status(request.into_inner()).map_err(failed)?;
-        let (present, _) = self
-            .core
-            .enforcer
-            .account(&account_id)
-            .await
-            .map_err(failed)?;
+        let enforcer = &self.core.enforcer;
+        // An earlier call may have gone no further than the ledger: what it wanted is not to come
+        // after this.
+        enforcer.catch_up(&account_id).await.map_err(failed)?;
+        let (present, _) = enforcer.account(&account_id).await.map_err(failed)?;
         if present.head.status != status {
             let change = admin::status_change(account_id.clone(), status, reason);
             self.change(RPC, line, change).await?;
@@ -306,6 +305,16 @@ impl AdminService for AdminApi {
         let ledger = self.clerk.ledger();
         let page = ledger.entries(&query.filter, query.page, query.size).await;
         let page = page.map_err(|fault| failed(fault.into()))?;
+        if page.entries.is_empty()
+            && let Some(account_id) = &query.filter.account_id
+        {
+            // A mistyped id must not look like an account without entries.
+            let known = ledger.accounts_of(std::slice::from_ref(account_id)).await;
+            if known.map_err(|fault| failed(fault.into()))?.is_empty() {
+                let account_id = account_id.clone();
+                return Err(failed(EnforceError::AccountNotFound { account_id }));
+            }
+        }
         Ok(Response::new(pb::ListEntriesResponse {
             entries: page.entries.iter().map(entry::entry).collect(),
             next_page_token: page.next.map(|next| query.token(next)).unwrap_or_default(),

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
-use tollgate::pb::{self, grant_credits_request::Amount as Given};
+use tollgate::{
+    domain::{account::Status, ids::AccountId, timestamp::Timestamp},
+    ledger::{ChangeRequest, Wanted},
+    pb::{self, grant_credits_request::Amount as Given},
+};
 use tonic::Code;
 
-use super::world::{World, action, at, commit, create, metadata, reason, reserve};
+use super::world::{START_S, World, action, at, commit, create, metadata, reason, reserve};
 
 fn grant(id: &str, kind: pb::GrantKind, amount: Given) -> pb::GrantCreditsRequest {
     pb::GrantCreditsRequest {
@@ -175,6 +179,42 @@ async fn an_account_is_suspended_closed_and_activated() {
             .into_inner();
         assert_eq!(done.account.unwrap().status(), status);
     }
+}
+
+#[tokio::test]
+async fn a_status_comes_after_what_the_ledger_had_taken_before() {
+    let mut world = World::new().await;
+    world.account("acme").await;
+    // Of a call that got no further than the ledger.
+    let lost = ChangeRequest {
+        account_id: AccountId::new("acme").unwrap(),
+        key: None,
+        payload: Vec::new(),
+        wanted: Wanted::SetStatus {
+            status: Status::Suspended,
+            reason: "fraud".to_owned(),
+        },
+        call: None,
+    };
+    let now = Timestamp::from_millis(START_S * 1000);
+    world.ledger.submit(&lost, now).await.unwrap();
+    let wanted = pb::SetAccountStatusRequest {
+        account_id: "acme".to_owned(),
+        status: pb::AccountStatus::Active.into(),
+        reason: "cleared".to_owned(),
+    };
+    let answer = world.admin.set_account_status(wanted).await.unwrap();
+    let account = answer.into_inner().account.unwrap();
+    assert_eq!(account.status(), pb::AccountStatus::Active);
+    // Every change applies those before it.
+    let gift = grant("g1", pb::GrantKind::Promo, Given::Credits(10));
+    world.admin.grant_credits(gift).await.unwrap();
+    let request = pb::GetAccountRequest {
+        account_id: "acme".to_owned(),
+    };
+    let answer = world.admin.get_account(request).await.unwrap();
+    let account = answer.into_inner().account.unwrap();
+    assert_eq!(account.status(), pb::AccountStatus::Active);
 }
 
 #[tokio::test]
@@ -445,6 +485,11 @@ async fn the_ledger_is_listed_newest_first() {
         (pb::Outcome::Succeeded, at(0))
     );
     assert!(entry.recorded_at.is_some() && entry.usage.is_none());
+    // No account, and one without entries in a time, are told apart.
+    let unknown = world.admin.list_entries(of_account("acne")).await;
+    let unknown = unknown.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert_eq!(metadata(&unknown, "account_id"), "acne");
     let later = pb::ListEntriesRequest {
         from: at(1),
         ..of_account("acme")

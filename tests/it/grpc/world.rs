@@ -46,6 +46,8 @@ pub struct World {
     pub socket: PathBuf,
     pub quota: QuotaServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
+    /// What the server writes.
+    pub ledger: Arc<dyn Ledger>,
     _working: DropGuard,
     _folder: TempDir,
 }
@@ -112,6 +114,7 @@ impl World {
         let sockets = sockets.and_admin(&config, admin_config).await.unwrap();
         let address = format!("http://{}", sockets.tcp_addr());
         let admin_address = sockets.admin_addr().map(|at| format!("http://{at}"));
+        let ledger = Arc::clone(clerk.ledger());
         let services = Services {
             enforcer,
             observer: Observer::new(Arc::clone(&metrics), clock.clone()),
@@ -144,6 +147,7 @@ impl World {
             admin: AdminServiceClient::new(lazy(admin_address.as_ref().unwrap_or(&address))),
             address,
             admin_address,
+            ledger,
             _working: working.drop_guard(),
             _folder: folder,
         }
