@@ -35,7 +35,7 @@ use crate::{
         decision::{Balance, CycleEnded, Denial, Refusal, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
         rate_card::{OutcomeRule, Price},
-        reservation,
+        reservation::{self, State},
         usage::{Action, Amount, Outcome, Usage},
     },
     hot::{Answer, Done, HotStore, Mark},
@@ -150,6 +150,11 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.reserve(&command))
             .await?;
+        if done.value.replayed
+            && let Ok(view) = &done.value.result
+        {
+            self.shown(view, done.mark).await?;
+        }
         self.reserve_answer(done.value).await
     }
 
@@ -265,6 +270,7 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.release(&command))
             .await?;
+        self.shown(&done.value.reservation, done.mark).await?;
         Ok(done.value)
     }
 
@@ -339,6 +345,7 @@ impl Enforcer {
         let view = done
             .value
             .ok_or(EnforceError::Refused(Refusal::ReservationNotFound))?;
+        self.shown(&view, done.mark).await?;
         let max_output_tokens = self.max_output_tokens(&view).await?;
         Ok((view, max_output_tokens))
     }
@@ -414,6 +421,16 @@ impl Enforcer {
             }
             Ack::Ledger => self.settled(mark).await,
         }
+    }
+
+    /// As [`Enforcer::durable`], for a reservation that an answer shows: what it says is settled
+    /// may be a commit's that was not answered yet.
+    async fn shown(&self, view: &ReservationView, mark: Mark) -> Result<(), EnforceError> {
+        let is_settled = view.charged > 0 || view.state == Some(State::Committed);
+        if is_settled {
+            self.durable(mark).await?;
+        }
+        Ok(())
     }
 
     async fn settled(&self, mark: Mark) -> Result<(), EnforceError> {

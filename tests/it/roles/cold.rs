@@ -24,7 +24,7 @@ use tollgate::{
         redis::{RedisHot, RedisOptions},
     },
     ledger::{ChangeRequest, Ledger, Wanted, access::Access},
-    pb::GetAccountRequest,
+    pb::{GetAccountRequest, GetReservationRequest, ReleaseRequest},
     workers::{Worker, loader::Loader},
 };
 use tonic::{Code, Status};
@@ -156,9 +156,26 @@ async fn a_commit_that_no_ledger_confirms_is_answered_in_its_callers_time() {
     quota.reserve(reserve("acme", "r1", 60)).await.unwrap();
     control.kill();
     let asked = commit("acme", "r1", 45).encode_to_vec();
-    // The same request again waits for the same.
-    for deadline in ["300m", "1S"] {
-        let refused = called_for(&gateway, "Commit", &asked, deadline).await;
+    let of_r1 = ReleaseRequest {
+        account_id: "acme".to_owned(),
+        reservation_id: "r1".to_owned(),
+        ..ReleaseRequest::default()
+    };
+    let shown = GetReservationRequest {
+        account_id: of_r1.account_id.clone(),
+        reservation_id: of_r1.reservation_id.clone(),
+    };
+    let (of_r1, shown) = (of_r1.encode_to_vec(), shown.encode_to_vec());
+    let again = reserve("acme", "r1", 60).encode_to_vec();
+    // The same request again waits for the same, and so does whoever would be told of it.
+    for (method, asked, deadline) in [
+        ("Commit", &asked, "300m"),
+        ("Commit", &asked, "1S"),
+        ("GetReservation", &shown, "300m"),
+        ("Release", &of_r1, "300m"),
+        ("Reserve", &again, "300m"),
+    ] {
+        let refused = called_for(&gateway, method, asked, deadline).await;
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
         assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
         let info = refused.get_details_error_info().unwrap();
