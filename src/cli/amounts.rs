@@ -31,27 +31,27 @@ pub(crate) struct ActionArgs {
 #[group(id = "quantities", multiple = true)]
 pub(crate) struct QuantityArgs {
     /// Input tokens, without the cached ones
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     input_tokens: Option<u64>,
 
     /// Input tokens that came from the cache
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     cached_input_tokens: Option<u64>,
 
     /// Output tokens, reasoning included
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     output_tokens: Option<u64>,
 
     /// Tools that were run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     tool_calls: Option<u64>,
 
     /// Files that were read or written
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     file_operations: Option<u64>,
 
     /// Seconds of builds and deploys
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     build_seconds: Option<u64>,
 
     /// A meter that the catalogue adds; may be repeated
@@ -66,7 +66,13 @@ pub(crate) struct AmountArgs {
     quantities: QuantityArgs,
 
     /// A number of credits, instead of quantities
-    #[arg(long, value_name = "N", conflicts_with = "quantities")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = values::whole,
+        allow_negative_numbers = true,
+        conflicts_with = "quantities"
+    )]
     credits: Option<u64>,
 }
 
@@ -224,6 +230,15 @@ mod tests {
         assert_eq!(line.amount.required().unwrap(), Amount::Credits(5));
         assert!(parse("--credits 5 --tool-calls 1").is_err());
         assert!(parse("--credits 5 --meter x=1").is_err());
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_the_range() {
+        for words in ["--credits -1", "--credits 1.5", "--tool-calls -1"] {
+            let error = parse(words).unwrap_err().to_string();
+            let range = "a whole number from 0 to 9007199254740991";
+            assert!(error.contains(range), "{words}: {error}");
+        }
     }
 
     #[test]

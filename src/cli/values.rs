@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::civil;
 
+use crate::domain::credits::MAX_CREDITS;
+
 /// The longest duration that an option takes.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -61,10 +63,23 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// `name=quantity`.
 pub(crate) fn quantity(text: &str) -> Result<(String, u64), String> {
-    const ACCEPTED: &str = "name=quantity, the quantity a whole number, e.g. gpu_seconds=90";
-    let (name, quantity) = pair(text).map_err(|_| ACCEPTED.to_owned())?;
-    let quantity = quantity.parse().map_err(|_| ACCEPTED.to_owned())?;
+    const FORM: &str = "name=quantity, e.g. gpu_seconds=90, the quantity";
+    let accepted = |number: &str| format!("{FORM} {number}");
+    let (name, quantity) = pair(text).map_err(|_| accepted("a whole number"))?;
+    let quantity = whole(&quantity).map_err(|number| accepted(&number))?;
     Ok((name, quantity))
+}
+
+/// A number of credits, or a quantity.
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number <= MAX_CREDITS);
+    number.ok_or_else(|| format!("a whole number from 0 to {MAX_CREDITS}"))
+}
+
+/// A number of credits above zero.
+pub(crate) fn some_credits(text: &str) -> Result<u64, String> {
+    let number = whole(text).ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("a whole number from 1 to {MAX_CREDITS}"))
 }
 
 /// A duration as the contract has it.
@@ -126,6 +141,20 @@ mod tests {
         ] {
             assert!(instant(text).unwrap_err().contains("2026-05-16"), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_are_whole_and_in_range() {
+        assert_eq!(whole("0"), Ok(0));
+        assert_eq!(whole("9007199254740991"), Ok(MAX_CREDITS));
+        assert_eq!(some_credits("1"), Ok(1));
+        for text in ["", "-1", "1.5", "1e3", "9007199254740992", "many"] {
+            let error = whole(text).unwrap_err();
+            assert_eq!(error, "a whole number from 0 to 9007199254740991", "{text}");
+            let error = some_credits(text).unwrap_err();
+            assert_eq!(error, "a whole number from 1 to 9007199254740991", "{text}");
+        }
+        assert!(some_credits("0").is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct GrantArgs {
     pack: Option<String>,
 
     /// A number of credits, instead of a pack
-    #[arg(long, value_name = "N", requires = "kind")]
+    #[arg(long, value_name = "N", value_parser = values::some_credits, allow_negative_numbers = true, requires = "kind")]
     credits: Option<u64>,
 
     /// What the credits are
@@ -85,7 +85,7 @@ pub(crate) struct RefundArgs {
     reservation: String,
 
     /// How many credits [default: all that are not refunded yet]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = values::some_credits, allow_negative_numbers = true)]
     credits: Option<u64>,
 
     /// The refund, unique within the account

@@ -33,7 +33,7 @@ pub(crate) struct ReserveArgs {
     amount: AmountArgs,
 
     /// Accept a smaller hold, down to this many credits
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true)]
     min_credits: Option<u64>,
 
     /// How long the hold stands, e.g. 60s, 10m [default: the server's]
@@ -58,7 +58,7 @@ pub(crate) struct ExtendArgs {
     extension_id: Option<String>,
 
     /// Credits to add to the hold
-    #[arg(long, value_name = "N", required_unless_present = "ttl")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true, required_unless_present = "ttl")]
     add: Option<u64>,
 
     /// How long the hold stands from now on, e.g. 60s, 10m

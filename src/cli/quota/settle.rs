@@ -9,7 +9,7 @@ use crate::{
         document::{incomplete, write},
         exit::Exit,
         output::{Failure, Output},
-        show,
+        show, values,
     },
     pb::{self, charge_request, charge_response::Result as ChargeResult, commit_request},
 };
@@ -38,7 +38,7 @@ pub(crate) struct CommitArgs {
     keep_open: bool,
 
     /// Credits to hold for what comes next, after this usage is settled
-    #[arg(long, value_name = "N", requires = "keep_open")]
+    #[arg(long, value_name = "N", value_parser = values::whole, allow_negative_numbers = true, requires = "keep_open")]
     next_hold: Option<u64>,
 
     /// Needed only where the reservation may not be known any more

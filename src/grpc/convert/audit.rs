@@ -44,8 +44,7 @@ pub fn query(request: &pb::ListAuditRequest) -> Result<AuditQuery, EnforceError>
     let account_id = problems.optional_id("account_id", &request.account_id, AccountId::new);
     let principal = problems.text("principal", request.principal.clone());
     let method = method(&request.method, &mut problems);
-    let from = problems.instant("from", request.from);
-    let until = problems.instant("until", request.until);
+    let range = problems.range(request.from, request.until);
     let size = page_size(request.page_size, &mut problems);
     let filter = check_of(request);
     let after = match request.page_token.as_str() {
@@ -60,13 +59,14 @@ pub fn query(request: &pb::ListAuditRequest) -> Result<AuditQuery, EnforceError>
     };
     let parsed = || {
         let given = |text: Option<String>| text.map(|text| (!text.is_empty()).then_some(text));
+        let (from, until) = range?;
         Some(AuditQuery {
             filter: CallFilter {
                 account_id: account_id?,
                 principal: given(principal)?,
                 method: given(method)?,
-                from: from?,
-                until: until?,
+                from,
+                until,
             },
             after: after?,
             size: size?,

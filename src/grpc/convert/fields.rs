@@ -5,7 +5,7 @@ use prost_types::Timestamp as ProtoTimestamp;
 use super::Limits;
 use crate::{
     domain::{
-        credits::Credits,
+        credits::{Credits, MAX_CREDITS},
         ids::IdError,
         timestamp::{EARLIEST, LATEST, Timestamp},
         usage::TEXT_BYTES_MAX,
@@ -90,11 +90,14 @@ impl Problems {
 
     /// A number of credits above zero.
     pub fn some_credits(&mut self, field: &str, credits: u64) -> Option<Credits> {
-        if credits == 0 {
-            self.add(field, "0 is out of range: 1 to 9007199254740991 credits");
-            return None;
+        match Credits::new(credits) {
+            Ok(some) if !some.is_zero() => Some(some),
+            Ok(_) | Err(_) => {
+                let why = format!("{credits} is out of range: 1 to {MAX_CREDITS} credits");
+                self.add(field, why);
+                None
+            }
         }
-        self.credits(field, credits)
     }
 
     /// A short text on one line, or none.
@@ -151,6 +154,22 @@ impl Problems {
                 None
             }
         }
+    }
+
+    /// The fields `from` and `until`: from when on, and up to when, exclusive.
+    pub fn range(
+        &mut self,
+        from: Option<ProtoTimestamp>,
+        until: Option<ProtoTimestamp>,
+    ) -> Option<(Option<Timestamp>, Option<Timestamp>)> {
+        let (from, until) = (self.instant("from", from), self.instant("until", until));
+        if let (Some(Some(from)), Some(Some(until))) = (from, until)
+            && from >= until
+        {
+            let why = format!("{until} is not after from, {from}: nothing is in between");
+            self.add("until", why);
+        }
+        Some((from?, until?))
     }
 
     /// One of the values of an enum, `name` being how the contract writes it.

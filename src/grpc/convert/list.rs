@@ -86,16 +86,7 @@ pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceEr
         problems.add("account_id", why);
     }
     let kinds = kinds(&request.kinds, &mut problems);
-    let from = problems.instant("from", request.from);
-    let until = problems.instant("until", request.until);
-    if let (Some(Some(from)), Some(Some(until))) = (from, until)
-        && from >= until
-    {
-        problems.add(
-            "until",
-            format!("{until} is not after from, {from}: nothing is in between"),
-        );
-    }
+    let range = problems.range(request.from, request.until);
     let size = page_size(request.page_size, &mut problems);
     let check = check_of(request);
     let page = match request.page_token.as_str() {
@@ -109,13 +100,14 @@ pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceEr
         },
     };
     let parsed = || {
+        let (from, until) = range?;
         let filter = EntryFilter {
             account_id: account_id?,
             conversation_id: conversation_id.filter(|id| !id.is_empty()),
             reservation_id: reservation_id?,
             kinds: kinds?,
-            from: from?,
-            until: until?,
+            from,
+            until,
         };
         Some(EntryQuery {
             filter,

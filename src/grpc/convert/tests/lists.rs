@@ -23,6 +23,15 @@ fn lists_are_checked() {
     };
     let found = fields(list::entries(&none));
     assert_eq!(found, ["account_id", "kinds", "until", "page_token"]);
+    let nothing = pb::ListAuditRequest {
+        from: at(5),
+        until: at(4),
+        ..pb::ListAuditRequest::default()
+    };
+    assert_eq!(
+        fields(crate::grpc::convert::audit::query(&nothing)),
+        ["until"]
+    );
     assert_eq!(
         fields(list::conversation(pb::GetConversationRequest::default())),
         ["conversation_id"]
