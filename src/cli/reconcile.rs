@@ -4,6 +4,7 @@
 
 mod direct;
 mod live;
+mod told;
 
 use serde::Serialize;
 
@@ -21,7 +22,8 @@ use crate::ledger::Finding;
 #[command(after_help = "\
 Exits with 0 where everything adds up, and with 1 where something is off. The ledger is only read,
 and may be in use by a server. With --endpoint every balance that the server has in memory is held
-against the ledger too, at one sequence for each account; with --hot every balance that a Redis has.
+against the ledger, and against its own grants, at one sequence for each account; with --hot every
+balance that a Redis has, and every open hold of it.
 --repair puts those in Redis right that differ: the ledger is the truth, open holds stay as far as
 it covers them, and an entry of the kind \"repair\" says what was wrong. A server does the same by
 itself where reconcile.repair is \"auto\". What was off is off: run it again to see that it is right.")]

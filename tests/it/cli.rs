@@ -3,6 +3,7 @@
 
 mod admin;
 mod quota;
+mod reconcile;
 mod session;
 
 use std::{collections::BTreeSet, path::Path, process::Output};

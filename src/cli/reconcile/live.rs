@@ -1,22 +1,23 @@
 //! A server's balances against the ledger, account by account, where both stand at the same
-//! sequence.
+//! sequence. No call says which reservations are open, so what is held is held against the grants
+//! only; the server's own reconciler adds the open holds up.
 
 use tonic::transport::Channel;
 
-use super::Compared;
+use super::{Compared, told};
 use crate::{
-    cli::{client::failure, output::Failure},
-    domain::ids::AccountId,
-    ledger::{Finding, Ledger},
-    pb::{
-        Account, GetAccountRequest, ListAccountsRequest, admin_service_client::AdminServiceClient,
-    },
+    cli::{client::failure, exit::Exit, output::Failure},
+    domain::{account::Account, drift, ids::AccountId},
+    ledger::{Finding, Ledger, LedgerFault},
+    pb::{self, GetAccountRequest, ListAccountsRequest, admin_service_client::AdminServiceClient},
 };
 
 /// How many accounts are asked for at once.
 const PAGE_ROWS: i32 = 1000;
 /// How often an account is looked at again whose ledger is still on its way.
 const LOOKS_MAX: usize = 3;
+/// The invariant that a balance breaks which is not what its grants add up to.
+const HOLDS: u8 = 2;
 /// The invariant that a difference breaks: the entries add up to the state.
 const ADDS_UP: u8 = 4;
 
@@ -52,17 +53,21 @@ pub(super) async fn compare(
 async fn compare_one(
     admin: &mut AdminServiceClient<Channel>,
     ledger: &dyn Ledger,
-    mut hot: Account,
+    mut hot: pb::Account,
     compared: &mut Compared,
 ) -> Result<(), Failure> {
     for _ in 0..LOOKS_MAX {
         let Some(stored) = stored(ledger, &hot).await? else {
-            break;
+            let text = format!("{}: the ledger does not know it", hot.account_id);
+            compared.findings.push(finding(None, ADDS_UP, text));
+            return Ok(());
         };
         let sequence = hot.balance.as_ref().map_or(0, |balance| balance.sequence);
         if stored.sequence == sequence {
             compared.accounts += 1;
-            compared.findings.extend(differences(&hot, &stored));
+            compared
+                .findings
+                .extend(differences(&hot, &stored, ledger).await?);
             return Ok(());
         }
         let request = GetAccountRequest {
@@ -81,44 +86,47 @@ async fn compare_one(
     Ok(())
 }
 
-async fn stored(
-    ledger: &dyn Ledger,
-    hot: &Account,
-) -> Result<Option<crate::domain::account::Account>, Failure> {
+async fn stored(ledger: &dyn Ledger, hot: &pb::Account) -> Result<Option<Account>, Failure> {
     let Ok(id) = AccountId::new(&hot.account_id) else {
         return Ok(None);
     };
     let as_of = hot.balance.as_ref().and_then(|balance| balance.as_of);
-    let now = as_of.map_or(0, |at| at.seconds * 1000 + i64::from(at.nanos / 1_000_000));
-    let now = crate::domain::timestamp::Timestamp::from_millis(now);
-    let found = ledger.account(&id, now).await;
-    found.map_err(|error| Failure::new(crate::cli::exit::Exit::Internal, error.to_string()))
+    let now = told::instant(as_of.as_ref()).unwrap_or_default();
+    ledger.account(&id, now).await.map_err(unread)
 }
 
-/// Debt, and every grant that both have, part by part.
-fn differences(hot: &Account, stored: &crate::domain::account::Account) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let stored_id = &stored.id;
-    let mut differ = |what: String, hot: u64, stored: u64| {
-        if hot != stored {
-            found.push(Finding {
-                account_id: Some(stored_id.clone()),
-                invariant: ADDS_UP,
-                detail: format!("{what} is {hot} in memory and {stored} in the ledger"),
-            });
-        }
+async fn differences(
+    hot: &pb::Account,
+    stored: &Account,
+    ledger: &dyn Ledger,
+) -> Result<Vec<Finding>, Failure> {
+    let id = &stored.id;
+    let Some(account) = told::account(hot, stored) else {
+        let text = "the server's answer is no account".to_owned();
+        return Ok(vec![finding(Some(id), ADDS_UP, text)]);
     };
-    let debt = hot.balance.as_ref().map_or(0, |balance| balance.debt);
-    differ("debt".to_owned(), debt, stored.head.debt);
-    for grant in &stored.grants {
-        let same = |other: &&crate::pb::Grant| other.grant_id == grant.id.as_str();
-        let Some(hot) = hot.grants.iter().find(same) else {
-            continue;
-        };
-        let name = |part: &str| format!("grant {}: {part}", grant.id);
-        differ(name("amount"), hot.amount, grant.amount);
-        differ(name("used"), hot.used, grant.used);
-        differ(name("expired"), hot.expired, grant.expired);
+    let mut others = Vec::new();
+    for grant in &account.grants {
+        if stored.grant(&grant.id).is_none() {
+            others.extend(ledger.grant(id, &grant.id).await.map_err(unread)?);
+        }
     }
-    found
+    let found = drift::differences(&account, stored, &others);
+    let found = found.into_iter().map(|text| (ADDS_UP, text));
+    let within = told::contradictions(hot, &account);
+    let within = within.into_iter().map(|text| (HOLDS, text));
+    let of_memory = |(invariant, text)| finding(Some(id), invariant, format!("in memory: {text}"));
+    Ok(found.chain(within).map(of_memory).collect())
+}
+
+fn finding(account_id: Option<&AccountId>, invariant: u8, detail: String) -> Finding {
+    Finding {
+        account_id: account_id.cloned(),
+        invariant,
+        detail,
+    }
+}
+
+fn unread(fault: LedgerFault) -> Failure {
+    Failure::new(Exit::Internal, fault.to_string())
 }

@@ -17,9 +17,14 @@ pub struct Session {
 impl Session {
     /// Starts a server.
     pub fn start() -> Self {
+        Session::with(&[])
+    }
+
+    /// Starts a server with further arguments.
+    pub fn with(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("tollgate.sock");
-        let args = ["--unix-socket", socket.to_str().unwrap()];
+        let args = [&["--unix-socket", socket.to_str().unwrap()], args].concat();
         let sidecar = Sidecar::start(&folder.path().join("data"), &args);
         Session {
             _sidecar: sidecar,

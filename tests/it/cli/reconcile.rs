@@ -1,0 +1,91 @@
+//! `reconcile` against a server: what its memory has, held against a ledger that somebody has
+//! written to behind its back.
+
+use std::collections::BTreeMap;
+
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use super::session::Session;
+
+/// One account each, what is done to it, and what is said then.
+const TAMPERED: &[(&str, &str, &str)] = &[
+    (
+        "status",
+        "UPDATE accounts SET status = 'suspended' WHERE account_id = 'status'",
+        "in memory: status is active, not suspended",
+    ),
+    (
+        "plan",
+        "UPDATE accounts SET allowance = 50 WHERE account_id = 'plan'",
+        "in memory: plan, cycle or policy is another one",
+    ),
+    (
+        "debt",
+        "UPDATE accounts SET debt = 7 WHERE account_id = 'debt'",
+        "in memory: debt is 0, not 7",
+    ),
+    (
+        "used",
+        "UPDATE grants SET used = 41 WHERE account_id = 'used' AND kind = 'plan'",
+        "in memory: grant plan:0: used is 40, not 41",
+    ),
+    (
+        "terms",
+        "UPDATE grants SET priority = 1 WHERE account_id = 'terms' AND kind = 'pack'",
+        "in memory: grant pack: its terms are others",
+    ),
+    (
+        "lost",
+        "DELETE FROM grants WHERE account_id = 'lost' AND kind = 'pack'",
+        "in memory: grant pack is not in the ledger",
+    ),
+    (
+        "forged",
+        "INSERT INTO grants SELECT account_id, 'forged', kind, 9000, used, expired, priority,
+             effective_at, expires_at, voided_at, due_at, source
+         FROM grants WHERE account_id = 'forged' AND kind = 'pack'",
+        "in memory: grant forged is missing",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_difference_of_a_live_balance_is_named() {
+    let session = Session::with(&["--set", "reconcile.repair=never"]);
+    for (account, _, _) in TAMPERED {
+        session.done(&format!("account create {account} --plan starter"));
+        session.done(&format!("grant {account} --pack small --id pack"));
+        session.done(&format!(
+            "charge {account} --id c1 --mode discuss --credits 40"
+        ));
+        session.done(&format!(
+            "reserve {account} --id open --mode discuss --credits 60"
+        ));
+    }
+    let reconcile = format!("reconcile --data-dir {}", session.data_dir().display());
+    let sound = session.json(&reconcile, 0);
+    assert_eq!(sound["compared"]["accounts"], TAMPERED.len());
+
+    let file = SqliteConnectOptions::new().filename(session.data_dir().join("ledger.db"));
+    let mut connection = file.connect().await.unwrap();
+    for (_, tamper, _) in TAMPERED {
+        sqlx::raw_sql(*tamper)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+    let report = session.json(&reconcile, 1);
+    let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for finding in report["findings"].as_array().unwrap() {
+        let account = finding["account"].as_str().unwrap_or("-");
+        let detail = finding["detail"].as_str().unwrap();
+        if detail.starts_with("in memory") {
+            said.entry(account).or_default().push(detail);
+        }
+    }
+    let expected: BTreeMap<&str, Vec<&str>> = TAMPERED
+        .iter()
+        .map(|(account, _, detail)| (*account, vec![*detail]))
+        .collect();
+    assert_eq!(said, expected);
+}
