@@ -13,6 +13,7 @@
 //! - At most [`WAITING_MAX`] records wait; then settling waits for the ledger behind.
 
 mod backlog;
+mod error;
 mod files;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
@@ -26,10 +27,11 @@ use async_trait::async_trait;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::Mutex,
+    time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::backlog::Depth;
+pub use self::{backlog::Depth, error::RedoError};
 use self::{
     backlog::{Backlog, Waiting},
     files::Files,
@@ -54,64 +56,10 @@ use crate::{
 
 /// How many entries and reservations wait for the ledger behind before settling waits for it.
 pub const WAITING_MAX: usize = 131_072;
+/// The name of the thread that moves what is in the log to the ledger behind.
+pub const WRITER_THREAD: &str = "redo-writer";
 /// How long a reader waits for what was settled before it asked.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the log can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RedoError {
-    /// A file can't be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not what this version writes.
-    #[error("{path}: not a redo log that this version of Tollgate can read")]
-    Unknown {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// A record in the middle is damaged: what follows it can't be trusted.
-    #[error("{path}: the record at byte {offset} is damaged: {detail}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where it starts.
-        offset: u64,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The log continues another ledger than the one it lies beside.
-    #[error(
-        "the redo log does not continue the ledger: shard {shard} is at {cursor}, and the log \
-         goes from {from} to {to}"
-    )]
-    Foreign {
-        /// The shard.
-        shard: u32,
-        /// Where the ledger has it.
-        cursor: u64,
-        /// Where the log's batch starts.
-        from: u64,
-        /// Where it ends.
-        to: u64,
-    },
-    /// An earlier failure left it unknown what is on disk.
-    #[error("the redo log failed before ({0}): restart to read what is on disk")]
-    Unusable(String),
-    /// The ledger behind does not keep up, or fails.
-    #[error("the ledger has not taken what was settled for {}s{detail}", READ_TIMEOUT.as_secs())]
-    Behind {
-        /// Its last error, if it had one.
-        detail: String,
-    },
-    /// The ledger behind failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerFault),
-}
 
 /// A ledger with a redo log in front of it.
 pub struct RedoLedger {
@@ -119,6 +67,8 @@ pub struct RedoLedger {
     files: Arc<Mutex<Files>>,
     backlog: Arc<Backlog>,
     writer: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
+    /// Cancelled when the writer ends.
+    ended: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -135,14 +85,15 @@ impl RedoLedger {
         let cursors = inner.cursors().await?;
         let files = Arc::new(Mutex::new(files));
         let backlog = Arc::new(Backlog::new(cursors));
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let work = backlog::write_on(Arc::clone(&backlog), Arc::clone(&inner), Arc::clone(&files));
-        let writer = in_background(stop.clone(), work)?;
+        let writer = in_background(stop.clone(), ended.clone().drop_guard(), work)?;
         Ok(RedoLedger {
             inner,
             files,
             backlog,
             writer: parking_lot::Mutex::new(Some(writer)),
+            ended,
             stop,
         })
     }
@@ -157,11 +108,16 @@ impl RedoLedger {
         if let Some(writer) = writer {
             let ended = tokio::task::spawn_blocking(move || writer.join()).await;
             if !matches!(ended, Ok(Ok(()))) {
-                let error = RedoError::Unusable("its thread has panicked".to_owned());
-                return Err(fault("close", error));
+                return Err(fault("close", writer_is_gone()));
             }
         }
         files.close().map_err(|error| fault("close", error))
+    }
+
+    /// Waits for the thread to end that moves what is in the log to the ledger behind: closed, or
+    /// by a panic, after which nothing can be read that waits for it.
+    pub async fn writer_ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// What the log has that the ledger behind has not, and what it has had.
@@ -190,9 +146,11 @@ impl RedoLedger {
         operation: &'static str,
     ) -> Result<&dyn Ledger, LedgerFault> {
         let reached = self.backlog.reached(record);
-        match tokio::time::timeout(READ_TIMEOUT, reached).await {
-            Ok(()) => Ok(self.inner.as_ref()),
-            Err(_) => Err(fault(operation, self.backlog.behind())),
+        tokio::select! {
+            biased;
+            () = reached => Ok(self.inner.as_ref()),
+            () = self.ended.cancelled() => Err(fault(operation, writer_is_gone())),
+            () = sleep(READ_TIMEOUT) => Err(fault(operation, self.backlog.behind())),
         }
     }
 
@@ -249,9 +207,11 @@ impl Drop for RedoLedger {
 }
 
 /// Runs the work on a thread of its own until it is told to stop: a large transaction takes long
-/// to make ready, and the threads that answer calls must not wait for that.
+/// to make ready, and the threads that answer calls must not wait for that. `end` is dropped with
+/// the thread.
 fn in_background(
     stop: CancellationToken,
+    end: DropGuard,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, RedoError> {
     let failed = |error: std::io::Error| RedoError::Unusable(error.to_string());
@@ -260,8 +220,9 @@ fn in_background(
         .build()
         .map_err(failed)?;
     thread::Builder::new()
-        .name("redo-writer".to_owned())
+        .name(WRITER_THREAD.to_owned())
         .spawn(move || {
+            let _end = end;
             runtime.block_on(async {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -270,6 +231,10 @@ fn in_background(
             });
         })
         .map_err(failed)
+}
+
+fn writer_is_gone() -> RedoError {
+    RedoError::Unusable(format!("its thread {WRITER_THREAD} has panicked"))
 }
 
 fn fault(operation: &'static str, error: RedoError) -> LedgerFault {

@@ -8,11 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
+use tokio::time::timeout;
 use tollgate::{
     domain::timestamp::Timestamp,
     hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
@@ -282,6 +284,37 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
     );
 }
 
+/// Nothing that waits can reach the ledger any more: whoever runs this must hear of it.
+#[tokio::test]
+async fn a_writer_that_panics_says_that_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteLedger::open(&path(folder.path())).await.unwrap();
+    let panicking = Arc::new(support::Panicking {
+        inner: Arc::new(sqlite),
+        panics: AtomicBool::new(false),
+    });
+    let ledger = RedoLedger::open(Arc::clone(&panicking) as _, path(folder.path())).await;
+    let ledger = Arc::new(ledger.unwrap());
+    let mut world = World::with_acme(Arc::clone(&ledger) as _).await;
+    ledger.cursors().await.unwrap();
+    panicking.panics.store(true, Ordering::Relaxed);
+    assert!(
+        timeout(Duration::ZERO, ledger.writer_ended())
+            .await
+            .is_err()
+    );
+    world.charge("acme", "c1", 1);
+    world.flush().await;
+    // A reader makes it write at once, and does not wait in vain.
+    let fault = ledger.cursors().await.unwrap_err().to_string();
+    assert!(fault.contains("redo-writer has panicked"), "{fault}");
+    ledger.writer_ended().await;
+    assert!(ledger.close().await.is_err());
+    let image = crash(folder.path());
+    let again = open(image.path()).await.unwrap();
+    assert_eq!(sequences(&again).await, [1, 2]);
+}
+
 /// Ledgers around a ledger.
 mod support {
     use std::sync::{
@@ -315,6 +348,23 @@ mod support {
     pub struct Failing {
         pub inner: Arc<SqliteLedger>,
         pub fails: AtomicBool,
+    }
+
+    /// Panics from some time on when it is given something.
+    pub struct Panicking {
+        pub inner: Arc<SqliteLedger>,
+        pub panics: AtomicBool,
+    }
+
+    impl Panicking {
+        async fn settled(
+            &self,
+            batches: &[OutboxBatch],
+            now: Timestamp,
+        ) -> Result<Settled, LedgerFault> {
+            assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
+            self.inner.settle(batches, now).await
+        }
     }
 
     impl AtOnce {
@@ -377,7 +427,7 @@ mod support {
         };
     }
 
-    ledgers_around! { AtOnce, Failing => {
+    ledgers_around! { AtOnce, Failing, Panicking => {
         submit(request: &ChangeRequest, now: Timestamp) -> Submitted;
         changes(account_id: &AccountId, number: u64, max: usize) -> Vec<Change>;
         unapplied(max: usize) -> Vec<AccountId>;
