@@ -5,8 +5,8 @@
 //! that waited. From there it goes to the ledger behind, in large transactions that write each
 //! page once. Only then is its part of the log deleted, or used anew.
 //!
-//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`]. A busy
-//!   log has its next one ready, as `PATH-redo.spare`.
+//! - The log's files are `PATH-redo.N`; [`Ledger::settle`] writes them, for the settler and for the
+//!   flush at the end. A busy log has its next one ready, as `PATH-redo.spare`.
 //! - A crash leaves files. Opening reads them, gives the ledger what it lacks (each shard's cursor
 //!   says what that is), and deletes them. A record that was cut short was never answered.
 //! - Whoever reads waits until the ledger behind has what was settled before he asked.
@@ -173,25 +173,28 @@ impl RedoLedger {
             return Err(self.backlog.behind());
         }
         let record = Record::write(batches, now, files.memory())?;
-        let bytes = record.len();
-        let write = move || (files.append(record), files);
-        // Held until the backlog has it: nobody else appends what would not follow it.
-        let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            // The settler's own thread, which has nothing else to do meanwhile.
-            write()
-        } else {
-            tokio::task::spawn_blocking(write)
-                .await
-                .map_err(|error| RedoError::Unusable(error.to_string()))?
-        };
-        let file = file?;
+        let (bytes, batches) = (record.len(), batches.to_vec());
         let entries = batches.iter().map(|batch| batch.entries.len()).sum();
-        let reversals = self.backlog.push(Waiting {
-            file,
-            now,
-            bytes,
-            batches: batches.to_vec(),
-        });
+        let backlog = Arc::clone(&self.backlog);
+        // One piece, so that whoever stops waiting for it can't part it: what the file has and the
+        // backlog has not would be appended again. The files are held until its end.
+        let append = move || {
+            let file = files.append(record)?;
+            Ok::<_, RedoError>(backlog.push(Waiting {
+                file,
+                now,
+                bytes,
+                batches,
+            }))
+        };
+        let is_own_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let reversals = if is_own_thread {
+            // The settler's, which has nothing else to do meanwhile.
+            append()?
+        } else {
+            let appended = tokio::task::spawn_blocking(append).await;
+            appended.map_err(|error| RedoError::Unusable(error.to_string()))??
+        };
         Ok(Settled {
             entries,
             cursor_conflict: false,

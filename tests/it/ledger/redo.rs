@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    future::poll_fn,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -282,6 +284,27 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
             .unwrap()
             .is_some()
     );
+}
+
+/// Whoever settles may stop waiting for it, as the end of the process does after some time. What
+/// the log then has must not be appended again: the next start would refuse that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_that_nobody_waits_for_any_more_is_settled_once() {
+    let logged = logged().await;
+    let ledger = logged.ledger.clone().unwrap();
+    let mut world = World::with_acme(ledger.clone()).await;
+    world.charge("acme", "c1", 1);
+    let batch = world.take_batch();
+    let mut settled = ledger.settle(std::slice::from_ref(&batch), world.now);
+    // Polled once: another thread writes to the log.
+    let polled = poll_fn(|context| Poll::Ready(settled.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    drop(settled);
+    let again = ledger.settle(&[batch], world.now).await.unwrap();
+    assert!(again.cursor_conflict);
+    let image = crash(logged.folder.path());
+    let opened = open(image.path()).await.unwrap();
+    assert_eq!(sequences(&opened).await, [1, 2]);
 }
 
 /// Nothing that waits can reach the ledger any more: whoever runs this must hear of it.
