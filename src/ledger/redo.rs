@@ -77,6 +77,8 @@ impl RedoLedger {
     /// `-redo.N`. What a crash left in them is in the ledger when this returns.
     pub async fn open(inner: Arc<dyn Ledger>, path: PathBuf) -> Result<Self, RedoError> {
         let mut files = Files::find(path)?;
+        // First: the disk may be full of it, and the ledger behind needs room.
+        files.delete_spare()?;
         let redone = redo(inner.as_ref(), &files).await?;
         if redone > 0 {
             tracing::info!(records = redone, "put the redo log into the ledger");

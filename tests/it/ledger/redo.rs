@@ -286,6 +286,23 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
     );
 }
 
+/// The disk may be full of it, and the ledger needs room for what the log has.
+#[tokio::test]
+async fn the_spare_file_goes_before_the_ledger_is_written_to() {
+    let image = images(1).await.pop().unwrap();
+    let spare = image.path().join("ledger.db-redo.spare");
+    fs::write(&spare, [0; 100]).unwrap();
+    let sqlite = SqliteLedger::open(&path(image.path())).await.unwrap();
+    let failing = Arc::new(support::Failing {
+        inner: Arc::new(sqlite),
+        fails: AtomicBool::new(true),
+    });
+    let opened = RedoLedger::open(failing, path(image.path())).await;
+    assert!(matches!(opened, Err(RedoError::Ledger(_))));
+    assert!(!spare.exists());
+    assert_eq!(logs(image.path()).len(), 1);
+}
+
 /// Whoever settles may stop waiting for it, as the end of the process does after some time. What
 /// the log then has must not be appended again: the next start would refuse that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
