@@ -9,28 +9,30 @@ mod parts;
 pub mod restore;
 mod roster;
 mod security;
+mod settling;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, oneshot},
-};
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
-use self::{data_dir::DataDir, parts::Parts};
+use self::{
+    data_dir::DataDir,
+    parts::Parts,
+    settling::{CHECK_SETTLING, Settling},
+};
 pub use self::{error::StartError, hot::redis_options, ledger::postgres_options};
 use crate::{
     catalogs::{self, watch::WatchGuard},
     clock::Clock,
-    config::{Config, HotUrl, LedgerUrl, Role},
+    config::{Config, LedgerUrl, Role},
     enforcer::Enforcer,
     grpc,
     http::{self, Readiness},
-    ledger::{Ledger, LedgerFault},
+    ledger::{Ledger, LedgerFault, redo},
     telemetry::{Exporter, Metrics, Observer},
     workers::{self, Worker, settler::Settler, shares::Sharer},
 };
@@ -69,6 +71,8 @@ pub struct Running {
     /// The ledger; `None`: this process has none.
     pub ledger: Option<Arc<dyn Ledger>>,
     settler: Option<Arc<Settler>>,
+    /// Cancelled when the settler's thread ends, where it has one.
+    settler_ended: CancellationToken,
     sharer: Option<Arc<Sharer>>,
     opened: Option<ledger::Opened>,
     is_shared: bool,
@@ -121,9 +125,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         let metrics = Arc::clone(&parts.metrics);
         tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
     }
-    if let Some(settler) = &roster.settler {
-        run_settler(settler, &config, &parts.metrics, &tasks, &working)?;
-    }
+    let settler_ended = match &roster.settler {
+        Some(settler) => run_settler(settler, (&parts, &config), &readiness, &tasks, &working)?,
+        None => CancellationToken::new(),
+    };
     let metrics = &parts.metrics;
     spawn_http(&tasks, http_listener, &readiness, metrics, &working);
     readiness.set(CHECK_SERVING, true, "yes");
@@ -139,6 +144,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         enforcer: parts.enforcer,
         ledger: parts.books.as_ref().map(|books| Arc::clone(&books.ledger)),
         settler: roster.settler,
+        settler_ended,
         sharer: roster.sharer,
         opened: parts.books.map(|books| books.opened),
         is_shared: parts.opened_hot.is_shared(),
@@ -155,44 +161,35 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     })
 }
 
-/// Runs the settler. Where it writes to a disk of this machine it has a thread of its own: the
-/// calls that wait for it must not wait behind all the others for it to go on.
+/// Runs the settler, watched where answers wait for it. What is answered is cancelled when its
+/// thread ends, where it has one.
 fn run_settler(
     settler: &Arc<Settler>,
-    config: &Config,
-    metrics: &Arc<Metrics>,
+    (parts, config): (&Parts, &Config),
+    readiness: &Arc<Readiness>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> Result<(), StartError> {
-    let interval = Duration::from_millis(config.settle.flush_interval_ms);
-    let (worker, metrics) = (Arc::clone(settler) as _, Arc::clone(metrics));
-    let run = workers::run(worker, interval, metrics, working.clone());
-    let is_embedded =
-        matches!(config.hot, HotUrl::Memory) && matches!(config.ledger, Some(LedgerUrl::Sqlite(_)));
-    if !is_embedded {
-        tasks.spawn(run);
-        return Ok(());
+) -> Result<CancellationToken, StartError> {
+    let mut worker = Arc::clone(settler) as Arc<dyn Worker>;
+    if settling::is_waited_for(config) {
+        let (clock, readiness) = (Arc::clone(&parts.clock), Arc::clone(readiness));
+        let patience = parts::ack_timeout(config);
+        let watched = Arc::new(Settling::new(worker, clock, readiness, patience));
+        let probe = Arc::new(settling::Probe(Arc::clone(&watched)));
+        let metrics = Arc::clone(&parts.metrics);
+        tasks.spawn(workers::run(
+            probe,
+            PROBE_INTERVAL,
+            metrics,
+            working.clone(),
+        ));
+        worker = watched;
     }
-    let internal = |error: std::io::Error| StartError::Internal(error.into());
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build().map_err(internal)?;
-    let (ends, ended) = oneshot::channel::<()>();
-    thread::Builder::new()
-        .name("settler".to_owned())
-        .spawn(move || {
-            runtime.block_on(run);
-            drop(ends);
-        })
-        .map_err(internal)?;
-    tasks.spawn(async {
-        // Dropped when it ends: nothing is ever sent.
-        let _ = ended.await;
-    });
-    Ok(())
+    settling::run(worker, config, &parts.metrics, tasks, working)
 }
 
-/// What must be well for this process to be ready. A gateway does not depend on the ledger: it
-/// answers while that is away.
+/// What must be well for this process to be ready. A gateway does not depend on the ledger, which
+/// it answers without, unless its answers wait for what this very process settles.
 fn checks(config: &Config) -> Vec<&'static str> {
     let mut checks = vec![CHECK_STORES, CHECK_SERVING];
     if config.ledger.is_none() {
@@ -200,6 +197,9 @@ fn checks(config: &Config) -> Vec<&'static str> {
     }
     if !config.roles.has(Role::Gateway) {
         checks.push(CHECK_LEDGER);
+    }
+    if settling::is_waited_for(config) {
+        checks.push(CHECK_SETTLING);
     }
     checks
 }
@@ -316,6 +316,21 @@ pub struct Stopped {
 }
 
 impl Running {
+    /// Waits for a thread to end without which nothing is settled, and answers its name. They run
+    /// until [`Running::stop`], so it has panicked: what is left to do is to stop, and to start anew.
+    pub async fn broken(&self) -> &'static str {
+        let writer_ended = async {
+            match &self.opened {
+                Some(opened) => opened.writer_ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.settler_ended.cancelled() => settling::THREAD,
+            () = writer_ended => redo::WRITER_THREAD,
+        }
+    }
+
     /// Stops: not serving, no new calls, open calls finish, everything is flushed. Each of the
     /// two takes at most the drain's time: a peer that hangs must not cost the flush.
     pub async fn stop(self) -> Stopped {

@@ -26,8 +26,8 @@
 //! | `operation` | a method of [`HotStore`](crate::hot::HotStore) or [`Ledger`](crate::ledger::Ledger): `reserve`, `commit`, `settle`, … |
 //! | `certainty` | `did_not_happen`, `may_have_happened` |
 //! | `store` | `hot`, `ledger` |
-//! | `check` | a line of `/readyz`: `stores`, `serving` |
-//! | `worker` | `applier`, `bell`, `catalog_probe`, `follower`, `ledger_probe`, `loader`, `partitioner`, `probe`, `publisher`, `reconciler`, `refresher`, `reloader`, `renewer`, `settler`, `sharer`, `subscriber`, `substitute`, `sweeper`, `tally` |
+//! | `check` | a line of `/readyz`: `stores`, `serving`, `settling`, `catalog`, `ledger` |
+//! | `worker` | `applier`, `bell`, `catalog_probe`, `follower`, `ledger_probe`, `loader`, `partitioner`, `probe`, `publisher`, `reconciler`, `refresher`, `reloader`, `renewer`, `settler`, `settling_probe`, `sharer`, `subscriber`, `substitute`, `sweeper`, `tally` |
 //! | `log` (buffered commits) | `redo` |
 //! | `answer` (degraded answers) | `unavailable` |
 //! | `version`, `rustc` | this build's |

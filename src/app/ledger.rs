@@ -53,6 +53,15 @@ impl Opened {
         )))
     }
 
+    /// Waits for the thread to end that writes what was settled to the ledger behind the log, by a
+    /// panic too. Where there is none it waits for ever.
+    pub(super) async fn writer_ended(&self) {
+        match self {
+            Opened::Sqlite(redo) => redo.writer_ended().await,
+            Opened::Postgres(_) => std::future::pending().await,
+        }
+    }
+
     /// Leaves nothing behind that a next start would have to put right.
     pub(super) async fn close(&self) -> Result<(), LedgerFault> {
         match self {

@@ -110,7 +110,7 @@ pub(super) async fn open(
 
 /// How long a settlement waits for the ledger: not as long as its call may take, so that it still
 /// says what it has waited for, and half of that at least.
-fn ack_timeout(config: &Config) -> Duration {
+pub(super) fn ack_timeout(config: &Config) -> Duration {
     let whole = config.grpc.request_timeout_ms;
     let before = STEPS_BEFORE_ACK * config.redis.call_timeout_ms;
     Duration::from_millis(whole.saturating_sub(before).max(whole / 2))

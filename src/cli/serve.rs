@@ -47,9 +47,16 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     let running = app::start(config.clone(), Arc::new(SystemClock::new())).await?;
     let greeting = Greeting::new(&config, &running);
     output.result(&greeting, Greeting::text)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        thread = running.broken() => Some(thread),
+    };
+    if let Some(thread) = broken {
+        tracing::error!(
+            thread,
+            "a thread has panicked without which nothing is settled"
+        );
     }
     output
         .progress("tollgate: stopping: no new calls, open calls finish, everything is flushed")?;
@@ -59,6 +66,11 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
             drain_timeout_ms = config.drain_timeout_ms,
             "connections were still open at the end of the drain and were cut"
         );
+    }
+    if let Some(thread) = broken {
+        let why = format!("stopped, since the thread {thread} has panicked");
+        return Err(Failure::new(Exit::Internal, why)
+            .hint("what was answered is on disk: start it again; the log says where it panicked"));
     }
     if stopped.flushed {
         return Ok(Exit::Ok);

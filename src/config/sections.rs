@@ -113,7 +113,7 @@ pub struct SettleConfig {
     pub ack: SettleAck,
     /// How often open holds are written to disk, in milliseconds.
     pub flush_interval_ms: u64,
-    /// The most entries that one transaction writes.
+    /// From how many entries on a transaction takes no further shards; it takes some at once, whole.
     pub batch_max: usize,
 }
 

@@ -9,7 +9,10 @@ mod shard;
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -43,17 +46,25 @@ pub struct MemoryOptions {
     pub shards: u32,
     /// How long the answer to a settled reservation is kept for whoever retries, in milliseconds.
     pub replay_window_ms: u64,
-    /// How many outbox records one shard keeps while the ledger takes none. Beyond it every step
-    /// that would add one is refused as a fault.
-    pub outbox_max: usize,
+    /// What the outboxes of all shards together may take in memory, about, while the ledger takes
+    /// nothing. Beyond it every step that may add to them is refused as a fault, also one that
+    /// would only be answered again; what only reads goes on.
+    pub outbox_bytes_max: usize,
 }
+
+/// As counted (`shard::ENTRY_BYTES`, `shard::CHANGED_BYTES`) a Reserve takes some 230 bytes, and a
+/// Commit 1,400: so there is room for 80,000 of both, or 580,000 Reserves alone, which is five and
+/// twelve seconds of what two cores do. The settler may take all of it at once, and writes at most
+/// twice as many bytes: an entry that is longer than it is counted comes with a reservation that
+/// is as long. That is a quarter of what one record of the redo log may have.
+const OUTBOX_BYTES_MAX: usize = 128 << 20;
 
 impl Default for MemoryOptions {
     fn default() -> Self {
         MemoryOptions {
             shards: 64,
             replay_window_ms: 86_400_000,
-            outbox_max: 1_000_000,
+            outbox_bytes_max: OUTBOX_BYTES_MAX,
         }
     }
 }
@@ -62,16 +73,17 @@ impl Default for MemoryOptions {
 #[derive(Debug)]
 pub struct MemoryHot {
     shards: Vec<Mutex<Shard>>,
+    /// What their outboxes take together.
+    outbox_bytes: AtomicUsize,
     clock: Arc<dyn Clock>,
     options: MemoryOptions,
 }
 
 /// The outbox is full, since the ledger has taken nothing for long.
 #[derive(Debug, thiserror::Error)]
-#[error("the outbox of shard {shard} is full: {records} records wait for the ledger")]
+#[error("the outbox is full: {bytes} bytes wait for the ledger")]
 struct OutboxFull {
-    shard: u32,
-    records: usize,
+    bytes: usize,
 }
 
 /// The ledger takes another store's entries.
@@ -91,6 +103,7 @@ impl MemoryHot {
         let options = MemoryOptions { shards, ..options };
         MemoryHot {
             shards: (0..shards).map(|_| Mutex::new(Shard::default())).collect(),
+            outbox_bytes: AtomicUsize::new(0),
             clock,
             options,
         }
@@ -131,33 +144,54 @@ impl MemoryHot {
         (shard, &self.shards[shard as usize])
     }
 
-    /// Runs one transition on one account under its shard's lock.
+    /// Runs one transition on one account under its shard's lock, where there is room for what it
+    /// may leave.
     fn step<T>(
         &self,
         operation: &'static str,
         account_id: &AccountId,
         transition: impl FnOnce(&mut Book, Timestamp, &mut Effects) -> Result<T, Refusal>,
     ) -> Answer<T> {
-        let (number, shard) = self.shard_of(account_id);
-        let mut shard = shard.lock();
-        let now = shard.tick(self.clock.now());
-        if shard.waiting() >= self.options.outbox_max {
+        let bytes = self.outbox_bytes.load(Ordering::Relaxed);
+        if bytes >= self.options.outbox_bytes_max {
             return Err(HotFault {
                 certainty: Certainty::Determinate,
                 operation,
-                source: Box::new(OutboxFull {
-                    shard: number,
-                    records: shard.waiting(),
-                }),
+                source: Box::new(OutboxFull { bytes }),
             });
         }
-        let answer = shard.run(account_id, now, transition);
+        self.look(account_id, transition)
+    }
+
+    /// The same for one that leaves nothing but what time does to the account.
+    fn look<T>(
+        &self,
+        account_id: &AccountId,
+        transition: impl FnOnce(&mut Book, Timestamp, &mut Effects) -> Result<T, Refusal>,
+    ) -> Answer<T> {
+        let (number, shard) = self.shard_of(account_id);
+        let mut shard = shard.lock();
+        let now = shard.tick(self.clock.now());
+        let answer = self.counted(&mut shard, |shard| shard.run(account_id, now, transition));
         let mark = Mark {
             shard: number,
             era: 0,
             position: shard.tail(),
         };
         Ok(answer.map(|value| Done { value, mark }))
+    }
+
+    /// Works on a shard, and counts what its outbox then takes more or less.
+    fn counted<T>(&self, shard: &mut Shard, work: impl FnOnce(&mut Shard) -> T) -> T {
+        let before = shard.outbox_bytes();
+        let done = work(shard);
+        let after = shard.outbox_bytes();
+        if after != before {
+            // Wraps where it is less, as the sum does.
+            let more = after.wrapping_sub(before);
+            self.outbox_bytes.fetch_add(more, Ordering::Relaxed);
+        }
+        done
     }
 }
 
@@ -211,13 +245,11 @@ impl HotStore for MemoryHot {
     }
 
     async fn balance(&self, account_id: &AccountId) -> Answer<Balance> {
-        self.step("balance", account_id, |book, now, effects| {
-            book.balance(now, effects)
-        })
+        self.look(account_id, |book, now, effects| book.balance(now, effects))
     }
 
     async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)> {
-        self.step("account", account_id, |book, now, effects| {
+        self.look(account_id, |book, now, effects| {
             let balance = book.balance(now, effects)?;
             Ok((book.account().clone(), balance))
         })
@@ -228,7 +260,7 @@ impl HotStore for MemoryHot {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
-        self.step("reservation", account_id, |book, _, _| {
+        self.look(account_id, |book, _, _| {
             let known = book.reservation(reservation_id)?;
             Ok(known.map(Reservation::into_view))
         })
@@ -321,10 +353,10 @@ impl HotStore for MemoryHot {
         for shard in &self.shards {
             let mut shard = shard.lock();
             let now = shard.tick(self.clock.now());
-            swept.expired += shard.expire_due(max, now);
+            swept.expired += self.counted(&mut shard, |shard| shard.expire_due(max, now));
             let window = i64::try_from(self.options.replay_window_ms).unwrap_or(i64::MAX);
             let until = Timestamp::from_millis(now.millis().saturating_sub(window));
-            swept.forgotten += shard.forget(max, until);
+            swept.forgotten += self.counted(&mut shard, |shard| shard.forget(max, until));
         }
         Ok(swept)
     }
@@ -344,7 +376,7 @@ impl HotStore for MemoryHot {
 
     async fn trim(&self, reached: Cursor) -> Result<(), HotFault> {
         if let Some(shard) = self.shards.get(reached.shard as usize) {
-            shard.lock().trim(reached);
+            self.counted(&mut shard.lock(), |shard| shard.trim(reached));
         }
         Ok(())
     }

@@ -5,14 +5,15 @@
 //! that waited. From there it goes to the ledger behind, in large transactions that write each
 //! page once. Only then is its part of the log deleted, or used anew.
 //!
-//! - The log's files are `PATH-redo.N`; the settler alone writes them, by [`Ledger::settle`]. A busy
-//!   log has its next one ready, as `PATH-redo.spare`.
+//! - The log's files are `PATH-redo.N`; [`Ledger::settle`] writes them, for the settler and for the
+//!   flush at the end. A busy log has its next one ready, as `PATH-redo.spare`.
 //! - A crash leaves files. Opening reads them, gives the ledger what it lacks (each shard's cursor
 //!   says what that is), and deletes them. A record that was cut short was never answered.
 //! - Whoever reads waits until the ledger behind has what was settled before he asked.
 //! - At most [`WAITING_MAX`] records wait; then settling waits for the ledger behind.
 
 mod backlog;
+mod error;
 mod files;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
@@ -26,10 +27,11 @@ use async_trait::async_trait;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::Mutex,
+    time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::backlog::Depth;
+pub use self::{backlog::Depth, error::RedoError};
 use self::{
     backlog::{Backlog, Waiting},
     files::Files,
@@ -54,64 +56,10 @@ use crate::{
 
 /// How many entries and reservations wait for the ledger behind before settling waits for it.
 pub const WAITING_MAX: usize = 131_072;
+/// The name of the thread that moves what is in the log to the ledger behind.
+pub const WRITER_THREAD: &str = "redo-writer";
 /// How long a reader waits for what was settled before it asked.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the log can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RedoError {
-    /// A file can't be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not what this version writes.
-    #[error("{path}: not a redo log that this version of Tollgate can read")]
-    Unknown {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// A record in the middle is damaged: what follows it can't be trusted.
-    #[error("{path}: the record at byte {offset} is damaged: {detail}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where it starts.
-        offset: u64,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The log continues another ledger than the one it lies beside.
-    #[error(
-        "the redo log does not continue the ledger: shard {shard} is at {cursor}, and the log \
-         goes from {from} to {to}"
-    )]
-    Foreign {
-        /// The shard.
-        shard: u32,
-        /// Where the ledger has it.
-        cursor: u64,
-        /// Where the log's batch starts.
-        from: u64,
-        /// Where it ends.
-        to: u64,
-    },
-    /// An earlier failure left it unknown what is on disk.
-    #[error("the redo log failed before ({0}): restart to read what is on disk")]
-    Unusable(String),
-    /// The ledger behind does not keep up, or fails.
-    #[error("the ledger has not taken what was settled for {}s{detail}", READ_TIMEOUT.as_secs())]
-    Behind {
-        /// Its last error, if it had one.
-        detail: String,
-    },
-    /// The ledger behind failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerFault),
-}
 
 /// A ledger with a redo log in front of it.
 pub struct RedoLedger {
@@ -119,6 +67,8 @@ pub struct RedoLedger {
     files: Arc<Mutex<Files>>,
     backlog: Arc<Backlog>,
     writer: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
+    /// Cancelled when the writer ends.
+    ended: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -127,6 +77,8 @@ impl RedoLedger {
     /// `-redo.N`. What a crash left in them is in the ledger when this returns.
     pub async fn open(inner: Arc<dyn Ledger>, path: PathBuf) -> Result<Self, RedoError> {
         let mut files = Files::find(path)?;
+        // First: the disk may be full of it, and the ledger behind needs room.
+        files.delete_spare()?;
         let redone = redo(inner.as_ref(), &files).await?;
         if redone > 0 {
             tracing::info!(records = redone, "put the redo log into the ledger");
@@ -135,14 +87,15 @@ impl RedoLedger {
         let cursors = inner.cursors().await?;
         let files = Arc::new(Mutex::new(files));
         let backlog = Arc::new(Backlog::new(cursors));
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let work = backlog::write_on(Arc::clone(&backlog), Arc::clone(&inner), Arc::clone(&files));
-        let writer = in_background(stop.clone(), work)?;
+        let writer = in_background(stop.clone(), ended.clone().drop_guard(), work)?;
         Ok(RedoLedger {
             inner,
             files,
             backlog,
             writer: parking_lot::Mutex::new(Some(writer)),
+            ended,
             stop,
         })
     }
@@ -157,11 +110,16 @@ impl RedoLedger {
         if let Some(writer) = writer {
             let ended = tokio::task::spawn_blocking(move || writer.join()).await;
             if !matches!(ended, Ok(Ok(()))) {
-                let error = RedoError::Unusable("its thread has panicked".to_owned());
-                return Err(fault("close", error));
+                return Err(fault("close", writer_is_gone()));
             }
         }
         files.close().map_err(|error| fault("close", error))
+    }
+
+    /// Waits for the thread to end that moves what is in the log to the ledger behind: closed, or
+    /// by a panic, after which nothing can be read that waits for it.
+    pub async fn writer_ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// What the log has that the ledger behind has not, and what it has had.
@@ -190,9 +148,11 @@ impl RedoLedger {
         operation: &'static str,
     ) -> Result<&dyn Ledger, LedgerFault> {
         let reached = self.backlog.reached(record);
-        match tokio::time::timeout(READ_TIMEOUT, reached).await {
-            Ok(()) => Ok(self.inner.as_ref()),
-            Err(_) => Err(fault(operation, self.backlog.behind())),
+        tokio::select! {
+            biased;
+            () = reached => Ok(self.inner.as_ref()),
+            () = self.ended.cancelled() => Err(fault(operation, writer_is_gone())),
+            () = sleep(READ_TIMEOUT) => Err(fault(operation, self.backlog.behind())),
         }
     }
 
@@ -215,25 +175,28 @@ impl RedoLedger {
             return Err(self.backlog.behind());
         }
         let record = Record::write(batches, now, files.memory())?;
-        let bytes = record.len();
-        let write = move || (files.append(record), files);
-        // Held until the backlog has it: nobody else appends what would not follow it.
-        let (file, _files) = if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            // The settler's own thread, which has nothing else to do meanwhile.
-            write()
-        } else {
-            tokio::task::spawn_blocking(write)
-                .await
-                .map_err(|error| RedoError::Unusable(error.to_string()))?
-        };
-        let file = file?;
+        let (bytes, batches) = (record.len(), batches.to_vec());
         let entries = batches.iter().map(|batch| batch.entries.len()).sum();
-        let reversals = self.backlog.push(Waiting {
-            file,
-            now,
-            bytes,
-            batches: batches.to_vec(),
-        });
+        let backlog = Arc::clone(&self.backlog);
+        // One piece, so that whoever stops waiting for it can't part it: what the file has and the
+        // backlog has not would be appended again. The files are held until its end.
+        let append = move || {
+            let file = files.append(record)?;
+            Ok::<_, RedoError>(backlog.push(Waiting {
+                file,
+                now,
+                bytes,
+                batches,
+            }))
+        };
+        let is_own_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let reversals = if is_own_thread {
+            // The settler's, which has nothing else to do meanwhile.
+            append()?
+        } else {
+            let appended = tokio::task::spawn_blocking(append).await;
+            appended.map_err(|error| RedoError::Unusable(error.to_string()))??
+        };
         Ok(Settled {
             entries,
             cursor_conflict: false,
@@ -249,9 +212,11 @@ impl Drop for RedoLedger {
 }
 
 /// Runs the work on a thread of its own until it is told to stop: a large transaction takes long
-/// to make ready, and the threads that answer calls must not wait for that.
+/// to make ready, and the threads that answer calls must not wait for that. `end` is dropped with
+/// the thread.
 fn in_background(
     stop: CancellationToken,
+    end: DropGuard,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, RedoError> {
     let failed = |error: std::io::Error| RedoError::Unusable(error.to_string());
@@ -260,8 +225,9 @@ fn in_background(
         .build()
         .map_err(failed)?;
     thread::Builder::new()
-        .name("redo-writer".to_owned())
+        .name(WRITER_THREAD.to_owned())
         .spawn(move || {
+            let _end = end;
             runtime.block_on(async {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -270,6 +236,10 @@ fn in_background(
             });
         })
         .map_err(failed)
+}
+
+fn writer_is_gone() -> RedoError {
+    RedoError::Unusable(format!("its thread {WRITER_THREAD} has panicked"))
 }
 
 fn fault(operation: &'static str, error: RedoError) -> LedgerFault {

@@ -37,7 +37,8 @@ pub struct Settler {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// How many entries one transaction takes before the next shard waits for another one.
+    /// From how many entries on the next [`SHARDS_AT_ONCE`] wait for another transaction. No outbox is
+    /// parted here: how much of one is taken is for the hot store to bound.
     pub batch_max: usize,
     /// Which shards are this settler's.
     pub shares: Arc<Shares>,

@@ -29,6 +29,7 @@ mod roles;
 mod scenario;
 mod security;
 mod served_redis;
+mod settling;
 mod support;
 mod telemetry;
 mod tidy;

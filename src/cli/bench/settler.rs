@@ -71,7 +71,7 @@ pub(super) async fn measure(runs: &Runs<'_>) -> Result<Exit, Failure> {
         runs,
         hot: MemoryHot::new(
             MemoryOptions {
-                outbox_max: usize::MAX,
+                outbox_bytes_max: usize::MAX,
                 ..MemoryOptions::default()
             },
             Arc::clone(&runs.clock) as Arc<dyn Clock>,

@@ -19,6 +19,11 @@ use crate::{
     hot::{Changed, Cursor, Line, OutboxBatch, Stored},
 };
 
+/// What an entry with its receipt takes in memory, about, and a changed reservation besides its
+/// bytes.
+const ENTRY_BYTES: usize = 1_024;
+const CHANGED_BYTES: usize = 128;
+
 /// An open hold as it is stored.
 type Hold = (ReservationId, Packed);
 
@@ -39,6 +44,8 @@ pub(super) struct Shard {
     /// Reservations that changed since the ledger last had them, each with its position and as it
     /// was then.
     touched: VecDeque<(u64, Changed)>,
+    /// What these two take in memory, about.
+    outbox_bytes: usize,
     /// How many records the outbox has had, and how many of them the ledger has.
     tail: u64,
     trimmed: u64,
@@ -122,6 +129,7 @@ impl Shard {
     fn keep(&mut self, account_id: &AccountId, effects: Effects) {
         for entry in effects.entries {
             self.tail += 1;
+            self.outbox_bytes += ENTRY_BYTES;
             self.entries.push_back((self.tail, Arc::new(entry.into())));
         }
         for (id, packed) in effects.touched {
@@ -134,6 +142,7 @@ impl Shard {
 
     fn touch(&mut self, changed: Changed) {
         self.tail += 1;
+        self.outbox_bytes += changed_bytes(&changed);
         self.touched.push_back((self.tail, changed));
     }
 
@@ -209,18 +218,16 @@ impl Shard {
             return;
         }
         let to = reached.position;
-        while self
-            .entries
-            .front()
-            .is_some_and(|(position, _)| *position <= to)
+        while let Some((position, _)) = self.entries.front()
+            && *position <= to
         {
             self.entries.pop_front();
+            self.outbox_bytes -= ENTRY_BYTES;
         }
-        while self
-            .touched
-            .front()
-            .is_some_and(|(position, _)| *position <= to)
+        while let Some((position, changed)) = self.touched.front()
+            && *position <= to
         {
+            self.outbox_bytes -= changed_bytes(changed);
             self.touched.pop_front();
         }
         self.trimmed = self.trimmed.max(to.min(self.tail));
@@ -232,6 +239,10 @@ impl Shard {
 
     pub(super) fn waiting(&self) -> usize {
         self.entries.len() + self.touched.len()
+    }
+
+    pub(super) fn outbox_bytes(&self) -> usize {
+        self.outbox_bytes
     }
 
     pub(super) fn violations(&self) -> u64 {
@@ -300,6 +311,10 @@ impl Shard {
         });
         broken.take(max).collect()
     }
+}
+
+fn changed_bytes((_, packed): &Changed) -> usize {
+    CHANGED_BYTES + packed.as_ref().map_or(0, |packed| packed.as_bytes().len())
 }
 
 /// When a reservation was settled to its end.

@@ -159,14 +159,19 @@ impl Files {
         }
     }
 
-    /// Deletes every file, none of which is written to.
-    pub(super) fn delete_all(&mut self) -> Result<(), RedoError> {
+    /// Deletes the file that is made ready, or what a crash left of one.
+    pub(super) fn delete_spare(&mut self) -> Result<(), RedoError> {
         let path = self.spare_path();
         let removed = match self.spare.take() {
             Some(spare) => spare.discard(),
             None => spare::remove(&path),
         };
-        removed.map_err(|source| io_error(&path, source))?;
+        removed.map_err(|source| io_error(&path, source))
+    }
+
+    /// Deletes every file, none of which is written to.
+    pub(super) fn delete_all(&mut self) -> Result<(), RedoError> {
+        self.delete_spare()?;
         delete(&self.path, &std::mem::take(&mut self.numbers))
     }
 

@@ -5,8 +5,8 @@
 //!
 //! It is a file that the log needs no more, or made of zeros where there is none: a log that is busy
 //! for long goes round in a few files, and neither writes zeros nor deletes anything. A thread of
-//! its own makes it, so no settlement waits for that. A crash leaves the file under a name that no
-//! record stands under; the next start removes it.
+//! its own makes it, so no settlement waits for that. Where there is no room for it, it takes none. A
+//! crash leaves the file under a name that no record stands under; the next start removes it first.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -54,7 +54,14 @@ impl Spare {
         let own = path.clone();
         let maker = thread::Builder::new()
             .name("redo-spare".to_owned())
-            .spawn(move || work(&own))?;
+            .spawn(move || {
+                let made = work(&own);
+                if made.is_err() {
+                    // Worth nothing, and what it takes of a full disk others need.
+                    let _ = remove(&own);
+                }
+                made
+            })?;
         Ok(Spare { path, maker })
     }
 

@@ -1,16 +1,28 @@
 //! The outbox: everything that the ledger does not have, told again until it says that it has.
 
+use std::sync::Arc;
+
 use tollgate::{
-    domain::{account::OveragePolicy, entry::EntryKind, reservation::State},
-    hot::OutboxBatch,
+    clock::ManualClock,
+    domain::{
+        account::OveragePolicy,
+        command::Reserve,
+        entry::EntryKind,
+        reservation::State,
+        usage::{LABEL_BYTES_MAX, LABELS_MAX},
+    },
+    hot::{
+        Certainty, OutboxBatch,
+        memory::{MemoryHot, MemoryOptions},
+    },
 };
 
 use super::on_every_backend;
 use crate::support::{
     Backend, Fixture, Setup,
     account::{create, open, plan},
-    account_id,
-    commands::{acme, charge, commit, commit_open, release, reserve},
+    account_id, block_on,
+    commands::{acme, charge, commit, commit_open, release, reservation_id, reserve},
 };
 
 async fn acme_on_500(backend: &dyn Backend) -> Fixture {
@@ -246,5 +258,70 @@ fn every_shard_has_its_own() {
         }
         assert_eq!(seen, 64);
         assert!(used > 1, "accounts are spread");
+    });
+}
+
+/// The shards have one bound together, and what the settler may take at once is not much more than
+/// that: entries and reservations as long as they can be.
+#[test]
+fn what_waits_in_memory_is_bounded() {
+    let bound = 1 << 20;
+    let (setup, options) = (Setup::default(), MemoryOptions::default());
+    let clock = Arc::new(ManualClock::new(setup.now));
+    let options = MemoryOptions {
+        outbox_bytes_max: bound,
+        ..options
+    };
+    let store = Arc::new(MemoryHot::new(options, clock.clone()));
+    let fixture = Fixture { store, clock };
+    block_on(async {
+        let new = create(plan("pro", 1_000_000), OveragePolicy::Debt, setup.now);
+        let accounts = [acme(), account_id("other"), account_id("third")];
+        for account_id in &accounts {
+            open(&fixture, account_id, new.clone()).await;
+        }
+        let store = &fixture.store;
+        let longest = |number: usize, from: char| format!("{from}{number:0>LABEL_BYTES_MAX$}");
+        let label = |n: usize| (longest(n, 'k'), longest(n, 'v'));
+        let mut long = charge("c", 1);
+        let mut action = (*long.action).clone();
+        action.labels = (0..LABELS_MAX).map(label).collect();
+        long.action = Arc::new(action);
+        let mut charged = 0;
+        let full = loop {
+            long.account_id = accounts[charged % 2].clone();
+            long.charge_id = reservation_id(&format!("c{charged}"));
+            match store.charge(&long).await {
+                Ok(done) => assert!(done.expect("charged").value.result.is_ok()),
+                Err(fault) => break fault,
+            }
+            charged += 1;
+        };
+        assert_eq!(full.certainty, Certainty::Determinate);
+        assert!(full.to_string().contains("the outbox is full"), "{full}");
+        assert!(charged > 50, "{charged}");
+        let mut taken = Vec::new();
+        for shard in 0..store.shards() {
+            taken.push(store.outbox(shard).await.expect("no fault"));
+        }
+        let lines = taken.iter().flat_map(|batch| batch.entries.iter());
+        let kept = taken.iter().flat_map(|batch| batch.reservations.iter());
+        let kept = kept.filter_map(|(_, packed)| packed.as_ref());
+        let written = lines.map(|line| line.packed().len()).sum::<usize>()
+            + kept.map(|packed| packed.as_bytes().len()).sum::<usize>();
+        assert!((bound..2 * bound).contains(&written), "{written}");
+
+        // No shard has room, and reads need none.
+        let third = Reserve {
+            account_id: accounts[2].clone(),
+            ..reserve("r1", 1)
+        };
+        assert!(store.reserve(&third).await.is_err());
+        assert!(store.balance(&accounts[2]).await.expect("no fault").is_ok());
+        for batch in &taken {
+            store.trim(batch.end()).await.expect("no fault");
+        }
+        let held = store.reserve(&third).await.expect("no fault");
+        assert!(held.expect("answered").value.result.is_ok());
     });
 }

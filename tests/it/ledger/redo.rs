@@ -3,16 +3,20 @@
 
 use std::{
     fs,
+    future::poll_fn,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
+use tokio::time::timeout;
 use tollgate::{
     domain::timestamp::Timestamp,
     hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
@@ -285,6 +289,75 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
     );
 }
 
+/// The disk may be full of it, and the ledger needs room for what the log has.
+#[tokio::test]
+async fn the_spare_file_goes_before_the_ledger_is_written_to() {
+    let image = images(1).await.pop().unwrap();
+    let spare = image.path().join("ledger.db-redo.spare");
+    fs::write(&spare, [0; 100]).unwrap();
+    let sqlite = SqliteLedger::open(&path(image.path())).await.unwrap();
+    let failing = Arc::new(support::Failing {
+        inner: Arc::new(sqlite),
+        fails: AtomicBool::new(true),
+    });
+    let opened = RedoLedger::open(failing, path(image.path())).await;
+    assert!(matches!(opened, Err(RedoError::Ledger(_))));
+    assert!(!spare.exists());
+    assert_eq!(logs(image.path()).len(), 1);
+}
+
+/// Whoever settles may stop waiting for it, as the end of the process does after some time. What
+/// the log then has must not be appended again: the next start would refuse that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_that_nobody_waits_for_any_more_is_settled_once() {
+    let logged = logged().await;
+    let ledger = logged.ledger.clone().unwrap();
+    let mut world = World::with_acme(ledger.clone()).await;
+    world.charge("acme", "c1", 1);
+    let batch = world.take_batch();
+    let mut settled = ledger.settle(std::slice::from_ref(&batch), world.now);
+    // Polled once: another thread writes to the log.
+    let polled = poll_fn(|context| Poll::Ready(settled.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    drop(settled);
+    let again = ledger.settle(&[batch], world.now).await.unwrap();
+    assert!(again.cursor_conflict);
+    let image = crash(logged.folder.path());
+    let opened = open(image.path()).await.unwrap();
+    assert_eq!(sequences(&opened).await, [1, 2]);
+}
+
+/// Nothing that waits can reach the ledger any more: whoever runs this must hear of it.
+#[tokio::test]
+async fn a_writer_that_panics_says_that_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteLedger::open(&path(folder.path())).await.unwrap();
+    let panicking = Arc::new(support::Panicking {
+        inner: Arc::new(sqlite),
+        panics: AtomicBool::new(false),
+    });
+    let ledger = RedoLedger::open(Arc::clone(&panicking) as _, path(folder.path())).await;
+    let ledger = Arc::new(ledger.unwrap());
+    let mut world = World::with_acme(Arc::clone(&ledger) as _).await;
+    ledger.cursors().await.unwrap();
+    panicking.panics.store(true, Ordering::Relaxed);
+    assert!(
+        timeout(Duration::ZERO, ledger.writer_ended())
+            .await
+            .is_err()
+    );
+    world.charge("acme", "c1", 1);
+    world.flush().await;
+    // A reader makes it write at once, and does not wait in vain.
+    let fault = ledger.cursors().await.unwrap_err().to_string();
+    assert!(fault.contains("redo-writer has panicked"), "{fault}");
+    ledger.writer_ended().await;
+    assert!(ledger.close().await.is_err());
+    let image = crash(folder.path());
+    let again = open(image.path()).await.unwrap();
+    assert_eq!(sequences(&again).await, [1, 2]);
+}
+
 /// Ledgers around a ledger.
 mod support {
     use std::sync::{
@@ -318,6 +391,23 @@ mod support {
     pub struct Failing {
         pub inner: Arc<SqliteLedger>,
         pub fails: AtomicBool,
+    }
+
+    /// Panics from some time on when it is given something.
+    pub struct Panicking {
+        pub inner: Arc<SqliteLedger>,
+        pub panics: AtomicBool,
+    }
+
+    impl Panicking {
+        async fn settled(
+            &self,
+            batches: &[OutboxBatch],
+            now: Timestamp,
+        ) -> Result<Settled, LedgerFault> {
+            assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
+            self.inner.settle(batches, now).await
+        }
     }
 
     impl AtOnce {
@@ -380,7 +470,7 @@ mod support {
         };
     }
 
-    ledgers_around! { AtOnce, Failing => {
+    ledgers_around! { AtOnce, Failing, Panicking => {
         submit(request: &ChangeRequest, now: Timestamp) -> Submitted;
         changes(account_id: &AccountId, number: u64, max: usize) -> Vec<Change>;
         unapplied(max: usize) -> Vec<AccountId>;

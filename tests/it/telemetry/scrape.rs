@@ -135,7 +135,7 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
         "store" => vec!["hot", "ledger"],
         "log" => vec!["redo"],
         "answer" => vec!["unavailable"],
-        "check" => vec!["stores", "serving"],
+        "check" => vec!["stores", "serving", "settling", "catalog", "ledger"],
         "worker" => vec![
             "applier",
             "bell",
@@ -151,6 +151,7 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
             "reloader",
             "renewer",
             "settler",
+            "settling_probe",
             "sharer",
             "subscriber",
             "substitute",

@@ -1,4 +1,4 @@
-use std::{thread, time::Duration};
+use std::{os::unix::fs::symlink, thread, time::Duration};
 
 use super::*;
 use crate::{
@@ -160,5 +160,17 @@ fn what_a_crash_leaves_of_a_spare_file_is_removed() {
     fs::write(named(&path, SPARE), [0; 100]).unwrap();
     assert!(ends(&path).unwrap().is_empty());
     Files::find(path).unwrap().delete_all().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_spare_file_for_which_there_is_no_room_takes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = named(&folder.path().join("ledger.db"), SPARE);
+    // Nothing can be written to this.
+    symlink("/dev/full", &path).unwrap();
+    let spare = Spare::make(path.clone(), MAGIC, FILE_BYTES).unwrap();
+    let error = spare.into_file(&folder.path().join("next")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

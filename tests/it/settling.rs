@@ -1,0 +1,97 @@
+//! An embedded server that can't settle any more says so: to whoever asks whether it is ready
+//! while it may get better, and by its end where it may not.
+
+use std::{fs, sync::Arc, thread, time::Duration};
+
+use tollgate::{
+    app,
+    clock::{Clock, SystemClock},
+    config::{Config, Flags},
+    domain::timestamp::Timestamp,
+    pb::CreateAccountRequest,
+};
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    process::Sidecar,
+    support::{
+        requests::{commit, reserve},
+        servers::wait,
+    },
+};
+
+async fn health(sidecar: &Sidecar) -> ServingStatus {
+    let mut health = HealthClient::new(sidecar.channel().await);
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+    answer.into_inner().status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redo_log_that_takes_nothing_makes_it_not_ready_until_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(folder.path(), &[]);
+    assert!(sidecar.readyz().contains("settling: ok"));
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "starter".into(),
+        ..CreateAccountRequest::default()
+    };
+    // No file can be made where there is a folder.
+    let next = folder.path().join("ledger.db-redo.1");
+    fs::create_dir(&next).unwrap();
+    let created = sidecar.admin().await.create_account(create).await;
+    assert_eq!(created.unwrap_err().code(), Code::Unavailable);
+    let mut quota = sidecar.quota().await;
+    quota.reserve(reserve("r1", 60)).await.unwrap();
+    let fault = quota.commit(commit("r1", 45)).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Unavailable);
+    let blocked = "settling: not ready: ledger: settle failed: ";
+    wait("the check", || sidecar.readyz().contains(blocked));
+    let said = sidecar.readyz();
+    assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+    assert!(said.contains("ledger.db-redo.1: Is a directory"), "{said}");
+    assert_eq!(health(&sidecar).await, ServingStatus::NotServing);
+    // What needs no disk goes on.
+    quota.reserve(reserve("r2", 60)).await.unwrap();
+
+    fs::remove_dir(&next).unwrap();
+    wait("readiness", || sidecar.is_ready());
+    assert_eq!(health(&sidecar).await, ServingStatus::Serving);
+    let again = quota.commit(commit("r1", 45)).await.unwrap().into_inner();
+    assert!(again.replayed, "it counted when it was not answered");
+}
+
+/// The machine's clock, on which the settler fails.
+#[derive(Debug)]
+struct Deadly(SystemClock);
+
+impl Clock for Deadly {
+    fn now(&self) -> Timestamp {
+        assert_ne!(thread::current().name(), Some("settler"), "on purpose");
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settler_that_panics_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let any_port = || Some("127.0.0.1:0".to_owned());
+    let flags = Flags {
+        grpc_listen: any_port(),
+        http_listen: any_port(),
+        data_dir: Some(folder.path().to_str().unwrap().to_owned()),
+        ..Flags::default()
+    };
+    let config = Config::load(&flags, std::iter::empty()).unwrap();
+    let clock = Arc::new(Deadly(SystemClock::new()));
+    let running = app::start(config, clock).await.unwrap();
+    assert_eq!(running.broken().await, "settler");
+    assert!(running.stop().await.flushed, "another thread can settle");
+}
