@@ -51,8 +51,8 @@ pub struct Done<T> {
 pub struct Mark {
     /// The shard.
     pub shard: u32,
-    /// The epoch with which the shard's present history began: positions of another one say
-    /// nothing about this one's.
+    /// The epoch in which the shard was verified last: positions of another one say nothing about
+    /// this one's, since some may have been lost in between and given out again.
     pub era: u64,
     /// How many records its outbox had had.
     pub position: u64,
@@ -64,7 +64,7 @@ pub struct Mark {
 pub struct Loading {
     /// By the store's clock.
     pub now: Timestamp,
-    /// The history of the account's shard.
+    /// The epoch of the account's shard.
     pub era: u64,
 }
 
@@ -130,7 +130,7 @@ pub struct OutboxBatch {
     pub to: u64,
     /// The epoch that the ledger must have the shard at.
     pub epoch: u64,
-    /// The history that the positions belong to.
+    /// The epoch that marks of its positions name.
     pub era: u64,
     /// New entries, in sequence for each account.
     pub entries: Arc<[Arc<Line>]>,
