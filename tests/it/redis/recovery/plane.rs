@@ -148,16 +148,7 @@ impl Plane {
 
     /// Adds a grant that never expires.
     pub async fn grant(&self, account: &str, id: &str, amount: u64) {
-        let request = ledger::ChangeRequest {
-            account_id: account_id(account),
-            key: Some(id.to_owned()),
-            payload: Vec::new(),
-            wanted: Wanted::Grant {
-                grant: Box::new(grant(id, GrantKind::Pack, amount, SystemClock::new().now())),
-                reason: String::new(),
-            },
-            call: None,
-        };
+        let request = packing(account, id, amount);
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
         retried(async || clerk.change(request.clone()).await).await;
     }
@@ -355,6 +346,20 @@ fn creation(account: &str) -> ledger::ChangeRequest {
         key: Some("create".to_owned()),
         payload: Vec::new(),
         wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
+        call: None,
+    }
+}
+
+/// A change that adds a grant that never expires.
+pub fn packing(account: &str, id: &str, amount: u64) -> ledger::ChangeRequest {
+    ledger::ChangeRequest {
+        account_id: account_id(account),
+        key: Some(id.to_owned()),
+        payload: Vec::new(),
+        wanted: Wanted::Grant {
+            grant: Box::new(grant(id, GrantKind::Pack, amount, SystemClock::new().now())),
+            reason: String::new(),
+        },
         call: None,
     }
 }
