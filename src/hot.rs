@@ -98,6 +98,18 @@ pub struct HotFault {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
+/// What is stored is nothing that this version can read: somebody else has written it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record that this version can't read: {0}")]
+pub struct Unreadable(pub &'static str);
+
+impl HotFault {
+    /// The record that is at fault, where it is not the store.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        self.source.downcast_ref().copied()
+    }
+}
+
 impl fmt::Display for HotFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let certainty = match self.certainty {
@@ -311,7 +323,8 @@ pub trait HotStore: Send + Sync {
     /// Some of a shard's accounts, after those before `from`; about `max` of them.
     async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault>;
     /// An account as it is stored; `None`: it is not loaded, or changes too fast to be seen with
-    /// its holds. Changes nothing.
+    /// its holds. A record that can't be read is a fault that is [`HotFault::unreadable`]. Changes
+    /// nothing.
     async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault>;
     /// Puts the ledger's account in the place of one that is still at its sequence and at the
     /// version that was compared, with its open holds as far as the grants still cover them, and

@@ -278,6 +278,13 @@ impl Plane {
         assert_eq!(findings, [], "{account}");
     }
 
+    /// What an account has used of its first grant.
+    pub async fn used(&self, account: &str) -> u64 {
+        let id = account_id(account);
+        let (account, _) = retried(async || self.enforcer.account(&id).await).await;
+        account.grants[0].used
+    }
+
     /// What is held of an account.
     pub async fn held(&self, account: &str) -> u64 {
         let id = account_id(account);
