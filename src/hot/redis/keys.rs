@@ -5,7 +5,7 @@
 //!
 //! | key | type | what it is | who writes it | what a crash leaves |
 //! |---|---|---|---|---|
-//! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection of a process with a ledger, by set-if-absent | nothing else without it: it is set before anything |
+//! | `tg:shards` | string | the number of shards, fixed at the first start | processes with a ledger, by set-if-absent: when they connect, and every half second, since a server that is flushed closes no connection | nothing else without it: it is set before anything |
 //! | `tg:settlers` | sorted set | the processes that settle, by when they last said so: each works on its share of the shards | each of them, every second | a member that says no more, which the others take out after seconds |
 //! | `tg:cold` | set | accounts that a process without a ledger waits for | whoever waits; a settler takes them out to load them | one that was taken and not loaded: whoever still waits puts it in again |
 //! | `tg:bell` | string | a number that grows whenever somebody waits for the ledger | processes that wait for what others settle | nothing: the settlers come round by themselves |
