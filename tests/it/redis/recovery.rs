@@ -23,9 +23,9 @@ use crate::support::{account_id, commands::charge};
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Charges an account past the enforcer, which would wait for the ledger.
-async fn charged(plane: &Plane, id: &str, amount: u64) -> Mark {
+pub async fn charged(plane: &Plane, account: &str, id: &str, amount: u64) -> Mark {
     let command = Charge {
-        account_id: account_id("a0"),
+        account_id: account_id(account),
         force: true,
         ..charge(id, amount)
     };

@@ -226,11 +226,11 @@ async fn what_an_old_master_settled_is_not_answered_while_it_is_rebuilt() {
     };
     let behind = idle(&old);
     behind.create_by_hand("a0").await;
-    let lost = super::charged(&behind, "lost", 7).await;
+    let lost = super::charged(&behind, "a0", "lost", 7).await;
     old.ask::<()>(&redis::cmd("SAVE"));
     // Another server takes the ledger as far.
     let plane = idle(&new);
-    super::charged(&plane, "c1", 100).await;
+    super::charged(&plane, "a0", "c1", 100).await;
     plane.settler.step().await.expect("a step");
     drop(behind);
     old.restart(&Kind::Redis.binary(), &[]);

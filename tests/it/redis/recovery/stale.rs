@@ -229,14 +229,14 @@ async fn what_is_lost_while_its_caller_waits_is_not_answered_by_what_takes_its_p
     let plane = Plane::idle(&server.url(), &ledger, access);
     plane.create_by_hand("a0").await;
     server.ask::<()>(&redis::cmd("SAVE"));
-    let lost = charged(&plane, "lost", 7).await;
+    let lost = charged(&plane, "a0", "lost", 7).await;
     let (acks, followed) = (Arc::clone(&plane.acks), Arc::new(Acks::new(SHARDS)));
     let waiting = [acks, Arc::clone(&followed)]
         .map(|acks| tokio::spawn(async move { acks.settled(lost, PATIENCE).await }));
 
     // The server has all that the ledger has, and not what waited for it.
     server.restart(&Kind::Redis.binary(), &[]);
-    let other = charged(&plane, "other", 100).await;
+    let other = charged(&plane, "a0", "other", 100).await;
     assert_eq!(other.position, lost.position);
     plane.settler.step().await.expect("a step");
     // A process without a ledger is told by Redis.
@@ -257,7 +257,7 @@ async fn what_is_lost_while_its_caller_waits_is_not_answered_by_what_takes_its_p
     plane.check("a0", 100).await;
 
     // Its caller asks again, and is charged.
-    let again = charged(&plane, "lost", 7).await;
+    let again = charged(&plane, "a0", "lost", 7).await;
     plane.settler.step().await.expect("a step");
     assert!(plane.acks.settled(again, PATIENCE).await);
     plane.check("a0", 107).await;
