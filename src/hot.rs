@@ -51,8 +51,8 @@ pub struct Done<T> {
 pub struct Mark {
     /// The shard.
     pub shard: u32,
-    /// The epoch with which the shard's present history began: positions of another one say
-    /// nothing about this one's.
+    /// The epoch in which the shard was verified last: positions of another one say nothing about
+    /// this one's, since some may have been lost in between and given out again.
     pub era: u64,
     /// How many records its outbox had had.
     pub position: u64,
@@ -64,7 +64,7 @@ pub struct Mark {
 pub struct Loading {
     /// By the store's clock.
     pub now: Timestamp,
-    /// The history of the account's shard.
+    /// The epoch of the account's shard.
     pub era: u64,
 }
 
@@ -96,6 +96,18 @@ pub struct HotFault {
     pub operation: &'static str,
     /// Why.
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// What is stored is nothing that this version can read: somebody else has written it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record that this version can't read: {0}")]
+pub struct Unreadable(pub &'static str);
+
+impl HotFault {
+    /// The record that is at fault, where it is not the store.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        self.source.downcast_ref().copied()
+    }
 }
 
 impl fmt::Display for HotFault {
@@ -130,7 +142,7 @@ pub struct OutboxBatch {
     pub to: u64,
     /// The epoch that the ledger must have the shard at.
     pub epoch: u64,
-    /// The history that the positions belong to.
+    /// The epoch that marks of its positions name.
     pub era: u64,
     /// New entries, in sequence for each account.
     pub entries: Arc<[Arc<Line>]>,
@@ -311,7 +323,8 @@ pub trait HotStore: Send + Sync {
     /// Some of a shard's accounts, after those before `from`; about `max` of them.
     async fn loaded(&self, shard: u32, from: Option<&str>, max: usize) -> Result<Loaded, HotFault>;
     /// An account as it is stored; `None`: it is not loaded, or changes too fast to be seen with
-    /// its holds. Changes nothing.
+    /// its holds. A record that can't be read is a fault that is [`HotFault::unreadable`]. Changes
+    /// nothing.
     async fn stored(&self, account_id: &AccountId) -> Result<Option<Stored>, HotFault>;
     /// Puts the ledger's account in the place of one that is still at its sequence and at the
     /// version that was compared, with its open holds as far as the grants still cover them, and

@@ -23,9 +23,10 @@ pub mod sweeper;
 use std::{error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
+use crate::{domain::ids::AccountId, enforcer::error::EnforceError, telemetry::Metrics};
 
 /// The longest pause after steps that failed.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const MESSENGER_BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How often in a row a step is run again because it had its hands full.
 const BURST_MAX: usize = 64;
+/// How many accounts of one step are worked on at once.
+const ACCOUNTS_AT_ONCE: usize = 16;
 
 /// What went wrong in a step. It will be tried again.
 pub type StepError = Box<dyn Error + Send + Sync>;
@@ -44,6 +47,16 @@ pub enum Progress {
     More,
     /// Nothing is left to do for now.
     Done,
+}
+
+/// Some accounts of a step failed. The others are done.
+#[derive(Debug, thiserror::Error)]
+#[error("{failed} of {all} accounts failed, the last of them {account_id}: {source}")]
+struct AccountsFailed {
+    failed: usize,
+    all: usize,
+    account_id: AccountId,
+    source: EnforceError,
 }
 
 /// Something that is done again and again.
@@ -120,4 +133,34 @@ async fn burst(worker: &dyn Worker) -> Result<(), StepError> {
         }
     }
     Ok(())
+}
+
+/// Does a step's work on each of some accounts. One that fails is most likely the first one in the
+/// next step too, so it holds up no other.
+async fn on_each<'a, T, F>(
+    account_ids: &'a [AccountId],
+    work: impl Fn(&'a AccountId) -> F,
+) -> Result<(), StepError>
+where
+    F: Future<Output = Result<T, EnforceError>>,
+{
+    let (mut failed, mut last) = (0, None);
+    for some in account_ids.chunks(ACCOUNTS_AT_ONCE) {
+        let done = join_all(some.iter().map(&work)).await;
+        for (account_id, outcome) in some.iter().zip(done) {
+            if let Err(source) = outcome {
+                failed += 1;
+                last = Some((account_id.clone(), source));
+            }
+        }
+    }
+    match last {
+        None => Ok(()),
+        Some((account_id, source)) => Err(Box::new(AccountsFailed {
+            failed,
+            all: account_ids.len(),
+            account_id,
+            source,
+        })),
+    }
 }

@@ -42,7 +42,7 @@ pub struct Acks {
     clock: Option<Arc<dyn Clock>>,
 }
 
-/// How far it is in one shard: ordered by history, then by position.
+/// How far it is in one shard: ordered by epoch, then by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Reached {
     era: u64,
@@ -57,7 +57,8 @@ impl Reached {
         }
     }
 
-    /// Whether the ledger has what `mark` waits for. A history that was given up never gets there.
+    /// Whether the ledger has what `mark` waits for. Of an older epoch nobody can say any more: the
+    /// store may have lost it, and its position may be another record's by now.
     fn covers(self, mark: Mark) -> bool {
         self.era == mark.era && self.position >= mark.position
     }
@@ -102,7 +103,8 @@ impl Acks {
 
     /// Waits until the ledger has `mark`, at most so long and no longer than the present call may
     /// take, and wakes the settler for it; while the ledger is stuck for [`BRIEF_WAIT`] at most.
-    /// `false`: not in time, or never, since the store has lost it.
+    /// `false`: not in time, or the shard was verified anew meanwhile: whoever asks again learns
+    /// whether it is there.
     pub async fn settled(&self, mark: Mark, timeout: Duration) -> bool {
         let Some(settled) = self.settled.get(mark.shard as usize) else {
             return false;

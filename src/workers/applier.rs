@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Progress, StepError, Worker};
+use super::{Progress, StepError, Worker, on_each};
 use crate::{enforcer::Enforcer, ledger::Ledger};
 
 /// The most accounts of one step.
@@ -26,9 +26,8 @@ impl Worker for Applier {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        for account_id in self.ledger.unapplied(ACCOUNTS_MAX).await? {
-            self.enforcer.catch_up(&account_id).await?;
-        }
+        let unapplied = self.ledger.unapplied(ACCOUNTS_MAX).await?;
+        on_each(&unapplied, |account_id| self.enforcer.catch_up(account_id)).await?;
         Ok(Progress::Done)
     }
 }

@@ -1,5 +1,6 @@
 //! The publisher puts the catalogue into Redis, where processes without a ledger find it: every
-//! version's text, and which one is in use.
+//! version's text, and which one is in use. It also puts back the number of shards, without which
+//! they can't connect.
 //!
 //! A process says which one when it starts and whenever its own catalogue changes, and puts back
 //! what the server has lost; so of several control planes the one counts that was started or
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use super::{MESSENGER_BACKOFF_MAX, Progress, StepError, Worker};
 use crate::{catalogs::Catalogs, hot::redis::RedisHot};
 
-/// Publishes the catalogue.
+/// Publishes the catalogue, and keeps the number of shards there.
 pub struct Publisher {
     redis: Arc<RedisHot>,
     catalogs: Arc<Catalogs>,
@@ -87,6 +88,7 @@ impl Worker for Publisher {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
+        self.redis.publish_shards().await?;
         let Some(current) = self.catalogs.current() else {
             return Ok(Progress::Done);
         };

@@ -1,6 +1,7 @@
 //! The reconciler holds what is loaded against the ledger, account by account, where both stand at
 //! the same sequence. A difference is logged and counted, and put right where that is wanted: the
-//! ledger is the truth, open holds stay, and an entry of its own says what was repaired.
+//! ledger is the truth, open holds stay, and an entry of its own says what was repaired. A record
+//! that can't be read is logged and counted, and left as it is: a newer version may have written it.
 //!
 //! It goes on where it was, a bounded number of accounts at a time, round and round.
 
@@ -105,9 +106,9 @@ impl Reconciler {
         let mut place = self.place.lock().clone();
         let mut looked_at = 0;
         loop {
-            // A shard that can't be read is left for the next round.
-            let (page, next) = match place.clone().next(self.hot.as_ref(), self.batch_max).await {
-                Ok(found) => found,
+            // A shard that can't be read is left for the next round: every round would end there.
+            let (work, next) = match self.look_at(place.clone()).await {
+                Ok(done) => done,
                 Err(error) => {
                     let shard = place.shard + 1;
                     let skipped = Place { shard, from: None };
@@ -116,12 +117,7 @@ impl Reconciler {
                     return Err(error);
                 }
             };
-            let compared = compare(self.hot.as_ref(), self.ledger.as_ref(), &page.ids, 1).await?;
-            self.oldest.note(compared.oldest);
-            for drift in &compared.drifts {
-                self.found(drift).await?;
-            }
-            looked_at += page.ids.len() + compared.holds / HOLDS_LIKE_AN_ACCOUNT;
+            looked_at += work;
             let Some(next) = next else {
                 *self.place.lock() = Place::default();
                 return Ok(Progress::Done);
@@ -134,7 +130,21 @@ impl Reconciler {
         }
     }
 
-    async fn found(&self, drift: &Drift) -> Result<(), StepError> {
+    /// Compares the accounts at a place, and puts right what differs; answers how much work it was,
+    /// and the next place.
+    async fn look_at(&self, place: Place) -> Result<(usize, Option<Place>), StepError> {
+        let hot = self.hot.as_ref();
+        let (page, next) = place.next(hot, self.batch_max).await?;
+        let compared = compare(hot, self.ledger.as_ref(), &page.ids, 1).await?;
+        self.oldest.note(compared.oldest);
+        for drift in &compared.drifts {
+            self.found(drift).await;
+        }
+        let work = page.ids.len() + compared.holds / HOLDS_LIKE_AN_ACCOUNT;
+        Ok((work, next))
+    }
+
+    async fn found(&self, drift: &Drift) {
         let Drift {
             account_id,
             reason,
@@ -143,12 +153,16 @@ impl Reconciler {
         self.metrics.drift();
         tracing::error!(account = %account_id, reason, "the hot store differs from the ledger");
         let Some(repair) = repair.as_ref().filter(|_| self.repair) else {
-            return Ok(());
+            return;
         };
-        if repaired(self.hot.as_ref(), repair).await? {
-            self.metrics.repaired();
+        match repaired(self.hot.as_ref(), repair).await {
+            Ok(true) => self.metrics.repaired(),
+            Ok(false) => {}
+            // It is found again in the next round, and holds up no other account.
+            Err(error) => {
+                tracing::warn!(account = %account_id, %error, "not repaired: will look again");
+            }
         }
-        Ok(())
     }
 }
 

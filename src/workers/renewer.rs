@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Progress, StepError, Worker};
+use super::{Progress, StepError, Worker, on_each};
 use crate::{clock::Clock, enforcer::Enforcer, ledger::Ledger};
 
 /// Renews idle accounts.
@@ -28,9 +28,7 @@ impl Worker for Renewer {
 
     async fn step(&self) -> Result<Progress, StepError> {
         let due = self.ledger.due(self.clock.now(), self.batch_max).await?;
-        for account_id in &due {
-            self.enforcer.touch(account_id).await?;
-        }
+        on_each(&due, |account_id| self.enforcer.touch(account_id)).await?;
         // What was touched stays due until the settler has written it: the timer comes back.
         Ok(Progress::Done)
     }

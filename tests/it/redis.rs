@@ -9,6 +9,7 @@ mod recovery;
 mod replies;
 mod terms;
 mod unload;
+mod upkeep;
 mod versions;
 
 use std::{sync::Arc, time::Duration};

@@ -1,8 +1,10 @@
 //! What processes tell each other through Redis: which accounts somebody waits for, how far the
-//! ledger is, who settles. Nothing here is needed for a correct answer: a message that is lost is
-//! sent again by whoever still needs it.
+//! ledger is, who settles. A message that is lost is sent again by whoever still needs it.
+//!
+//! How far the ledger is must never be told too far: a process without a ledger answers by it that
+//! a commit is settled. That it is told late, or not at all, makes no answer wrong.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::{RedisHot, keys, layout::ABSENT, packed::Writer};
 use crate::{
@@ -75,8 +77,8 @@ impl RedisHot {
         Ok(rung.unwrap_or(0))
     }
 
-    /// How far the ledger is in some shards, all of them asked at once. One that is to be
-    /// verified first is left out.
+    /// How far the ledger is in some shards, all of them asked at once. Those that were never
+    /// verified are left out, and those whose server does not answer, unless none does.
     pub async fn settled(&self, shards: &[u32]) -> Result<Vec<Mark>, HotFault> {
         let outboxes = self.look_at_outboxes(shards).await?;
         let marks: Vec<Mark> = outboxes.into_iter().map(|(mark, _)| mark).collect();
@@ -95,7 +97,7 @@ impl RedisHot {
     async fn look_at_outboxes(&self, shards: &[u32]) -> Result<Vec<(Mark, u64)>, HotFault> {
         type Meta = (Option<u64>, Option<u64>, Option<u64>);
         let known = shards.iter().filter(|shard| **shard < self.options.shards);
-        let found = try_join_all(known.map(|shard| async {
+        let asked = join_all(known.map(|shard| async {
             let mut look = redis::cmd("HMGET");
             look.arg(&*self.shards[*shard as usize].meta)
                 .arg(&["era", "trimmed", "tail"]);
@@ -109,7 +111,18 @@ impl RedisHot {
                 (mark, tail.unwrap_or(0))
             }))
         }));
-        Ok(found.await?.into_iter().flatten().collect())
+        let (mut found, mut failed) = (Vec::new(), None);
+        for outcome in asked.await {
+            match outcome {
+                Ok(outbox) => found.push(outbox),
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        // A cluster's node that is away keeps the shards of the others from nobody.
+        match failed {
+            Some(fault) if found.is_empty() => Err(fault),
+            Some(_) | None => Ok(found.into_iter().flatten().collect()),
+        }
     }
 
     /// Says that a settler lives, and answers all that have said so within `lifetime_ms`, in one

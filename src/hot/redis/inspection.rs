@@ -3,6 +3,7 @@
 use super::{
     RedisHot,
     answers::broken_reply,
+    faults::Failure,
     packed::{Broken, Reader},
     records::{self, write_account},
     scripts,
@@ -17,7 +18,7 @@ use crate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Answer, Done, HotFault, Loaded, OldHold, Stored},
+    hot::{Answer, Done, HotFault, Loaded, OldHold, Stored, Unreadable},
 };
 
 const OPERATION: &str = "inspect";
@@ -238,6 +239,7 @@ impl RedisHot {
                 seen,
             }))
         };
-        read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))
+        read(Reader::new(&reply))
+            .map_err(|Broken(why)| Failure::unknown(Unreadable(why)).of(OPERATION))
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | key | type | what it is | who writes it | what a crash leaves |
 //! |---|---|---|---|---|
-//! | `tg:shards` | string | the number of shards, fixed at the first start | the first connection of a process with a ledger, by set-if-absent | nothing else without it: it is set before anything |
+//! | `tg:shards` | string | the number of shards, fixed at the first start | processes with a ledger, by set-if-absent: when they connect, and every half second, since a server that is flushed closes no connection | nothing else without it: it is set before anything |
 //! | `tg:settlers` | sorted set | the processes that settle, by when they last said so: each works on its share of the shards | each of them, every second | a member that says no more, which the others take out after seconds |
 //! | `tg:cold` | set | accounts that a process without a ledger waits for | whoever waits; a settler takes them out to load them | one that was taken and not loaded: whoever still waits puts it in again |
 //! | `tg:bell` | string | a number that grows whenever somebody waits for the ledger | processes that wait for what others settle | nothing: the settlers come round by themselves |
@@ -18,7 +18,7 @@
 //! | `{tg:S}:due` | sorted set | every loaded account by when the sweeper must look at it: not later than its earliest deadline, or than when it may be idle | `load`, steps that open a hold with an earlier deadline, the sweeper, `unload` | an account that is looked at too early, never too late |
 //! | `{tg:S}:out` | stream | ledger entries that the ledger may not have, with ids `POSITION-0` | every step that settles something; the settler trims it | entries that the ledger has already: its cursor refuses them |
 //! | `{tg:S}:meta` | hash | `tail`: the outbox's last position; `trimmed`: the last that the ledger has; `open`: how many holds are open | every step, the settler | |
-//! | | | `epoch`: under which the ledger takes the shard's entries; `server`: the replication id of the server that steps may run on; `run`: the run id of its process; `era`: the epoch with which the present history began | the recovery's last step | no steps on the shard without `epoch`, or on a server of another name: whoever reaches the ledger verifies it first |
+//! | | | `epoch`: under which the ledger takes the shard's entries; `server`: the replication id of the server that steps may run on; `run`: the run id of its process; `era`: the same epoch, as the one that positions are told with | the recovery's last step, and where it begins the outbox anew | no steps on the shard without `epoch`, or on a server of another name: whoever reaches the ledger verifies it first |
 //! | | | `claim`, `claimed_at`: who verifies the shard, and when he last got on; `partial`: that it is being rebuilt | the recovery | no steps on the shard until the claim is old and another process begins again |
 //! | | | `fenced`: the run id of a server that the ledger takes nothing of any more, since another one has replaced it | a settler that meets the newer epoch | |
 //! | `{tg:S}:ended` | sorted set | settled reservations by when they ended, only where a clock other than the server's decides when they are forgotten | every step that ends one, the sweeper | |

@@ -1,6 +1,6 @@
-//! The catalogue as it is published in Redis, for processes that know nothing else: the text of
-//! every version, and which one is in use. A text is there before its version is in use, and is
-//! never replaced.
+//! What is published in Redis for processes that know nothing else: the number of shards, and the
+//! catalogue, which is the text of every version and which one is in use. A text is there before
+//! its version is in use, and is never replaced.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,17 @@ pub struct Published {
 }
 
 impl RedisHot {
-    /// Everything that is published, but for the texts.
+    /// Puts back the number of shards where the server has lost it: without it no process that may
+    /// not fix it can connect. Whoever may has fixed it when he connected, but a server that is
+    /// flushed closes no connection.
+    pub async fn publish_shards(&self) -> Result<(), HotFault> {
+        let mut set = redis::cmd("SET");
+        set.arg(keys::SHARDS).arg(self.options.shards).arg("NX");
+        let _: Option<String> = self.plain("publish_shards", 0, &set).await?;
+        Ok(())
+    }
+
+    /// Everything of the catalogue that is published, but for the texts.
     pub async fn published(&self) -> Result<Published, HotFault> {
         let mut list = redis::cmd("HKEYS");
         list.arg(keys::CATALOGS);

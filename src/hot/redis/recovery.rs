@@ -12,6 +12,10 @@
 //!    logged, and counted.
 //! 4. The shard gets the new epoch and its server's name, and steps run on it again.
 //!
+//! Also a history that goes on may have been cut off behind the ledger's position. Nobody can tell,
+//! and its next records get the positions of those that are gone. So positions count within one
+//! epoch only: whoever waits for one of an older epoch is told to ask again, and finds out.
+//!
 //! A crash anywhere in between leaves a shard without steps and a ledger that takes nothing of it;
 //! whoever verifies it next begins at 1, with a fence of his own. Every step is bounded: a page of
 //! accounts, one account with its holds.
@@ -37,7 +41,7 @@ use super::{
     link::Link,
     packed::Reader,
     scripts::{self, Script},
-    steps::{Argument, flag, text},
+    steps::{Argument, text},
 };
 use crate::hot::{Cursor, Fence, Recovered, Standing};
 
@@ -207,7 +211,7 @@ impl Recovery {
             let is_empty = claimed.epoch.is_none() && claimed.tail.is_none();
             self.begin(&claimed, &standing, is_empty).await?;
         }
-        let arguments = [text(cursor.epoch), flag(is_same)];
+        let arguments = [text(cursor.epoch)];
         self.run(&claimed, &scripts::OPEN, &[], &arguments).await?;
         self.link.relearn(shard, &claimed.server);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     domain::{account::Account, command::Repair, drift::differences, ids::AccountId},
-    hot::{HotStore, OldHold},
+    hot::{HotFault, HotStore, OldHold},
     ledger::Ledger,
     workers::StepError,
 };
@@ -31,7 +31,8 @@ pub struct Drift {
     pub account_id: AccountId,
     /// How it differs.
     pub reason: String,
-    /// What puts it right; absent: the ledger does not know the account.
+    /// What puts it right; absent: the ledger does not know the account, or a newer version may
+    /// have written what this one can't read.
     pub repair: Option<Repair>,
 }
 
@@ -52,8 +53,11 @@ pub async fn compare(
         }
         let mut seen = Vec::with_capacity(left.len());
         for id in &left {
-            // What was unloaded meanwhile is the ledger's alone.
-            seen.extend(hot.stored(id).await?);
+            match hot.stored(id).await {
+                // What was unloaded meanwhile is the ledger's alone.
+                Ok(found) => seen.extend(found),
+                Err(fault) => compared.drifts.push(unreadable(id, fault)?),
+            }
         }
         let of_ledger = ledger.accounts_of(&left).await?;
         let mut of_ledger: HashMap<AccountId, Account> = of_ledger
@@ -82,6 +86,18 @@ pub async fn compare(
     }
     compared.moving = left.len();
     Ok(compared)
+}
+
+/// An account whose record can't be read. Any other fault is the shard's.
+fn unreadable(account_id: &AccountId, fault: HotFault) -> Result<Drift, HotFault> {
+    match fault.unreadable() {
+        Some(unreadable) => Ok(Drift {
+            account_id: account_id.clone(),
+            reason: unreadable.to_string(),
+            repair: None,
+        }),
+        None => Err(fault),
+    }
 }
 
 /// The older one of two holds.

@@ -13,14 +13,25 @@ use std::{
 use tokio::task::JoinSet;
 use tollgate::{
     domain::{command::Charge, entry::EntryKind, ids::AccountId},
-    hot::{HotStore, redis::RedisHot},
+    enforcer::acks::Acks,
+    hot::{HotStore, Mark, redis::RedisHot},
+    ledger::{Ledger, access::Access},
+    workers::{Worker, follower::Follower, shares::Shares},
 };
 
-use super::{SLACK, in_time, open, store, until_it_works};
+use super::{
+    SLACK, in_time, open,
+    recovery::{
+        charged,
+        plane::{Plane, SHARDS},
+    },
+    store, until_it_works,
+};
 use crate::support::{
     account_id,
     cluster::Cluster,
     commands::charge,
+    postgres,
     replication::{follow, sentinels},
     servers::{Kind, Server, now},
 };
@@ -167,4 +178,54 @@ async fn a_master_behind_sentinels_fails_over() {
     let (_sentinels, url) = sentinels(&master);
     let store = store(&url);
     survive(store, || master.kill()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_holds_up_no_commit_on_the_others() {
+    let mut cluster = Cluster::start(3, 0, &["--cluster-require-full-coverage", "no"]);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let access = Arc::new(Access(Arc::clone(&ledger)));
+    let plane = Plane::idle(&cluster.url(), &ledger, access);
+    let mut marks = Vec::new();
+    for n in 0..ACCOUNTS {
+        let name = format!("acct-{n}");
+        plane.create_by_hand(&name).await;
+        marks.push(charged(&plane, &name, "c1", 1).await);
+    }
+    plane.settler.step().await.expect("a step");
+
+    // The node that goes has the bell, and some of the shards that are waited for.
+    let gone = cluster.owner("tg:bell");
+    let is_sound = |mark: &Mark| cluster.owner(&format!("{{tg:{}}}:meta", mark.shard)) != gone;
+    let (sound, lost): (Vec<Mark>, Vec<Mark>) = marks.into_iter().partition(is_sound);
+    assert!(!sound.is_empty() && !lost.is_empty());
+    cluster.nodes[gone].kill();
+    let acks = Arc::new(Acks::new(SHARDS));
+    let wait = |mark: Mark| {
+        let acks = Arc::clone(&acks);
+        async move { acks.settled(mark, FAILOVER).await }
+    };
+    let (mut answers, mut others) = (JoinSet::new(), JoinSet::new());
+    sound.into_iter().for_each(|mark| {
+        answers.spawn(wait(mark));
+    });
+    lost.into_iter().for_each(|mark| {
+        others.spawn(wait(mark));
+    });
+    let follower = Follower {
+        redis: Arc::clone(&plane.hot),
+        acks: Arc::clone(&acks),
+        shares: Arc::new(Shares::none()),
+    };
+    let following = tokio::spawn(async move {
+        loop {
+            // Whether it can tell of every shard is not what counts.
+            let _ = follower.step().await;
+            tokio::task::yield_now().await;
+        }
+    });
+    let answered = answers.join_all().await;
+    assert!(answered.iter().all(|is_settled| *is_settled));
+    following.abort();
 }

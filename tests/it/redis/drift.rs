@@ -11,13 +11,13 @@ use tollgate::{
     workers::{Worker, reconciler::Reconciler},
 };
 
-use super::recovery::plane::{Plane, retried};
+use super::recovery::plane::{Plane, SHARDS, retried};
 use crate::{
     process::run,
     support::{
         account_id, postgres,
         postgres::Database,
-        records::{packed_grants_key, use_up},
+        records::{account_key, make_foreign, packed_grants_key, put, use_up},
         servers::{Kind, Server},
     },
 };
@@ -80,12 +80,15 @@ impl World {
     }
 }
 
-fn counted(reconciler: &Reconciler) -> (bool, bool) {
+fn has(reconciler: &Reconciler, line: &str) -> bool {
     let text = reconciler.metrics.render().expect("metrics");
-    let has = |line: &str| text.lines().any(|found| found == line);
+    text.lines().any(|found| found == line)
+}
+
+fn counted(reconciler: &Reconciler) -> (bool, bool) {
     (
-        has("tollgate_drift_accounts_total 1"),
-        has("tollgate_repaired_accounts_total 1"),
+        has(reconciler, "tollgate_drift_accounts_total 1"),
+        has(reconciler, "tollgate_repaired_accounts_total 1"),
     )
 }
 
@@ -231,4 +234,54 @@ async fn the_command_line_finds_it_and_repairs_it() {
     let (code, said) = reconcile(&[]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(world.repairs("a0").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_can_not_be_read_are_named_and_hold_up_no_other() {
+    let world = world(Kind::Redis).await;
+    let key = account_key(&world.server, "a0");
+    make_foreign(&world.server, &key);
+    let foreign: Vec<u8> = world.server.ask(&redis::Cmd::get(&key));
+    put(&world.server, &account_key(&world.server, "a1"), vec![0]);
+    use_up(&world.server, "a2", 40);
+    let reconciler = world.reconciler(true);
+    reconciler.step().await.expect("a step");
+    assert!(has(&reconciler, "tollgate_drift_accounts_total 3"));
+    assert!(has(&reconciler, "tollgate_repaired_accounts_total 1"));
+    assert_eq!(*reconciler.place.lock(), Default::default(), "a round");
+    assert_eq!(world.plane.used("a2").await, 100);
+    // A newer version may have written it.
+    assert_eq!(world.server.ask::<Vec<u8>>(&redis::Cmd::get(&key)), foreign);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_not_verified_holds_up_no_other() {
+    let world = world(Kind::Redis).await;
+    let shard = |account: &str| -> u32 {
+        let key = account_key(&world.server, account);
+        let shards = 0..SHARDS;
+        let mut found = shards.filter(|shard| key.starts_with(&format!("{{tg:{shard}}}")));
+        found.next().expect("a shard")
+    };
+    let mut placed = ["a0", "a1", "a2"].map(|account| (shard(account), account));
+    placed.sort_unstable();
+    let [(first, _), _, (last, account)] = placed;
+    assert_ne!(first, last);
+    use_up(&world.server, account, 40);
+    // Another process verifies the first of them.
+    let (seconds, _): (u64, u64) = world.server.ask(&redis::cmd("TIME"));
+    let meta = format!("{{tg:{first}}}:meta");
+    let mut claim = redis::cmd("HSET");
+    claim.arg(&meta).arg("claim").arg("somebody");
+    claim.arg("claimed_at").arg(seconds * 1_000);
+    world.server.ask::<()>(&claim);
+    world
+        .server
+        .ask::<()>(redis::cmd("HDEL").arg(&meta).arg("server"));
+
+    let reconciler = world.reconciler(true);
+    let failed = reconciler.step().await.expect_err("one shard");
+    assert!(failed.to_string().contains("not verified"), "{failed}");
+    reconciler.step().await.expect("the other shards");
+    assert_eq!(counted(&reconciler), (true, true));
 }

@@ -11,5 +11,25 @@ mod stale;
 
 use std::time::Duration;
 
+use tollgate::{
+    domain::command::Charge,
+    hot::{HotStore, Mark},
+};
+
+use self::plane::{Plane, retried};
+use crate::support::{account_id, commands::charge};
+
 /// How long it may take until everything is served again.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Charges an account past the enforcer, which would wait for the ledger.
+pub async fn charged(plane: &Plane, account: &str, id: &str, amount: u64) -> Mark {
+    let command = Charge {
+        account_id: account_id(account),
+        force: true,
+        ..charge(id, amount)
+    };
+    retried(async || plane.enforcer.touch(&command.account_id).await).await;
+    let answer = retried(async || plane.hot.charge(&command).await).await;
+    answer.expect("loaded").mark
+}

@@ -141,6 +141,21 @@ async fn a_change_whose_process_is_killed_half_way_is_finished_by_another() {
     until(&stage, entries, 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_finds_its_way_into_a_redis_that_was_flushed_under_living_control_planes() {
+    let stage = Stage::new().await;
+    let control = stage.control(&[]);
+    create(&control, "acme").await;
+    stage.redis.ask::<()>(&redis::cmd("FLUSHALL"));
+    // No connection was closed, so nobody sets the store up by connecting.
+    let gateway = stage.gateway(&[]);
+    wait_ready(&gateway);
+    let mut quota = gateway.quota().await;
+    quota.reserve(reserve("acme", "r1", 60)).await.unwrap();
+    quota.commit(commit("acme", "r1", 45)).await.unwrap();
+    assert_eq!(balance(&mut quota, "acme").await, (455, 0));
+}
+
 /// Waits until a query has so many rows.
 async fn until(stage: &Stage, sql: &str, rows: usize) {
     for _ in 0..400 {

@@ -10,7 +10,8 @@ local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server')
 local closed = gate(meta[1], meta[2])
 if closed then return closed end
 local account = redis.call('GET', KEYS[1])
-if not account or string.byte(account, 2) >= ABSENT then return cmsgpack.pack(false) end
+-- What is too short for a record is none, and for whoever reads it to say so.
+if not account or (string.byte(account, 2) or 0) >= ABSENT then return cmsgpack.pack(false) end
 local holds = {}
 for i = 1, #ARGV do
   holds[i] = redis.call('ZSCORE', KEYS[2], ARGV[i]) and redis.call('GET', KEYS[4 + i])

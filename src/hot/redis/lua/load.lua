@@ -1,6 +1,6 @@
 -- Puts an account in, unless it is there. What was unloaded since the ledger was read is not put
 -- back from an older state: the tombstone remembers the sequence for a while. Nor is what was read
--- before the shard began another history.
+-- before the shard was verified anew.
 --
 -- KEYS 1 account  2 due  3 meta
 -- ARGV 1 now in ms, or '' for the server's clock  2 account id  3 the account record

@@ -1,4 +1,4 @@
--- Which history a shard has, before the ledger is read for one of its accounts.
+-- Which era a shard has, before the ledger is read for one of its accounts.
 --
 -- KEYS 1 meta
 -- ARGV 1 now in ms, or '' for the server's clock

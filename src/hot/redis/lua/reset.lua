@@ -6,6 +6,8 @@
 assert(#KEYS == 2 and #ARGV == 4, 'arity')
 
 call('DEL', KEYS[2])
-call('HSET', KEYS[1], 'tail', ARGV[3], 'trimmed', ARGV[3], 'epoch', ARGV[4], 'partial', '1',
-  'run', live_run())
+-- The era with the position: whoever waits for a record of the older history must not take the
+-- ledger's position for one of his.
+call('HSET', KEYS[1], 'tail', ARGV[3], 'trimmed', ARGV[3], 'epoch', ARGV[4], 'era', ARGV[4],
+  'partial', '1', 'run', live_run())
 return pack(true)

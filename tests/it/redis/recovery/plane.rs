@@ -58,6 +58,8 @@ pub struct Plane {
     pub hot: Arc<RedisHot>,
     pub ledger: Arc<dyn Ledger>,
     pub enforcer: Arc<Enforcer>,
+    pub acks: Arc<Acks>,
+    pub settler: Arc<Settler>,
     stop: CancellationToken,
 }
 
@@ -69,6 +71,22 @@ impl Plane {
 
     /// With an access to the ledger of the test's own.
     pub fn start_with(url: &str, ledger: &Arc<dyn Ledger>, access: Arc<dyn LedgerAccess>) -> Self {
+        let plane = Plane::idle(url, ledger, access);
+        let applier = Applier {
+            ledger: Arc::clone(ledger),
+            enforcer: Arc::clone(&plane.enforcer),
+        };
+        let interval = Duration::from_millis(50);
+        let workers: [Arc<dyn Worker>; 2] = [plane.settler.clone(), Arc::new(applier)];
+        for worker in workers {
+            let metrics = Arc::clone(&plane.settler.metrics);
+            tokio::spawn(workers::run(worker, interval, metrics, plane.stop.clone()));
+        }
+        plane
+    }
+
+    /// Without anybody at work: a test takes the steps itself.
+    pub fn idle(url: &str, ledger: &Arc<dyn Ledger>, access: Arc<dyn LedgerAccess>) -> Self {
         let options = RedisOptions {
             deadline: Duration::from_millis(500),
             shards: SHARDS,
@@ -92,62 +110,45 @@ impl Plane {
             Arc::clone(&acks),
             options,
         ));
-        let metrics = Arc::new(Metrics::new().expect("metrics"));
         let settler = Settler {
             hot: store,
             ledger: Arc::clone(ledger),
             enforcer: Arc::clone(&enforcer),
-            acks,
+            acks: Arc::clone(&acks),
             clock: Arc::new(SystemClock::new()),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::new(Metrics::new().expect("metrics")),
             batch_max: 1_000,
             shares: Arc::new(Shares::whole()),
         };
-        let stop = CancellationToken::new();
-        let interval = Duration::from_millis(50);
-        let applier = Applier {
-            ledger: Arc::clone(ledger),
-            enforcer: Arc::clone(&enforcer),
-        };
-        let workers: [Arc<dyn Worker>; 2] = [Arc::new(settler), Arc::new(applier)];
-        for worker in workers {
-            let running = workers::run(worker, interval, Arc::clone(&metrics), stop.clone());
-            tokio::spawn(running);
-        }
         Plane {
             hot,
             ledger: Arc::clone(ledger),
             enforcer,
-            stop,
+            acks,
+            settler: Arc::new(settler),
+            stop: CancellationToken::new(),
         }
+    }
+
+    /// Makes an account on a plan of [`ALLOWANCE`] credits, where nobody is at work.
+    pub async fn create_by_hand(&self, account: &str) {
+        let now = SystemClock::new().now();
+        let submitted = self.ledger.submit(&creation(account), now).await;
+        submitted.expect("no fault");
+        retried(async || self.enforcer.touch(&account_id(account)).await).await;
+        retried(async || self.settler.step().await).await;
     }
 
     /// Makes an account on a plan of [`ALLOWANCE`] credits.
     pub async fn create(&self, account: &str) {
-        let now = SystemClock::new().now();
-        let request = ledger::ChangeRequest {
-            account_id: account_id(account),
-            key: Some("create".to_owned()),
-            payload: Vec::new(),
-            wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
-            call: None,
-        };
+        let request = creation(account);
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
         retried(async || clerk.change(request.clone()).await).await;
     }
 
     /// Adds a grant that never expires.
     pub async fn grant(&self, account: &str, id: &str, amount: u64) {
-        let request = ledger::ChangeRequest {
-            account_id: account_id(account),
-            key: Some(id.to_owned()),
-            payload: Vec::new(),
-            wanted: Wanted::Grant {
-                grant: Box::new(grant(id, GrantKind::Pack, amount, SystemClock::new().now())),
-                reason: String::new(),
-            },
-            call: None,
-        };
+        let request = packing(account, id, amount);
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
         retried(async || clerk.change(request.clone()).await).await;
     }
@@ -277,6 +278,13 @@ impl Plane {
         assert_eq!(findings, [], "{account}");
     }
 
+    /// What an account has used of its first grant.
+    pub async fn used(&self, account: &str) -> u64 {
+        let id = account_id(account);
+        let (account, _) = retried(async || self.enforcer.account(&id).await).await;
+        account.grants[0].used
+    }
+
     /// What is held of an account.
     pub async fn held(&self, account: &str) -> u64 {
         let id = account_id(account);
@@ -335,6 +343,31 @@ impl Load {
         let all = self.clients.join_all().await;
         let of_account = |place: usize| all.iter().map(|charged| charged[place]).sum();
         (0..all[0].len()).map(of_account).collect()
+    }
+}
+
+fn creation(account: &str) -> ledger::ChangeRequest {
+    let now = SystemClock::new().now();
+    ledger::ChangeRequest {
+        account_id: account_id(account),
+        key: Some("create".to_owned()),
+        payload: Vec::new(),
+        wanted: Wanted::Create(create(plan("starter", ALLOWANCE), OveragePolicy::Debt, now)),
+        call: None,
+    }
+}
+
+/// A change that adds a grant that never expires.
+pub fn packing(account: &str, id: &str, amount: u64) -> ledger::ChangeRequest {
+    ledger::ChangeRequest {
+        account_id: account_id(account),
+        key: Some(id.to_owned()),
+        payload: Vec::new(),
+        wanted: Wanted::Grant {
+            grant: Box::new(grant(id, GrantKind::Pack, amount, SystemClock::new().now())),
+            reason: String::new(),
+        },
+        call: None,
     }
 }
 

@@ -1,10 +1,24 @@
 //! Two servers that both take writes: the ledger takes those of the one that replaced the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tollgate::{enforcer::error::EnforceError, hot::HotStore, ledger::Ledger};
+use async_trait::async_trait;
+use tollgate::{
+    domain::{
+        account::Account,
+        entry::Entry,
+        ids::{AccountId, ReservationId},
+    },
+    enforcer::error::EnforceError,
+    hot::{
+        Commits, Fence, HotStore, Mark, Standing,
+        redis::{LedgerAccess, RedisHot, RedisOptions},
+    },
+    ledger::{Ledger, access::Access},
+    workers::Worker,
+};
 
-use super::plane::{Plane, retried};
+use super::plane::{Plane, SHARDS, retried};
 use crate::support::{
     account_id, postgres,
     servers::{Kind, Server, wait},
@@ -158,4 +172,90 @@ async fn a_living_server_that_followed_another_one_meanwhile_is_verified_anew() 
     promote(&server);
     plane.charge("a0", "c3", 1_000).await;
     plane.check("a0", 10 + 100 + 1_000).await;
+}
+
+/// A ledger that looks, while accounts are rebuilt, what processes without one are told.
+#[derive(Debug)]
+struct Looking {
+    inner: Access,
+    gateway: RedisHot,
+    told: Mutex<Vec<Mark>>,
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+#[async_trait]
+impl LedgerAccess for Looking {
+    async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, Fault> {
+        self.inner.standing(shard, epoch).await
+    }
+
+    async fn fence(&self, fence: &Fence) -> Result<bool, Fault> {
+        self.inner.fence(fence).await
+    }
+
+    async fn accounts(&self, account_ids: &[AccountId]) -> Result<Vec<Account>, Fault> {
+        let shards: Vec<u32> = (0..SHARDS).collect();
+        let told = self.gateway.settled(&shards).await?;
+        self.told.lock().expect("no panic").extend(told);
+        self.inner.accounts(account_ids).await
+    }
+
+    async fn has(&self, entry: &Entry) -> Result<bool, Fault> {
+        self.inner.has(entry).await
+    }
+
+    async fn commits(
+        &self,
+        account_id: &AccountId,
+        reservation_ids: &[ReservationId],
+    ) -> Result<Vec<(ReservationId, Commits)>, Fault> {
+        self.inner.commits(account_id, reservation_ids).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_old_master_settled_is_not_answered_while_it_is_rebuilt() {
+    let mut old = Server::start(Kind::Redis);
+    let new = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let idle = |server: &Server| {
+        let access = Arc::new(Access(Arc::clone(&ledger)));
+        Plane::idle(&server.url(), &ledger, access)
+    };
+    let behind = idle(&old);
+    behind.create_by_hand("a0").await;
+    let lost = super::charged(&behind, "a0", "lost", 7).await;
+    old.ask::<()>(&redis::cmd("SAVE"));
+    // Another server takes the ledger as far.
+    let plane = idle(&new);
+    super::charged(&plane, "a0", "c1", 100).await;
+    plane.settler.step().await.expect("a step");
+    drop(behind);
+    old.restart(&Kind::Redis.binary(), &[]);
+
+    let options = RedisOptions::new(old.url().parse().expect("an address"));
+    let gateway = RedisHot::connect(RedisOptions {
+        shards: SHARDS,
+        ..options
+    });
+    let access = Arc::new(Looking {
+        inner: Access(Arc::clone(&ledger)),
+        gateway: gateway.expect("an address"),
+        told: Mutex::default(),
+    });
+    let again = Plane::idle(&old.url(), &ledger, access.clone());
+    again.check("a0", 100).await;
+    let told = access.told.lock().expect("no panic").clone();
+    let of_shard: Vec<&Mark> = told
+        .iter()
+        .filter(|mark| mark.shard == lost.shard)
+        .collect();
+    assert!(!of_shard.is_empty(), "nobody looked");
+    for mark in of_shard {
+        let has_it = mark.era == lost.era && mark.position >= lost.position;
+        assert!(!has_it, "{mark:?} says that {lost:?} is settled");
+    }
+    assert_eq!(again.recovered().await.lost, 1);
 }

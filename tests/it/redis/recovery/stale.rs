@@ -6,9 +6,18 @@ use std::{
     sync::Arc,
 };
 
-use tollgate::{domain::reservation::State, ledger::Ledger};
+use tollgate::{
+    domain::reservation::State,
+    enforcer::acks::Acks,
+    hot::redis::{RedisHot, RedisOptions},
+    ledger::{Ledger, access::Access},
+    workers::Worker,
+};
 
-use super::plane::{ALLOWANCE, Plane};
+use super::{
+    PATIENCE, charged,
+    plane::{ALLOWANCE, Plane, SHARDS, retried},
+};
 use crate::support::{
     postgres,
     replication::{follow, follows, sentinels},
@@ -209,4 +218,49 @@ async fn a_cluster_promotes_a_replica_that_lacks_the_last_writes() {
     Story::goes_on(&plane).await;
     let recovered = plane.recovered().await;
     assert!(recovered.shards > 0 && recovered.lost == 0, "{recovered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_while_its_caller_waits_is_not_answered_by_what_takes_its_place() {
+    let mut server = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let access = Arc::new(Access(Arc::clone(&ledger)));
+    let plane = Plane::idle(&server.url(), &ledger, access);
+    plane.create_by_hand("a0").await;
+    server.ask::<()>(&redis::cmd("SAVE"));
+    let lost = charged(&plane, "a0", "lost", 7).await;
+    let (acks, followed) = (Arc::clone(&plane.acks), Arc::new(Acks::new(SHARDS)));
+    let waiting = [acks, Arc::clone(&followed)]
+        .map(|acks| tokio::spawn(async move { acks.settled(lost, PATIENCE).await }));
+
+    // The server has all that the ledger has, and not what waited for it.
+    server.restart(&Kind::Redis.binary(), &[]);
+    let other = charged(&plane, "a0", "other", 100).await;
+    assert_eq!(other.position, lost.position);
+    plane.settler.step().await.expect("a step");
+    // A process without a ledger is told by Redis.
+    let options = RedisOptions::new(server.url().parse().expect("an address"));
+    let gateway = RedisHot::connect(RedisOptions {
+        shards: SHARDS,
+        ..options
+    });
+    let gateway = gateway.expect("an address");
+    let marks = retried(async || gateway.settled(&[lost.shard]).await).await;
+    marks.into_iter().for_each(|mark| followed.publish(mark));
+    for acks in [&plane.acks, &followed] {
+        assert!(acks.settled(other, PATIENCE).await, "the ledger has it");
+    }
+    for waited in waiting {
+        assert!(!waited.await.expect("no panic"), "the ledger has it not");
+    }
+    plane.check("a0", 100).await;
+
+    // Its caller asks again, and is charged.
+    let again = charged(&plane, "a0", "lost", 7).await;
+    plane.settler.step().await.expect("a step");
+    assert!(plane.acks.settled(again, PATIENCE).await);
+    plane.check("a0", 107).await;
+    let recovered = plane.recovered().await;
+    assert_eq!(recovered.shards, 0, "the history went on");
 }
