@@ -34,7 +34,7 @@ use crate::{
     http::{self, Readiness},
     ledger::{Ledger, LedgerFault, redo},
     telemetry::{Exporter, Metrics, Observer},
-    workers::{self, Worker, settler::Settler, shares::Sharer},
+    workers::{self, Worker, reloader, settler::Settler, shares::Sharer},
 };
 
 /// How often it is looked whether what this process depends on is there.
@@ -93,13 +93,17 @@ pub struct Running {
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     hot::check_url(&config)?;
     ledger::check_url(&config)?;
+    if let (Some(_), Some(path)) = (&config.ledger, &config.catalog) {
+        reloader::read(path).await?;
+    }
+    let security = security::open(&config)?;
+    let sockets = bind_grpc(&config).await?;
+    let http_listener = bind_http(&config).await?;
+    // After all that can be wrong without it: a folder that is made stays.
     let data_dir = match &config.ledger {
         Some(LedgerUrl::Sqlite(_)) => Some(DataDir::lock(&config.data_dir)?),
         Some(LedgerUrl::Postgres(_)) | None => None,
     };
-    let security = security::open(&config)?;
-    let sockets = bind_grpc(&config).await?;
-    let http_listener = bind_http(&config).await?;
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
     let exporter = Exporter::start(&config.telemetry, &metrics, &clock)?;

@@ -1,7 +1,11 @@
 //! The reloader takes a changed catalogue file into use. A file that can't be used changes
 //! nothing: the catalogue that was there stays, and the log and a metric say why.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -72,7 +76,14 @@ pub enum ReloadError {
 }
 
 /// Reads and checks a catalogue file, against itself and against what is in use.
-pub async fn load(path: &PathBuf, ledger: &dyn Ledger) -> Result<Catalog, ReloadError> {
+pub async fn load(path: &Path, ledger: &dyn Ledger) -> Result<Catalog, ReloadError> {
+    let catalog = read(path).await?;
+    check_in_use(&catalog, ledger, path.display().to_string()).await?;
+    Ok(catalog)
+}
+
+/// Reads a catalogue file, and checks it against itself.
+pub async fn read(path: &Path) -> Result<Catalog, ReloadError> {
     let name = path.display().to_string();
     let text = tokio::fs::read_to_string(path)
         .await
@@ -80,12 +91,10 @@ pub async fn load(path: &PathBuf, ledger: &dyn Ledger) -> Result<Catalog, Reload
             path: name.clone(),
             source,
         })?;
-    let catalog = catalogs::parse(&text).map_err(|problems| ReloadError::Parse {
-        path: name.clone(),
+    catalogs::parse(&text).map_err(|problems| ReloadError::Parse {
+        path: name,
         problems,
-    })?;
-    check_in_use(&catalog, ledger, name).await?;
-    Ok(catalog)
+    })
 }
 
 async fn check_in_use(

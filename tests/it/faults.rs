@@ -14,7 +14,7 @@ use tollgate::pb::{
     grant_credits_request, reserve_request,
 };
 
-use crate::process::{Sidecar, binary, run};
+use crate::process::{Sidecar, run};
 
 const ACCOUNTS: usize = 4;
 const CLIENTS: usize = 16;
@@ -310,117 +310,4 @@ async fn a_term_signal_ends_it_cleanly_and_keeps_everything() {
         .unwrap()
         .into_inner();
     assert!(again.replayed, "the hold was flushed");
-}
-
-/// Starts a sidecar that must not start, and answers its exit code and what it said.
-fn refused(args: &[&str]) -> (i32, String) {
-    let output = binary().arg("serve").args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        output.stdout.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    (output.status.code().unwrap(), said)
-}
-
-#[tokio::test]
-async fn what_it_can_not_use_is_said_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let sidecar = Sidecar::start(&folder.path().join("data"), &[]);
-    let free = [
-        "--grpc-listen",
-        "127.0.0.1:0",
-        "--http-listen",
-        "127.0.0.1:0",
-    ];
-    let folders = ["data", "b", "c", "d"].map(path);
-    let [data, b, c, d] = &folders;
-    let cases: &[(&str, Vec<&str>, i32, &str)] = &[
-        (
-            "a second process",
-            vec!["--data-dir", data],
-            73,
-            "in use by another",
-        ),
-        (
-            "a file for a folder",
-            vec!["--data-dir", "/dev/null/x"],
-            73,
-            "data_dir",
-        ),
-        (
-            "a port in use",
-            vec!["--data-dir", b, "--grpc-listen", &sidecar.grpc],
-            73,
-            "grpc.listen",
-        ),
-        (
-            "an http port in use",
-            vec!["--data-dir", c, "--http-listen", &sidecar.http],
-            73,
-            "http.listen",
-        ),
-        (
-            "no catalogue",
-            vec!["--data-dir", d, "--catalog", "/nowhere.yaml"],
-            64,
-            "/nowhere.yaml",
-        ),
-        (
-            "an unknown key",
-            vec!["--set", "grpc.lissen=1"],
-            64,
-            "grpc.listen",
-        ),
-        (
-            "an unknown store",
-            vec!["--hot", "memcached://x"],
-            64,
-            "memory:",
-        ),
-    ];
-    for (what, args, code, words) in cases {
-        // The last of a repeated flag counts, so the case's own flags come last.
-        let mut all: Vec<&str> = free.to_vec();
-        for pair in args.chunks(2) {
-            if let Some(place) = all.iter().position(|word| *word == pair[0]) {
-                all[place + 1] = pair[1];
-            } else {
-                all.extend(pair);
-            }
-        }
-        let (exit, said) = refused(&all);
-        assert_eq!(exit, *code, "{what}: {said}");
-        assert!(said.contains(words), "{what}: {said}");
-    }
-}
-
-#[tokio::test]
-async fn a_ledger_of_a_newer_version_and_a_file_that_is_none_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let rubbish = folder.path().join("rubbish");
-    std::fs::create_dir(&rubbish).unwrap();
-    std::fs::write(
-        rubbish.join("ledger.db"),
-        "this is no database, and it is long enough",
-    )
-    .unwrap();
-    let data_dir = rubbish.to_str().unwrap();
-    let free = [
-        "--grpc-listen",
-        "127.0.0.1:0",
-        "--http-listen",
-        "127.0.0.1:0",
-        "--data-dir",
-    ];
-    let (exit, said) = refused(&[&free[..], &[data_dir]].concat());
-    assert_eq!(exit, 73, "{said}");
-    assert!(said.contains("ledger.db"), "{said}");
-    let kept = std::fs::read_to_string(rubbish.join("ledger.db")).unwrap();
-    assert!(
-        kept.starts_with("this is no database"),
-        "it was not touched"
-    );
 }

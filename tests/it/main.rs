@@ -13,6 +13,7 @@
 mod bench;
 mod cli;
 mod demo;
+mod drain;
 mod faults;
 mod fleet;
 mod grpc;
@@ -30,6 +31,7 @@ mod scenario;
 mod security;
 mod served_redis;
 mod settling;
+mod starts;
 mod support;
 mod telemetry;
 mod tidy;
