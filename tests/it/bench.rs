@@ -1,7 +1,10 @@
 //! The load generator, played for real but shortly: that it counts right and notices what does
 //! not add up. Never how fast anything is.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -200,16 +203,49 @@ async fn a_server_that_goes_away_is_unavailable() {
     bench.args(["--accounts=5", "--pack", "--duration=1m", "--endpoint"]);
     bench.arg(&sidecar.grpc);
     let bench = tokio::task::spawn_blocking(move || bench.output().unwrap());
-    let is_decision = |line: &str| line.starts_with("tollgate_decisions_total{");
-    until("decisions", || {
-        let metrics = metrics(&sidecar);
-        let mut counts = metrics.lines().filter(|line| is_decision(line));
-        counts.any(|line| !line.ends_with(" 0"))
-    })
-    .await;
+    until("decisions", || decides(&sidecar)).await;
     sidecar.kill();
     let output = bench.await.unwrap();
     assert_eq!(output.status.code(), Some(69), "{output:?}");
+}
+
+/// A server that stands still for a second makes every call late that was due in it, not only those
+/// that it had.
+#[tokio::test]
+async fn a_standstill_counts_for_every_call_that_was_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(folder.path(), &[]);
+    let endpoint = format!("--endpoint={}", sidecar.grpc);
+    let load = [
+        "--rate=200",
+        "--accounts=5",
+        "--mix=reserve=1",
+        "--duration=4s",
+    ];
+    let all: Vec<String> = load
+        .map(str::to_owned)
+        .into_iter()
+        .chain([endpoint])
+        .collect();
+    let bench = tokio::task::spawn_blocking(move || {
+        bench(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    until("decisions", || decides(&sidecar)).await;
+    sidecar.signal("STOP");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sidecar.signal("CONT");
+    let report = bench.await.unwrap();
+    // A quarter of the calls, a tenth by more than 600 ms.
+    let p90_us = number(&report["tollgate"]["all"]["latency"]["p90_us"]);
+    assert!(p90_us >= 300_000.0, "{}", report["tollgate"]["all"]);
+}
+
+/// Whether a sidecar has decided anything.
+fn decides(sidecar: &Sidecar) -> bool {
+    let is_decision = |line: &str| line.starts_with("tollgate_decisions_total{");
+    let metrics = metrics(sidecar);
+    let mut counts = metrics.lines().filter(|line| is_decision(line));
+    counts.any(|line| !line.ends_with(" 0"))
 }
 
 fn run(arguments: &[&str]) -> Output {

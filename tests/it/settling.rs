@@ -3,12 +3,13 @@
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
+use tokio::task::JoinSet;
 use tollgate::{
     app,
     clock::{Clock, SystemClock},
     config::{Config, Flags},
     domain::timestamp::Timestamp,
-    pb::CreateAccountRequest,
+    pb::{CommitRequest, CreateAccountRequest},
 };
 use tonic::Code;
 use tonic_health::pb::{
@@ -17,11 +18,14 @@ use tonic_health::pb::{
 
 use crate::{
     process::Sidecar,
+    reload::metrics,
     support::{
         requests::{commit, reserve},
         servers::wait,
     },
 };
+
+const COMMITS: u64 = 1000;
 
 async fn health(sidecar: &Sidecar) -> ServingStatus {
     let mut health = HealthClient::new(sidecar.channel().await);
@@ -62,6 +66,43 @@ async fn a_redo_log_that_takes_nothing_makes_it_not_ready_until_it_does() {
     assert_eq!(health(&sidecar).await, ServingStatus::Serving);
     let again = quota.commit(commit("r1", 45)).await.unwrap().into_inner();
     assert!(again.replayed, "it counted when it was not answered");
+}
+
+/// How often it has written to the disk so far, for whoever waits.
+fn syncs(sidecar: &Sidecar) -> u64 {
+    let metrics = metrics(sidecar);
+    let name = "tollgate_settler_batches_total ";
+    let count = metrics.lines().find_map(|line| line.strip_prefix(name));
+    count.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_concurrent_commits_share_a_few_syncs() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(folder.path(), &[]);
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "pro".into(),
+        ..CreateAccountRequest::default()
+    };
+    sidecar.admin().await.create_account(create).await.unwrap();
+    let before = syncs(&sidecar);
+    let quota = sidecar.quota().await;
+    let mut commits = JoinSet::new();
+    for number in 0..COMMITS {
+        let mut quota = quota.clone();
+        let asked = CommitRequest {
+            action: reserve("", 0).action,
+            ..commit(&format!("r{number}"), 1)
+        };
+        commits.spawn(async move { quota.commit(asked).await });
+    }
+    for answer in commits.join_all().await {
+        assert_eq!(answer.unwrap().into_inner().receipt.unwrap().credits, 1);
+    }
+    let syncs = syncs(&sidecar) - before;
+    // How many come at once is up to the machine.
+    assert!((1..=COMMITS / 4).contains(&syncs), "{syncs} syncs");
 }
 
 /// The machine's clock, on which the settler fails.
