@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 use tollgate::ledger::{
-    EntryFilter, Ledger,
+    CallFilter, EntryFilter, Ledger, Submitted,
     postgres::{PostgresLedger, PostgresOptions},
 };
 
 use crate::{
-    ledger::world::{START, World, account_id, grant_id, reservation_id},
+    ledger::world::{START, World, account_id, grant_id, refund, request, reservation_id},
     support::{
         instant,
         postgres::{Database, shared},
@@ -53,6 +53,14 @@ const FILL: &str = "
     INSERT INTO settlements
     SELECT account_id, reservation_id, 1, TRUE, FALSE, 1, 1, sequence, occurred_at FROM entries
     WHERE account_id LIKE 'account-%';
+    INSERT INTO changes (account_id, number, key, reservation_id, payload, body, submitted_at)
+    SELECT a.account_id, 0, 'create', NULL, c.payload, c.body, c.submitted_at
+    FROM changes AS c, accounts AS a WHERE c.number = 1 AND a.account_id LIKE 'account-%';
+    INSERT INTO admin_calls
+        (at, principal, peer, method, account_id, key, outcome, reason, request_id)
+    SELECT 1767225600000 + n * 7800::bigint, 'sue', '', 'GrantCredits', 'account-' || n % 20000,
+           'k' || n, 'OK', '', 'q' || n
+    FROM generate_series(0, 199999) AS n;
     ANALYZE";
 
 async fn large() -> (Database, PostgresLedger) {
@@ -146,6 +154,7 @@ async fn page(
 async fn on_two_million_entries_everything_is_found_by_index() {
     let (database, ledger) = large().await;
     support_finds_by_index_and_by_month(&database, &ledger).await;
+    support_lists_and_refunds_by_index(&database, &ledger).await;
     the_hot_path_finds_by_index(&database, &ledger).await;
     a_settlement_finds_by_index(&database, Arc::new(ledger)).await;
 }
@@ -197,6 +206,43 @@ async fn support_finds_by_index_and_by_month(database: &Database, ledger: &Postg
         assert_eq!(found.len(), 5);
         for (statement, plan) in &plans {
             assert_eq!(read_by_index(statement, plan), all);
+        }
+    }
+}
+
+async fn support_lists_and_refunds_by_index(database: &Database, ledger: &PostgresLedger) {
+    let of_account = CallFilter {
+        account_id: Some(account_id("account-7")),
+        ..CallFilter::default()
+    };
+    let in_a_day = CallFilter {
+        from: Some(instant("2026-01-05T00:00:00Z")),
+        until: Some(instant("2026-01-06T00:00:00Z")),
+        ..CallFilter::default()
+    };
+    for number in 0..7 {
+        let after = account_id("account-5");
+        let (found, plans) = asked(database, ledger.accounts(Some(&after), 20, START)).await;
+        assert_eq!(found.len(), 20);
+        for (statement, plan) in &plans {
+            read_by_index(statement, plan);
+        }
+        for filter in [&of_account, &in_a_day] {
+            let (found, plans) = asked(database, ledger.calls(filter, None, 5)).await;
+            assert_eq!(found.calls.len(), 5);
+            for (statement, plan) in &plans {
+                read_by_index(statement, plan);
+            }
+        }
+        // Each of an account and a month of its own.
+        let of = number * 300_007;
+        let account = format!("account-{}", of % 20_000);
+        let wanted = refund(&format!("r{of}"), 0);
+        let refund = request(&account, Some("refund:1"), wanted);
+        let (taken, plans) = asked(database, ledger.submit(&refund, START)).await;
+        assert!(matches!(taken, Submitted::New(_)), "{taken:?}");
+        for (statement, plan) in &plans {
+            read_by_index(statement, plan);
         }
     }
 }
