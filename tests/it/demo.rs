@@ -47,6 +47,27 @@ fn every_check_holds_and_nothing_is_left_behind() {
     );
 }
 
+/// A day of one account, act by act.
+const ACTS: &[&str] = &[
+    "What does it cost? 2,000 tokens in and 800 out, on three tiers; then an agent",
+    "An account on plan starter, subscribed on the 31st",
+    "A chat: hold the estimate, cap the stream, pay what it was",
+    "The answer to a commit is lost: send it again, pay once",
+    "An agent run commits in steps: usage is cumulative, rounding is once",
+    "Not every action succeeds",
+    "20 chats at once ask for 75 each, of 500 (on an account of their own)",
+    "A client holds 100 for a minute, and vanishes",
+    "A long stream on a short balance: it is cut where its hold ends",
+    "At zero, actions are blocked, and the denial says what helps",
+    "Used is used: what an action takes above its hold becomes debt",
+    "A pack is bought: it pays the debt first, and unblocks",
+    "The renewal: the 31st in a month of 28 days",
+    "An upgrade in mid-cycle keeps what was used",
+    "The next renewal is on the 31st again: plan credits expire, packs stay",
+    "A dispute: support looks the conversation up, and refunds it, once",
+    "What was answered is in the ledger, and adds up",
+];
+
 #[test]
 fn the_document_has_every_step_and_the_ledger() {
     let temporary = tempfile::tempdir().unwrap();
@@ -68,6 +89,13 @@ fn the_document_has_every_step_and_the_ledger() {
             .clone()
             .all(|check| check["expected"] == check["got"])
     );
+    let mut acts: Vec<&str> = steps
+        .iter()
+        .map(|step| step["act"].as_str().unwrap())
+        .collect();
+    acts.dedup();
+    assert_eq!(acts, ACTS);
+    assert!(checks.count() > 200);
     let ledger = document["ledger"].as_array().unwrap();
     let sum: i64 = ledger
         .iter()
