@@ -4,6 +4,7 @@ use super::{Book, Draft, Effects, Timestamp, plan_grant};
 use crate::domain::{
     account::{PlanTerm, Status},
     change::{Applied, Change, ChangeBody, Refund, RefundPart},
+    credits::MAX_CREDITS,
     decision::Refusal,
     entry::{EntryKind, GrantMove},
     grant::{DEFAULT_PRIORITY, Draw, GRANTS_MAX, Grant, GrantKind, add_draw},
@@ -102,7 +103,9 @@ impl Book {
             .filter(|grant| grant.voided_at.is_none())
         {
             let left = plan.allowance.saturating_sub(grant.used + grant.held);
-            let amount = grant.used + grant.held + grant.expired + left;
+            let gone = grant.used + grant.held + grant.expired;
+            // What expired may have been as much as a grant can be.
+            let amount = gone + left.min(MAX_CREDITS - gone);
             let mut moved = GrantMove::of(&id);
             moved.amount = amount as i64 - grant.amount as i64;
             grant.amount = amount;

@@ -134,6 +134,15 @@ const TABLE: &[(&str, &str)] = &[
          refund r1 debt=100 plan:0=500 -> available=500",
     ),
     (
+        "a plan of all there can be, after as much of it has expired, stays in range",
+        "plan big 9007199254740991 now  -> available=9007199254740991
+         reserve r1 9007199254740991    -> open held=9007199254740991 available=0
+         plan small 1 now               -> available=0
+         release r1
+         plan big 9007199254740991 now  -> available=1
+         reserve r2 1                   -> open held=1 available=0",
+    ),
+    (
         "open | Extend: more credits, more time, or both",
         "reserve r1 60 ttl=1000
          extend r1 x1 40            -> open held=100 available=400

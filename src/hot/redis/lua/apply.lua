@@ -46,7 +46,9 @@ function book.change_plan(plan, allowance, at_renewal)
   local grant, moves = book.find_grant(book.plan_grant_id()), {}
   if grant and not grant[G_VOIDED] then
     local spoken_for = grant[G_USED] + grant[G_HELD]
-    local amount = spoken_for + grant[G_EXPIRED] + math.max(allowance - spoken_for, 0)
+    local gone = spoken_for + grant[G_EXPIRED]
+    -- What expired may have been as much as a grant can be.
+    local amount = gone + math.min(math.max(allowance - spoken_for, 0), CREDITS_MAX - gone)
     moves[1] = {grant[G_ID], amount - grant[G_AMOUNT], 0, 0, false, false}
     grant[G_AMOUNT] = amount
   end

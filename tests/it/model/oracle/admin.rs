@@ -4,6 +4,7 @@ use tollgate::domain::{
     account::{PlanTerm, Status},
     change::{Applied, Change, ChangeBody, Refund},
     command::Renewal,
+    credits::MAX_CREDITS,
     cycle::Cycle,
     decision::Refusal,
     entry::EntryKind,
@@ -168,6 +169,7 @@ impl Oracle {
         }
         let left = self.left(&lot);
         let new_left = plan.allowance.saturating_sub(lot.used + self.held_of(&id));
+        let new_left = new_left.min(MAX_CREDITS - (lot.amount - left));
         self.lot_mut(&id).amount = lot.amount - left + new_left;
         let mut parts = Vec::new();
         add(&mut parts, &id, new_left.abs_diff(left));
