@@ -177,7 +177,8 @@ fn run_settler(
     let mut worker = Arc::clone(settler) as Arc<dyn Worker>;
     if settling::is_waited_for(config) {
         let (clock, readiness) = (Arc::clone(&parts.clock), Arc::clone(readiness));
-        let patience = parts::ack_timeout(config);
+        // Answers may wait for less than a second try takes.
+        let patience = parts::ack_timeout(config).max(PROBE_INTERVAL);
         let watched = Arc::new(Settling::new(worker, clock, readiness, patience));
         let probe = Arc::new(settling::Probe(Arc::clone(&watched)));
         let metrics = Arc::clone(&parts.metrics);

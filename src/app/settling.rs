@@ -20,7 +20,7 @@ use crate::{
 pub(super) const CHECK_SETTLING: &str = "settling";
 /// The name of the settler's thread.
 pub(super) const THREAD: &str = "settler";
-/// What is said where settling goes on, and where the first step in trouble is not over yet.
+/// What is said while settling goes on, and where a step hangs that no other one failed before.
 const WELL: &str = "nothing waits for long";
 const NO_END: &str = "a step does not end";
 
@@ -69,8 +69,8 @@ pub(super) struct Settling {
     settler: Arc<dyn Worker>,
     clock: Arc<dyn Clock>,
     readiness: Arc<Readiness>,
-    /// How long settling may fail before this process says that it is not ready: as long as an
-    /// answer waits, so not for a disk that is slow for once.
+    /// How long settling may fail before this process says that it is not ready: at least as long
+    /// as an answer waits, so not for a disk that is slow for once.
     patience: Duration,
     trouble: Mutex<Option<Trouble>>,
 }
