@@ -126,6 +126,8 @@ pub enum Wanted {
         /// Who.
         actor: String,
     },
+    /// Nothing new: what was submitted under the same key before.
+    Again,
 }
 
 /// What became of a change request.
@@ -153,6 +155,9 @@ pub enum SubmitRefusal {
     /// No such grant.
     #[error("no such grant")]
     GrantNotFound,
+    /// Nothing was submitted under this key.
+    #[error("no such change")]
+    NotSubmitted,
     /// Nothing was settled under this reservation.
     #[error("nothing was settled under this reservation")]
     NothingSettled,

@@ -21,7 +21,7 @@ use crate::{
 
 /// The ledger is stuck where it has got no further while somebody waited for so long: longer than
 /// a slow disk or another settler's death takes as a rule, and less than callers wait.
-const STUCK_AFTER: Duration = Duration::from_millis(400);
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long a settlement waits while the ledger is stuck: some times what settling takes.
 const BRIEF_WAIT: Duration = Duration::from_millis(50);
 /// No count of [`Acks::progress`].
@@ -102,7 +102,7 @@ impl Acks {
     }
 
     /// Waits until the ledger has `mark`, at most so long and no longer than the present call may
-    /// take, and wakes the settler for it; while the ledger is stuck for [`BRIEF_WAIT`] at most.
+    /// take, and wakes the settler for it; while the ledger is stuck for 50 ms at most.
     /// `false`: not in time, or the shard was verified anew meanwhile: whoever asks again learns
     /// whether it is there.
     pub async fn settled(&self, mark: Mark, timeout: Duration) -> bool {

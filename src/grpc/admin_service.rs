@@ -9,13 +9,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     audit::ChangeLine,
-    convert::{account, admin, answer, audit, entry, list, quota},
+    convert::{account, admin, again, answer, audit, entry, list, quota},
     core::Core,
     gate::Caller,
     status,
 };
 use crate::{
     domain::{
+        change::{Change, ChangeBody},
         entry::EntryKind,
         ids::{AccountId, GrantId, ReservationId},
         timestamp::Timestamp,
@@ -66,6 +67,36 @@ impl AdminApi {
             line.written();
         }
         Ok(changed)
+    }
+
+    /// The same for a change that the catalogue or the time may have ruled out since it was carried
+    /// out `before`: then that is answered.
+    async fn change_or_again(
+        &self,
+        rpc: &'static str,
+        line: Option<ChangeLine>,
+        parsed: Result<ChangeRequest, EnforceError>,
+        before: Option<ChangeRequest>,
+    ) -> Result<Changed, Status> {
+        let refused = match parsed {
+            Ok(change) => return self.change(rpc, line, change).await,
+            Err(error) => error,
+        };
+        let done = match before {
+            Some(before) => Some(self.clerk.change(before).await),
+            None => None,
+        };
+        match done {
+            Some(Ok(changed)) => {
+                self.core.replayed(rpc);
+                Ok(changed)
+            }
+            None
+            | Some(Err(EnforceError::ChangeRefused(_) | EnforceError::ChangeConflict { .. })) => {
+                Err(self.core.failed(rpc, &refused))
+            }
+            Some(Err(error)) => Err(self.core.change_failed(rpc, &error)),
+        }
     }
 
     async fn account(&self, account_id: &AccountId) -> Result<pb::Account, EnforceError> {
@@ -154,9 +185,11 @@ impl AdminService for AdminApi {
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
-        let change = admin::create(request.into_inner(), &catalog, now).map_err(failed)?;
-        let account_id = change.account_id.clone();
-        self.change(RPC, line, change).await?;
+        let request = request.into_inner();
+        let before = again::create(&request);
+        let change = admin::create(request, &catalog, now);
+        let changed = self.change_or_again(RPC, line, change, before).await?;
+        let account_id = changed.change.account_id;
         let account = Some(self.changed_account(RPC, &account_id).await?);
         Ok(Response::new(pb::CreateAccountResponse { account }))
     }
@@ -230,9 +263,10 @@ impl AdminService for AdminApi {
         let line = ChangeLine::of(&request);
         let failed = |error| self.core.failed(RPC, &error);
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
-        let change = admin::change_plan(request.get_ref(), &catalog).map_err(failed)?;
-        let account_id = change.account_id.clone();
-        self.change(RPC, line, change).await?;
+        let before = again::change_plan(request.get_ref());
+        let change = admin::change_plan(request.get_ref(), &catalog);
+        let changed = self.change_or_again(RPC, line, change, before).await?;
+        let account_id = changed.change.account_id;
         let account = Some(self.changed_account(RPC, &account_id).await?);
         Ok(Response::new(pb::ChangePlanResponse { account }))
     }
@@ -246,12 +280,18 @@ impl AdminService for AdminApi {
         let failed = |error| self.core.failed(RPC, &error);
         let now = self.now().await.map_err(failed)?;
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
-        let (change, grant_id) =
-            admin::grant(request.into_inner(), &catalog, now).map_err(failed)?;
-        let account_id = change.account_id.clone();
-        let changed = self.change(RPC, line, change).await?;
+        let request = request.into_inner();
+        let before = again::grant(&request);
+        let change = admin::grant(request, &catalog, now);
+        let changed = self.change_or_again(RPC, line, change, before).await?;
+        let Change {
+            account_id, body, ..
+        } = &changed.change;
+        let ChangeBody::Grant { grant, .. } = body else {
+            return Err(self.broken(account_id, "a grant's key is another change's"));
+        };
         Ok(Response::new(pb::GrantCreditsResponse {
-            grant: Some(self.grant(RPC, &account_id, &grant_id).await?),
+            grant: Some(self.grant(RPC, account_id, &grant.id).await?),
             balance: Some(answer::balance(&changed.balance)),
         }))
     }

@@ -7,6 +7,7 @@
 pub(super) mod account;
 pub(super) mod action;
 pub(super) mod admin;
+pub(super) mod again;
 pub(super) mod answer;
 pub(super) mod audit;
 pub(super) mod entry;

@@ -173,6 +173,9 @@ fn change_refused(refusal: &SubmitRefusal) -> Draft {
                         ones, ListEntries all";
             Draft::new(Code::NotFound, "GRANT_NOT_FOUND", text)
         }
+        SubmitRefusal::NotSubmitted => {
+            Draft::new(Code::NotFound, "CHANGE_NOT_FOUND", refusal.to_string())
+        }
         SubmitRefusal::NothingSettled => {
             let text = format!("reservation_id: {refusal}, so there is nothing to refund");
             Draft::new(Code::FailedPrecondition, "NOTHING_SETTLED", text)

@@ -132,6 +132,7 @@ impl Standing {
                 Ok(refund) => ChangeBody::Refund(refund),
                 Err(refusal) => return Resolved::Refused(refusal),
             },
+            Wanted::Again => return Resolved::Refused(SubmitRefusal::NotSubmitted),
         })
     }
 

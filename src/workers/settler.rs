@@ -37,7 +37,7 @@ pub struct Settler {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// From how many entries on the next [`SHARDS_AT_ONCE`] wait for another transaction. No outbox is
+    /// From how many entries on the next 16 shards wait for another transaction. No outbox is
     /// parted here: how much of one is taken is for the hot store to bound.
     pub batch_max: usize,
     /// Which shards are this settler's.

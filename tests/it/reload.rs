@@ -12,8 +12,9 @@ use std::{
 use tollgate::{
     catalogs::BUILTIN_YAML,
     pb::{
-        Action, CommitRequest, CreateAccountRequest, GetCatalogRequest, ReserveRequest, Usage,
-        commit_request, reserve_request, reserve_response,
+        Action, ChangePlanRequest, CommitRequest, CreateAccountRequest, GetCatalogRequest,
+        GrantCreditsRequest, GrantKind, ReserveRequest, Usage, commit_request,
+        grant_credits_request, reserve_request, reserve_response,
     },
 };
 
@@ -155,4 +156,67 @@ async fn a_changed_file_is_used_a_bad_one_is_not_and_old_holds_keep_their_rates(
     }
     swap(&path, &catalog("five", "0.1"));
     until("version five", async || version(&sidecar).await == "five").await;
+}
+
+/// A caller who did not hear that his change was done asks again, maybe days later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_answered_again_though_the_catalogue_has_lost_what_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.yaml");
+    fs::write(&path, catalog("one", "0.2")).unwrap();
+    let args = ["--catalog", path.to_str().unwrap()];
+    let sidecar = Sidecar::start(&folder.path().join("data"), &args);
+    let mut admin = sidecar.admin().await;
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "free".into(),
+        ..CreateAccountRequest::default()
+    };
+    let plan = |change_id: &str, plan_id: &str| ChangePlanRequest {
+        account_id: "acme".into(),
+        change_id: change_id.into(),
+        plan_id: plan_id.into(),
+        at_renewal: None,
+    };
+    let pack = |grant_id: &str| GrantCreditsRequest {
+        account_id: "acme".into(),
+        grant_id: grant_id.into(),
+        kind: GrantKind::Pack.into(),
+        amount: Some(grant_credits_request::Amount::PackId("small".into())),
+        ..GrantCreditsRequest::default()
+    };
+    admin.create_account(create.clone()).await.unwrap();
+    admin.grant_credits(pack("p1")).await.unwrap();
+    admin.change_plan(plan("up", "starter")).await.unwrap();
+    let last = admin.change_plan(plan("higher", "pro")).await.unwrap();
+    let last = last.into_inner().account.unwrap();
+
+    let smaller: String = catalog("two", "0.2")
+        .lines()
+        .filter(|line| !["free:", "starter:", "small:"].contains(&first_word(line)))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    swap(&path, &smaller);
+    until("version two", async || version(&sidecar).await == "two").await;
+    let again = admin.create_account(create).await.unwrap().into_inner();
+    assert_eq!(again.account.unwrap().grants, last.grants);
+    let again = admin.change_plan(plan("up", "starter")).await.unwrap();
+    assert_eq!(again.into_inner().account.unwrap().plan_id, "pro");
+    let again = admin.grant_credits(pack("p1")).await.unwrap().into_inner();
+    assert_eq!(again.grant.unwrap().amount, 500);
+    // What was not done before can't be done any more.
+    let refused = admin.grant_credits(pack("p2")).await.unwrap_err();
+    assert!(
+        refused.message().contains("no pack of the catalogue"),
+        "{refused:?}"
+    );
+    let refused = admin.change_plan(plan("down", "free")).await.unwrap_err();
+    assert!(
+        refused.message().contains("no plan of the catalogue"),
+        "{refused:?}"
+    );
+}
+
+fn first_word(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
 }

@@ -43,13 +43,7 @@ pub fn create(
             format!("{at} is too far ahead: at most {latest}"),
         );
     }
-    let overages = [
-        (pb::OveragePolicy::Unspecified, OveragePolicy::Debt),
-        (pb::OveragePolicy::Debt, OveragePolicy::Debt),
-        (pb::OveragePolicy::Absorb, OveragePolicy::Absorb),
-    ];
-    let name = pb::OveragePolicy::as_str_name;
-    let overage = problems.choice("overage_policy", request.overage_policy, name, &overages);
+    let overage = overage(request.overage_policy, &mut problems);
     let parsed = || {
         let (plan, overage, subscribed) = (plan?, overage?, subscribed?);
         let subscribed_at = subscribed.unwrap_or(now);
@@ -71,6 +65,16 @@ pub fn create(
         })
     };
     problems.finish(parsed())
+}
+
+pub(super) fn overage(number: i32, problems: &mut Problems) -> Option<OveragePolicy> {
+    let overages = [
+        (pb::OveragePolicy::Unspecified, OveragePolicy::Debt),
+        (pb::OveragePolicy::Debt, OveragePolicy::Debt),
+        (pb::OveragePolicy::Absorb, OveragePolicy::Absorb),
+    ];
+    let name = pb::OveragePolicy::as_str_name;
+    problems.choice("overage_policy", number, name, &overages)
 }
 
 /// Another status, and why.
@@ -131,21 +135,16 @@ pub fn change_plan(
     problems.finish(parsed())
 }
 
-/// More credits, and the grant that they become.
+/// More credits.
 pub fn grant(
     request: pb::GrantCreditsRequest,
     catalog: &Catalog,
     now: Timestamp,
-) -> Result<(ChangeRequest, GrantId), EnforceError> {
+) -> Result<ChangeRequest, EnforceError> {
     let mut problems = Problems::default();
     let account_id = problems.id("account_id", &request.account_id, AccountId::new);
     let grant_id = new_grant_id(&request.grant_id, &mut problems);
-    let kinds = [
-        (pb::GrantKind::Pack, GrantKind::Pack),
-        (pb::GrantKind::Promo, GrantKind::Promo),
-        (pb::GrantKind::Adjustment, GrantKind::Adjustment),
-    ];
-    let kind = problems.choice("kind", request.kind, pb::GrantKind::as_str_name, &kinds);
+    let kind = kind(request.kind, &mut problems);
     let amount = kind.and_then(|kind| grant_amount(&request, kind, catalog, &mut problems));
     let effective = problems.instant("effective_at", request.effective_at);
     let expires = problems.instant("expires_at", request.expires_at);
@@ -168,8 +167,9 @@ pub fn grant(
     let reason = problems.text("reason", request.reason);
     let parsed = || {
         let (id, reason, (credits, pack)) = (grant_id?, reason?, amount?);
+        let key = Some(format!("grant:{id}"));
         let grant = Grant {
-            id: id.clone(),
+            id,
             kind: kind?,
             amount: credits.get(),
             used: 0,
@@ -181,28 +181,36 @@ pub fn grant(
             voided_at: None,
             source: pack.unwrap_or_else(|| reason.clone()),
         };
-        let change = ChangeRequest {
+        Some(ChangeRequest {
             account_id: account_id?,
-            key: Some(format!("grant:{id}")),
+            key,
             payload,
             wanted: Wanted::Grant {
                 grant: Box::new(grant),
                 reason,
             },
             call: None,
-        };
-        Some((change, id))
+        })
     };
     problems.finish(parsed())
 }
 
+pub(super) fn kind(number: i32, problems: &mut Problems) -> Option<GrantKind> {
+    let kinds = [
+        (pb::GrantKind::Pack, GrantKind::Pack),
+        (pb::GrantKind::Promo, GrantKind::Promo),
+        (pb::GrantKind::Adjustment, GrantKind::Adjustment),
+    ];
+    problems.choice("kind", number, pb::GrantKind::as_str_name, &kinds)
+}
+
 /// An id that does not look like one of the system's own.
-fn new_grant_id(text: &str, problems: &mut Problems) -> Option<GrantId> {
+pub(super) fn new_grant_id(text: &str, problems: &mut Problems) -> Option<GrantId> {
     let id = problems.id("grant_id", text, GrantId::new)?;
     if id.is_system() {
         problems.add(
             "grant_id",
-            "starts with plan: or refund:, which are the system's own grants",
+            "starts with plan:, refund: or correction:, which are the system's own grants",
         );
         return None;
     }
@@ -250,7 +258,7 @@ fn grant_amount(
     None
 }
 
-fn grant_payload(
+pub(super) fn grant_payload(
     request: &pb::GrantCreditsRequest,
     kind: Option<GrantKind>,
     effective_at: Option<Timestamp>,
@@ -365,7 +373,9 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn payload<const FIELDS: usize>(fields: [(&str, String); FIELDS]) -> Vec<(String, String)> {
+pub(super) fn payload<const FIELDS: usize>(
+    fields: [(&str, String); FIELDS],
+) -> Vec<(String, String)> {
     fields
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -373,6 +383,6 @@ fn payload<const FIELDS: usize>(fields: [(&str, String); FIELDS]) -> Vec<(String
 }
 
 /// A field that may be absent, as the payload has it.
-fn shown(value: Option<impl ToString>) -> String {
+pub(super) fn shown(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }

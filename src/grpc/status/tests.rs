@@ -138,6 +138,12 @@ fn table() -> Vec<(
             None,
         ),
         (
+            ChangeRefused(SubmitRefusal::NotSubmitted),
+            Code::NotFound,
+            "CHANGE_NOT_FOUND",
+            None,
+        ),
+        (
             ChangeRefused(SubmitRefusal::NothingSettled),
             Code::FailedPrecondition,
             "NOTHING_SETTLED",

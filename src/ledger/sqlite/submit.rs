@@ -150,7 +150,10 @@ async fn facts(
                 Err(refusal) => Err(refusal),
             };
         }
-        Wanted::Create(_) | Wanted::SetStatus { .. } | Wanted::ChangePlan { .. } => {}
+        Wanted::Create(_)
+        | Wanted::SetStatus { .. }
+        | Wanted::ChangePlan { .. }
+        | Wanted::Again => {}
     }
     Ok(facts)
 }

@@ -1,6 +1,6 @@
 //! AdminService: every method, and each change a second time.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tollgate::{
     domain::{account::Status, ids::AccountId, timestamp::Timestamp},
@@ -290,7 +290,7 @@ async fn credits_are_granted_once_and_taken_back() {
     };
     let made = world
         .admin
-        .grant_credits(promo)
+        .grant_credits(promo.clone())
         .await
         .unwrap()
         .into_inner()
@@ -329,6 +329,26 @@ async fn credits_are_granted_once_and_taken_back() {
         (unknown.code(), reason(&unknown).as_str()),
         (Code::NotFound, "GRANT_NOT_FOUND")
     );
+
+    // The answer was lost, and the promotion is over: it was given all the same.
+    world.clock.advance(Duration::from_secs(7200));
+    let again = world.admin.grant_credits(promo.clone()).await;
+    let again = again.unwrap().into_inner().grant.unwrap();
+    assert_eq!((again.grant_id.as_str(), again.amount), ("w1", 10));
+    // Another one would come too late.
+    for late in [
+        pb::GrantCreditsRequest {
+            grant_id: "w2".to_owned(),
+            ..promo.clone()
+        },
+        pb::GrantCreditsRequest {
+            reason: "once more".to_owned(),
+            ..promo
+        },
+    ] {
+        let late = world.admin.grant_credits(late).await.unwrap_err();
+        assert_eq!(super::world::violations(&late)[0].0, "expires_at");
+    }
 }
 
 async fn settled(world: &mut World, id: &str, conversation_id: &str, credits: u64) {

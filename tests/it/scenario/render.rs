@@ -300,6 +300,7 @@ fn change_refused(refusal: &SubmitRefusal) -> Answer {
     match refusal {
         SubmitRefusal::AccountNotFound => word("account_not_found"),
         SubmitRefusal::GrantNotFound => word("grant_not_found"),
+        SubmitRefusal::NotSubmitted => word("change_not_found"),
         SubmitRefusal::NothingSettled => word("nothing_settled"),
         SubmitRefusal::RefundTooMuch { refundable } => {
             word("refund_too_much").fact("refundable", refundable)

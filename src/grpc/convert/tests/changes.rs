@@ -93,7 +93,7 @@ fn a_pack_is_granted_as_the_catalogue_has_it() {
         )),
         ..grant_request()
     };
-    let (change, _) = admin::grant(request, &catalogs::builtin(), NOW).unwrap();
+    let change = admin::grant(request, &catalogs::builtin(), NOW).unwrap();
     assert_eq!(change.key.as_deref(), Some("grant:g1"));
     let names: Vec<&str> = change
         .payload
