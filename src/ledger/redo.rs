@@ -103,8 +103,9 @@ impl RedoLedger {
     /// Waits until the ledger behind has everything, and deletes the files. Nothing can be settled
     /// after it. A ledger that is dropped instead loses nothing: the files are read again.
     pub async fn close(&self) -> Result<(), LedgerFault> {
-        self.caught_up("close").await?;
+        // Nothing is appended meanwhile: what came after the look would be deleted unread.
         let mut files = self.files.lock().await;
+        self.caught_up("close").await?;
         self.stop.cancel();
         let writer = self.writer.lock().take();
         if let Some(writer) = writer {
