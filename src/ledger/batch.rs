@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::moves::Moves;
+use super::{LedgerFault, moves::Moves};
 use crate::{
     domain::{
         entry::{Entry, EntryKind},
@@ -72,6 +72,13 @@ pub(super) enum Unfit {
     },
     #[error("shard {shard}: two batches do not follow each other")]
     BatchGap { shard: u32 },
+}
+
+impl LedgerFault {
+    /// Whether what was to be written is what the ledger can't take, now or later.
+    pub fn is_unfit(&self) -> bool {
+        self.source.is::<Unfit>()
+    }
 }
 
 /// From where to where one shard's cursor moves, and under which epoch.

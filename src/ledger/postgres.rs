@@ -93,10 +93,13 @@ enum Fault {
 
 impl Fault {
     fn during(self, operation: &'static str) -> LedgerFault {
-        LedgerFault {
-            operation,
-            source: Box::new(self),
-        }
+        // By itself, for `LedgerFault::is_unfit`.
+        let source: Box<dyn std::error::Error + Send + Sync> = if let Fault::Unfit(unfit) = self {
+            Box::new(unfit)
+        } else {
+            Box::new(self)
+        };
+        LedgerFault { operation, source }
     }
 
     /// Whether nothing was written, and the next try may well succeed.

@@ -90,10 +90,13 @@ enum Fault {
 
 impl Fault {
     fn during(self, operation: &'static str) -> LedgerFault {
-        LedgerFault {
-            operation,
-            source: Box::new(self),
-        }
+        // By itself, for `LedgerFault::is_unfit`.
+        let source: Box<dyn std::error::Error + Send + Sync> = if let Fault::Unfit(unfit) = self {
+            Box::new(unfit)
+        } else {
+            Box::new(self)
+        };
+        LedgerFault { operation, source }
     }
 }
 

@@ -5,7 +5,7 @@
 //! A crash before the transaction loses nothing that the ledger acknowledged; a crash after it
 //! and before the trim repeats the batch, which the cursor refuses.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, slice, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use crate::{
     domain::change::Change,
     enforcer::{Enforcer, acks::Acks},
     hot::{Cursor, HotStore, OutboxBatch},
-    ledger::Ledger,
+    ledger::{Ledger, LedgerFault},
     telemetry::Metrics,
 };
 
@@ -49,7 +49,7 @@ pub struct Settler {
 #[error("{}; restore the ledger, or put it right by hand", joined(.0))]
 struct LedgerLost(Vec<LostShard>);
 
-fn joined(shards: &[LostShard]) -> String {
+fn joined(shards: &[impl ToString]) -> String {
     let told: Vec<String> = shards.iter().map(ToString::to_string).collect();
     told.join("; ")
 }
@@ -65,6 +65,24 @@ struct LostShard {
     cursor: u64,
     epoch: u64,
     from: u64,
+}
+
+/// The ledger can't take what is settled in these shards.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", joined(.0))]
+struct Unfit(Vec<UnfitShard>);
+
+/// What it says of one.
+#[derive(Debug, thiserror::Error)]
+#[error("shard {shard}: {error}")]
+struct UnfitShard {
+    shard: u32,
+    error: StepError,
+}
+
+fn is_unfit(error: &StepError) -> bool {
+    let fault = error.downcast_ref::<LedgerFault>();
+    fault.is_some_and(LedgerFault::is_unfit)
 }
 
 /// How it went with some batches.
@@ -138,7 +156,13 @@ impl Settler {
     async fn settle(&self, batches: &[OutboxBatch]) -> Result<Outcome, StepError> {
         // One without anything too: a ledger that works behind a log may have come upon
         // reversals since the last time.
-        let settled = self.ledger.settle(batches, self.clock.now()).await?;
+        let settled = self.ledger.settle(batches, self.clock.now()).await;
+        let settled = match settled {
+            Err(fault) if fault.is_unfit() && batches.len() > 1 => {
+                return self.settle_one_by_one(batches).await;
+            }
+            settled => settled?,
+        };
         if settled.cursor_conflict {
             self.metrics.cursor_conflict();
             return self.follow(batches).await;
@@ -157,6 +181,26 @@ impl Settler {
         }
         self.reverse(&settled.reversals).await?;
         Ok(Outcome::Done)
+    }
+
+    /// An account that the ledger can't take keeps its own shard only from being settled.
+    async fn settle_one_by_one(&self, batches: &[OutboxBatch]) -> Result<Outcome, StepError> {
+        let (mut lost, mut unfit) = (Vec::new(), Vec::new());
+        for batch in batches {
+            match Box::pin(self.settle(slice::from_ref(batch))).await {
+                Ok(Outcome::Done) => {}
+                Ok(Outcome::Followed(more)) => lost.extend(more),
+                Err(error) if is_unfit(&error) => unfit.push(UnfitShard {
+                    shard: batch.shard,
+                    error,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        if unfit.is_empty() {
+            return Ok(Outcome::Followed(lost));
+        }
+        Err(Box::new(Unfit(unfit)))
     }
 
     /// After another settler was faster, or has died between the ledger and the trim, or the

@@ -107,7 +107,8 @@ macro_rules! conformance {
                 the_oldest_hold_is_kept_in_mind_until_it_ends,
                 what_the_ledger_lacks_is_named_and_left;
             settler:
-                a_shard_that_has_lost_something_keeps_no_other_waiting;
+                a_shard_that_has_lost_something_keeps_no_other_waiting,
+                an_account_that_does_not_fit_keeps_no_other_shard_waiting;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;

@@ -125,3 +125,31 @@ pub async fn a_shard_that_has_lost_something_keeps_no_other_waiting(backend: Box
     }
     assert_eq!(plane.settled("acme").await, ["c1"], "nothing is skipped");
 }
+
+pub async fn an_account_that_does_not_fit_keeps_no_other_shard_waiting(backend: Box<dyn Backend>) {
+    let plane = Plane::new(backend.as_ref()).await;
+    let unfit = plane.charge("acme", "c1").await.shard;
+    plane.charge("other", "c1").await;
+    plane.settler.step().await.unwrap();
+    // Somebody puts the account back by hand, and forgets its sequence.
+    backend
+        .tamper("UPDATE accounts SET sequence = 7 WHERE account_id = 'acme'")
+        .await;
+    for (charge, expected) in [("c2", vec!["c2", "c1"]), ("c3", vec!["c3", "c2", "c1"])] {
+        plane.charge("acme", charge).await;
+        let mark = plane.charge("other", charge).await;
+        let failed = plane.settler.step().await.unwrap_err().to_string();
+        let told =
+            format!("shard {unfit}: ledger: settle failed: account acme: the ledger is at entry 7");
+        assert!(failed.starts_with(&told), "{failed}");
+        assert_eq!(plane.settled("other").await, expected);
+        assert!(plane.acks.settled(mark, Duration::ZERO).await, "{charge}");
+    }
+    assert_eq!(plane.settled("acme").await, ["c1"]);
+    // And remembers it.
+    backend
+        .tamper("UPDATE accounts SET sequence = 2 WHERE account_id = 'acme'")
+        .await;
+    plane.settler.step().await.unwrap();
+    assert_eq!(plane.settled("acme").await, ["c3", "c2", "c1"]);
+}
