@@ -77,6 +77,8 @@ fn behind(proxy: &Proxy, database: &Database) -> String {
 
 /// While the ledger is away: the hot path goes on, and the outbox grows.
 async fn goes_on(what: &str, fleet: &Fleet, redis: &Server, load: &Load) {
+    // What the ledger had answered just before may still be trimmed.
+    load.progress(MEANWHILE).await;
     let (before, started) = (waiting(redis), now());
     load.progress(MEANWHILE).await;
     let after = waiting(redis);

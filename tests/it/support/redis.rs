@@ -23,6 +23,7 @@ use tollgate::{
 
 use super::{
     Backend, Fixture, Setup,
+    cluster::Cluster,
     servers::{Kind, Server},
 };
 
@@ -114,6 +115,37 @@ impl Redis {
     }
 }
 
+/// A cluster of three nodes, each with its part of the shards; one fixture at a time.
+pub struct ThreeNodes(Cluster);
+
+impl ThreeNodes {
+    /// Starts the nodes.
+    pub fn start() -> Self {
+        ThreeNodes(Cluster::start(3, 0, &[]))
+    }
+}
+
+#[async_trait]
+impl Backend for ThreeNodes {
+    fn name(&self) -> &'static str {
+        "redis cluster of three"
+    }
+
+    fn keeps_reservations(&self) -> bool {
+        true
+    }
+
+    async fn start(&self, setup: Setup) -> Fixture {
+        for node in &self.0.nodes {
+            node.ask::<()>(&redis::cmd("FLUSHALL"));
+        }
+        let clock = Arc::new(ManualClock::new(setup.now));
+        let options = options_of(&self.0.url(), setup, Some(clock.clone()));
+        let store = Arc::new(RedisHot::connect(options).expect("an address"));
+        Fixture { store, clock }
+    }
+}
+
 /// The options for a server, without a deadline that a busy machine would miss.
 pub fn options(
     kind: Kind,
@@ -125,7 +157,10 @@ pub fn options(
         Kind::Redis | Kind::Valkey => "redis",
         Kind::Cluster => "redis+cluster",
     };
-    let address = format!("{scheme}://{}", server.address());
+    options_of(&format!("{scheme}://{}", server.address()), setup, clock)
+}
+
+fn options_of(url: &str, setup: Setup, clock: Option<Arc<dyn Clock>>) -> RedisOptions {
     RedisOptions {
         deadline: NO_DEADLINE,
         connect_timeout: NO_DEADLINE,
@@ -134,7 +169,7 @@ pub fn options(
         unload_idle_ms: 0,
         ledger: Some(Arc::new(Blank::default())),
         clock,
-        ..RedisOptions::new(address.parse().expect("an address"))
+        ..RedisOptions::new(url.parse().expect("an address"))
     }
 }
 
