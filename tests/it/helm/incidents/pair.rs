@@ -24,6 +24,8 @@ const PATIENT: &[&str] = &[
     "grpc.request_timeout_ms=15000",
     "settle.ack=hot",
 ];
+/// The same for Postgres, which a busy machine may take long to reach at the start.
+const PATIENT_LEDGER: &str = "postgres.acquire_timeout_ms=4000";
 
 /// Both, and what watches them.
 pub struct Pair {
@@ -101,6 +103,7 @@ pub async fn balance(quota: &QuotaServiceClient<Channel>, account_id: &str) -> R
 /// A control plane, ready.
 pub fn start_control(place: &Place, redis: &Server, ledger: &str, settings: &[&str]) -> Sidecar {
     let args = ["--roles", "admin,settler", "--ledger", ledger];
+    let args = [&args[..], &["--set", PATIENT_LEDGER]].concat();
     start(place, redis, &args, settings)
 }
 
