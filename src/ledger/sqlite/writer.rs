@@ -27,12 +27,11 @@ impl Writer {
         self.connection.lock().await
     }
 
-    /// After a fault: makes sure that the next caller has a connection that works.
+    /// After a fault: a new connection for the next caller. One on which a full disk has ended a
+    /// transaction answers, but takes itself to be in one for ever.
     pub(super) async fn repair(&self) -> Result<(), Fault> {
         let mut connection = self.connection.lock().await;
-        if connection.ping().await.is_err() {
-            *connection = self.options.connect().await?;
-        }
+        *connection = self.options.connect().await?;
         Ok(())
     }
 

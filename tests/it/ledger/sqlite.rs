@@ -228,6 +228,32 @@ async fn an_abandoned_call_leaves_the_ledger_usable() {
     world.check().await;
 }
 
+/// As a full disk does: SQLite ends the transaction by itself, behind the driver's back.
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_leaves_the_ledger_usable() {
+    let file = file().await;
+    let mut world = World::with_acme(file.ledger()).await;
+    world.charge("acme", "c1", 10);
+    let batch = world.take_batch();
+    file.tamper(
+        "CREATE TRIGGER full BEFORE INSERT ON entries
+         BEGIN SELECT RAISE(ROLLBACK, 'no room'); END",
+    )
+    .await;
+    for _ in 0..2 {
+        let fault = world
+            .ledger
+            .settle(std::slice::from_ref(&batch), world.now)
+            .await;
+        let fault = fault.unwrap_err().to_string();
+        assert!(fault.contains("no room"), "{fault}");
+    }
+    file.tamper("DROP TRIGGER full").await;
+    let settled = world.ledger.settle(&[batch], world.now).await.unwrap();
+    assert_eq!(settled.entries, 1);
+    world.check().await;
+}
+
 /// Many changes at once, some of them the same, some of them about an account that can't be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_are_taken_once_and_fail_alone() {
