@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 pub use self::{
-    compare::{Compared, Drift, compare},
+    compare::{Compared, Drift, compare, differences_of},
     oldest::Oldest,
 };
 use super::{Progress, StepError, Worker};

@@ -7,9 +7,10 @@ use tonic::transport::Channel;
 use super::{Compared, told};
 use crate::{
     cli::{client::failure, exit::Exit, output::Failure},
-    domain::{account::Account, drift, ids::AccountId},
+    domain::{account::Account, ids::AccountId},
     ledger::{Finding, Ledger, LedgerFault},
     pb::{self, GetAccountRequest, ListAccountsRequest, admin_service_client::AdminServiceClient},
+    workers::reconciler::differences_of,
 };
 
 /// How many accounts are asked for at once.
@@ -105,14 +106,11 @@ async fn differences(
         let text = "the server's answer is no account".to_owned();
         return Ok(vec![finding(Some(id), ADDS_UP, text)]);
     };
-    let mut others = Vec::new();
-    for grant in &account.grants {
-        if stored.grant(&grant.id).is_none() {
-            others.extend(ledger.grant(id, &grant.id).await.map_err(unread)?);
-        }
-    }
-    let found = drift::differences(&account, stored, &others);
-    let found = found.into_iter().map(|text| (ADDS_UP, text));
+    let found = differences_of(&account, stored, ledger).await;
+    let found = found
+        .map_err(unread)?
+        .into_iter()
+        .map(|text| (ADDS_UP, text));
     let within = told::contradictions(hot, &account);
     let within = within.into_iter().map(|text| (HOLDS, text));
     let of_memory = |(invariant, text)| finding(Some(id), invariant, format!("in memory: {text}"));

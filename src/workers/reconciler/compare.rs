@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     domain::{account::Account, command::Repair, drift::differences, ids::AccountId},
     hot::{HotFault, HotStore, OldHold},
-    ledger::Ledger,
+    ledger::{Ledger, LedgerFault},
     workers::StepError,
 };
 
@@ -108,19 +108,29 @@ pub(super) fn older(one: Option<OldHold>, other: Option<OldHold>) -> Option<OldH
         .min_by_key(|hold| hold.since)
 }
 
-async fn drift(
+/// How an account differs from the ledger's at the same sequence, which is asked for the grants
+/// that are live in the hot store only.
+pub async fn differences_of(
+    account: &Account,
+    stored: &Account,
     ledger: &dyn Ledger,
-    account: Account,
-    broken: Option<String>,
-    stored: Account,
-) -> Result<Option<Drift>, StepError> {
+) -> Result<Vec<String>, LedgerFault> {
     let mut others = Vec::new();
     for grant in &account.grants {
         if stored.grant(&grant.id).is_none() {
             others.extend(ledger.grant(&account.id, &grant.id).await?);
         }
     }
-    let mut found = differences(&account, &stored, &others);
+    Ok(differences(account, stored, &others))
+}
+
+async fn drift(
+    ledger: &dyn Ledger,
+    account: Account,
+    broken: Option<String>,
+    stored: Account,
+) -> Result<Option<Drift>, StepError> {
+    let mut found = differences_of(&account, &stored, ledger).await?;
     found.extend(broken);
     if found.is_empty() {
         return Ok(None);
