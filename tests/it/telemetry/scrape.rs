@@ -350,9 +350,9 @@ async fn a_hold_that_stays_open_is_seen(args: &[&str]) {
     create(&sidecar, "other", "starter").await;
     let mut quota = sidecar.quota().await;
     assert_eq!(age(), 0.0);
+    let held = now();
     quota.reserve(reserve("acme", "r1")).await.unwrap();
     wait("a hold", || age() > 0.0);
-    let held = now();
     wait("an older hold", || age() > 2.0);
     quota.reserve(reserve("other", "r2")).await.unwrap();
     quota.commit(commit("acme", "r1")).await.unwrap();
