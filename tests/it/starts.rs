@@ -3,9 +3,10 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-
-use crate::process::{Sidecar, binary, run};
+use crate::{
+    process::{Sidecar, binary, run},
+    support::sqlite,
+};
 
 const FREE_PORTS: [&str; 4] = [
     "--grpc-listen",
@@ -124,10 +125,7 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
 
 /// Runs a statement on a ledger that no process has.
 async fn tamper(data_dir: &Path, sql: &'static str) {
-    let file = SqliteConnectOptions::new().filename(data_dir.join("ledger.db"));
-    let mut connection = file.connect().await.unwrap();
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    sqlite::tamper(&data_dir.join("ledger.db"), sql).await;
 }
 
 /// Starts on this folder, which must fail with this code and these words; answers what was said.

@@ -29,6 +29,7 @@ pub mod redis;
 pub mod replication;
 pub mod requests;
 pub mod servers;
+pub mod sqlite;
 pub mod texts;
 
 /// How a hot store is to be set up.

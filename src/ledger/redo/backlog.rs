@@ -24,11 +24,11 @@ use crate::{
 /// The most entries and reservations that one transaction takes, but for those of its last record.
 const BATCH_MAX: usize = 32_768;
 /// As many are worth a transaction of their own.
-const BATCH: usize = 4_096;
+const BATCH: usize = 8_192;
 /// How far apart transactions of so many begin. What one writes goes to the disk at once, and what
 /// is settled meanwhile waits behind it: so they are many and small, but under full load a few
 /// larger ones write fewer pages.
-const PACE: Duration = Duration::from_millis(300);
+const PACE: Duration = Duration::from_millis(500);
 /// How far apart those of fewer begin.
 const GATHER: Duration = Duration::from_millis(2_000);
 /// The pause after the ledger behind failed.

@@ -133,7 +133,7 @@ pub(super) async fn add(
     submission: &Submission<'_>,
 ) -> Result<Change, Fault> {
     let row = sqlx::query(
-        "UPDATE accounts SET last_change = last_change + 1 WHERE account_id = ?
+        "UPDATE account_terms SET last_change = last_change + 1 WHERE account_id = ?
          RETURNING last_change",
     )
     .bind(account_id.as_str())

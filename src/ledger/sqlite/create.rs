@@ -1,4 +1,4 @@
-//! Makes accounts, as they are before their first change is applied: any number of them in three
+//! Makes accounts, as they are before their first change is applied: any number of them in four
 //! statements.
 
 use std::{
@@ -31,18 +31,25 @@ static KNOWN: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         1,
         "SELECT account_id FROM",
-        "AS asked JOIN accounts ON account_id = asked.column1",
+        "AS asked JOIN account_terms ON account_id = asked.column1",
     )
 });
 static ADD_ACCOUNTS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         9,
-        "INSERT OR FAIL INTO accounts
-             (account_id, sequence, debt, last_change, applied_change, status, overage, plan_id,
-              allowance, anchor, cycle_index, cycle_start, cycle_end)
-         SELECT column1, 0, 0, 1, 0, column2, column3, column4, column5, column6, column7,
-                column8, column9
+        "INSERT OR FAIL INTO account_terms
+             (account_id, last_change, applied_change, status, overage, plan_id, allowance,
+              anchor, cycle_index, cycle_start, cycle_end)
+         SELECT column1, 1, 0, column2, column3, column4, column5, column6, column7, column8,
+                column9
          FROM",
+        "WHERE column1 IS NOT NULL",
+    )
+});
+static ADD_BALANCES: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        1,
+        "INSERT OR FAIL INTO balances (account_id, sequence, debt) SELECT column1, 0, 0 FROM",
         "WHERE column1 IS NOT NULL",
     )
 });
@@ -135,6 +142,11 @@ async fn add(connection: &mut SqliteConnection, lines: &[Line<'_>]) -> Result<()
                 head.cycle.start.millis(),
                 head.cycle.end.millis(),
             )
+        })
+        .await?;
+    ADD_BALANCES
+        .execute(connection, lines, |line, arguments| {
+            bind_all!(arguments, line.asked.0.account_id.as_str())
         })
         .await?;
     let mut creations = Vec::with_capacity(lines.len());

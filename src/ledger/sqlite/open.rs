@@ -21,19 +21,20 @@ use super::{SqliteLedger, desk::Desk, kept::Kept, writer::Writer};
 /// "tolg" in the file's header, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x746f_6c67;
 /// Every migration, oldest first; each one sets `user_version` to its place in this list.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/sqlite/1_ledger.sql"),
     include_str!("../migrations/sqlite/2_admin_calls.sql"),
     include_str!("../migrations/sqlite/3_epochs.sql"),
     include_str!("../migrations/sqlite/4_packed_entries.sql"),
+    include_str!("../migrations/sqlite/5_slim_balances.sql"),
 ];
 /// How many connections read at the same time.
 const READERS_MAX: u32 = 4;
 /// How long a statement waits for a lock of another process, e.g. a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many pages the write-ahead log gets before it is copied into the file: the same pages change
-/// again and again, but what is settled waits for the disk, and for a core, behind each copy.
-const WAL_PAGES: &str = "1024";
+/// again and again, and are copied once.
+const WAL_PAGES: &str = "8192";
 /// What the write-ahead log is cut down to once it was larger.
 const WAL_BYTES_MAX: &str = "268435456";
 /// Memory for pages, for the writer alone, in KiB (negative by SQLite's convention).

@@ -21,54 +21,60 @@ use crate::{
     },
 };
 
-static MOVE_DEBTS: LazyLock<Bulk> = LazyLock::new(|| {
+static MOVE_BALANCES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         4,
-        "UPDATE accounts SET sequence = moved.column3, debt = moved.column4 FROM",
+        "UPDATE balances SET sequence = moved.column3, debt = moved.column4 FROM",
         "AS moved WHERE account_id = moved.column1 AND sequence = moved.column2",
     )
 });
-static MOVE_HEADS: LazyLock<Bulk> = LazyLock::new(|| {
+static MOVE_TERMS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        15,
-        "UPDATE accounts SET
-             sequence = moved.column3, debt = moved.column4, applied_change = moved.column5,
-             status = moved.column6, overage = moved.column7, plan_id = moved.column8,
-             allowance = moved.column9, next_plan_id = moved.column10,
-             next_allowance = moved.column11, anchor = moved.column12,
-             cycle_index = moved.column13, cycle_start = moved.column14,
-             cycle_end = moved.column15
+        12,
+        "UPDATE account_terms SET
+             applied_change = moved.column2, status = moved.column3, overage = moved.column4,
+             plan_id = moved.column5, allowance = moved.column6, next_plan_id = moved.column7,
+             next_allowance = moved.column8, anchor = moved.column9,
+             cycle_index = moved.column10, cycle_start = moved.column11,
+             cycle_end = moved.column12
          FROM",
-        "AS moved WHERE account_id = moved.column1 AND sequence = moved.column2",
+        "AS moved WHERE account_id = moved.column1",
     )
 });
 static ADD_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        11,
-        "INSERT INTO grants
-             (account_id, grant_id, kind, amount, used, expired, priority, effective_at,
-              expires_at, due_at, voided_at, source)
-         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9,
-                column9, column10, column11
+        10,
+        "INSERT INTO grant_terms
+             (account_id, grant_id, kind, amount, expired, priority, effective_at, expires_at,
+              due_at, voided_at, source)
+         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column8,
+                column9, column10
          FROM",
         "WHERE column1 IS NOT NULL",
     )
 });
-static USE_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
+static ADD_USES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         3,
-        "UPDATE grants SET used = used + moved.column3 FROM",
+        "INSERT INTO grant_uses (account_id, grant_id, used)
+         SELECT column1, column2, column3 FROM",
+        "WHERE column1 IS NOT NULL",
+    )
+});
+static MOVE_USES: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        3,
+        "UPDATE grant_uses SET used = used + moved.column3 FROM",
         "AS moved WHERE account_id = moved.column1 AND grant_id = moved.column2",
     )
 });
 static MOVE_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        6,
-        "UPDATE grants SET
+        5,
+        "UPDATE grant_terms SET
              amount = amount + moved.column3,
-             used = used + moved.column4,
-             expired = expired + moved.column5,
-             voided_at = coalesce(moved.column6, voided_at)
+             expired = expired + moved.column4,
+             voided_at = coalesce(moved.column5, voided_at)
          FROM",
         "AS moved WHERE account_id = moved.column1 AND grant_id = moved.column2",
     )
@@ -77,9 +83,11 @@ static MOVE_GRANTS: LazyLock<Bulk> = LazyLock::new(|| {
 static FORGET_DUE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         2,
-        "UPDATE grants SET due_at = NULL FROM",
-        "AS ended WHERE account_id = ended.column1 AND +due_at <= ended.column2
-         AND amount - used - expired = 0",
+        "UPDATE grant_terms SET due_at = NULL FROM",
+        "AS ended JOIN grant_uses AS moved ON moved.account_id = ended.column1
+         WHERE grant_terms.account_id = moved.account_id
+           AND grant_terms.grant_id = moved.grant_id
+           AND +due_at <= ended.column2 AND amount - used - expired = 0",
     )
 });
 
@@ -99,21 +107,22 @@ pub(super) async fn write(
 }
 
 async fn write_accounts(moves: &Moves<'_>, connection: &mut SqliteConnection) -> Result<(), Fault> {
-    let (slim, whole) = moves.slim_and_whole();
-    let mut moved = MOVE_DEBTS
-        .execute(connection, &slim, |account, arguments| {
-            bind_debt(account, arguments)
+    let all: Vec<&AccountMove<'_>> = moves.accounts.values().collect();
+    let moved = MOVE_BALANCES
+        .execute(connection, &all, |account, arguments| {
+            bind_balance(account, arguments)
         })
         .await?;
-    moved += MOVE_HEADS
-        .execute(connection, &whole, |account, arguments| {
-            bind_head(account, arguments)
-        })
-        .await?;
-    if moved == moves.accounts.len() as u64 {
-        return Ok(());
+    if moved < all.len() as u64 {
+        return Err(find_gap(moves, connection).await?);
     }
-    Err(find_gap(moves, connection).await?)
+    let (_, whole) = moves.slim_and_whole();
+    MOVE_TERMS
+        .execute(connection, &whole, |account, arguments| {
+            bind_terms(account, arguments)
+        })
+        .await?;
+    Ok(())
 }
 
 /// Which account did not move, and why. Those that did are one behind their last entry no more,
@@ -121,7 +130,7 @@ async fn write_accounts(moves: &Moves<'_>, connection: &mut SqliteConnection) ->
 async fn find_gap(moves: &Moves<'_>, connection: &mut SqliteConnection) -> Result<Fault, Fault> {
     for (id, account) in &moves.accounts {
         let stored: Option<i64> =
-            sqlx::query_scalar("SELECT sequence FROM accounts WHERE account_id = ?")
+            sqlx::query_scalar("SELECT sequence FROM balances WHERE account_id = ?")
                 .bind(id.as_str())
                 .fetch_optional(&mut *connection)
                 .await?;
@@ -138,21 +147,19 @@ async fn write_grants(
 ) -> Result<(), Fault> {
     let GrantLines { made, used, moved } = lines;
     ADD_GRANTS.execute(connection, made, bind_new_grant).await?;
-    let mut found = USE_GRANTS
-        .execute(connection, used, |(account_id, id, sum), arguments| {
-            bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
-        })
-        .await?;
-    found += MOVE_GRANTS
+    ADD_USES.execute(connection, made, bind_use).await?;
+    MOVE_GRANTS
         .execute(connection, moved, bind_moved_grant)
         .await?;
+    let mut found = MOVE_USES.execute(connection, used, bind_use).await?;
+    found += MOVE_USES.execute(connection, moved, bind_use).await?;
     if found == (used.len() + moved.len()) as u64 {
         return Ok(());
     }
     Err(find_unknown(connection, used.iter().chain(moved)).await?)
 }
 
-fn bind_debt(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
+fn bind_balance(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
     let AccountMove { first, last, .. } = account;
     bind_all!(
         arguments,
@@ -163,11 +170,11 @@ fn bind_debt(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Bind
     )
 }
 
-fn bind_head(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
-    bind_debt(account, arguments)?;
+fn bind_terms(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Binding {
     let head = &account.last.head;
     bind_all!(
         arguments,
+        account.last.account_id.as_str(),
         int(head.applied_change),
         head.status.name(),
         head.overage.name(),
@@ -180,6 +187,10 @@ fn bind_head(account: &AccountMove<'_>, arguments: &mut SqliteArguments) -> Bind
         head.cycle.start.millis(),
         head.cycle.end.millis(),
     )
+}
+
+fn bind_use((account_id, id, sum): &GrantLine<'_>, arguments: &mut SqliteArguments) -> Binding {
+    bind_all!(arguments, account_id.as_str(), id.as_str(), sum.used)
 }
 
 fn bind_new_grant(
@@ -195,7 +206,6 @@ fn bind_new_grant(
         id.as_str(),
         kind_name(made.kind),
         sum.amount,
-        sum.used,
         sum.expired,
         i64::from(made.priority),
         made.effective_at.millis(),
@@ -214,7 +224,6 @@ fn bind_moved_grant(
         account_id.as_str(),
         id.as_str(),
         sum.amount,
-        sum.used,
         sum.expired,
         sum.voided_at.map(Timestamp::millis),
     )

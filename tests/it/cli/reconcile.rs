@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-
 use super::session::Session;
+use crate::support::sqlite;
 
 /// One account each, what is done to it, and what is said then.
 const TAMPERED: &[(&str, &str, &str)] = &[
@@ -65,15 +64,10 @@ async fn every_difference_of_a_live_balance_is_named() {
     let sound = session.json(&reconcile, 0);
     assert_eq!(sound["compared"]["accounts"], TAMPERED.len());
 
-    let file = SqliteConnectOptions::new().filename(session.data_dir().join("ledger.db"));
-    let mut connection = file.connect().await.unwrap();
-    for (_, tamper, _) in TAMPERED {
-        sqlx::raw_sql(*tamper)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+    let ledger = session.data_dir().join("ledger.db");
+    for (_, sql, _) in TAMPERED {
+        sqlite::tamper(&ledger, sql).await;
     }
-    connection.close().await.unwrap();
     let report = session.json(&reconcile, 1);
     let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for finding in report["findings"].as_array().unwrap() {

@@ -14,7 +14,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tollgate::{
@@ -31,6 +30,7 @@ use super::{
     Backend,
     world::{World, account_id},
 };
+use crate::support::sqlite::tamper;
 
 /// A folder with a ledger and its log.
 struct Logged {
@@ -68,10 +68,7 @@ impl Backend for Logged {
 
     async fn tamper(&self, sql: &'static str) {
         self.ledger.as_ref().unwrap().cursors().await.unwrap();
-        let options = SqliteConnectOptions::new().filename(path(self.folder.path()));
-        let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+        tamper(&path(self.folder.path()), sql).await;
     }
 }
 

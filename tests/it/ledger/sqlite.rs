@@ -17,6 +17,7 @@ use super::{
     Backend, audit,
     world::{World, account_id, refund, request},
 };
+use crate::support::sqlite;
 
 struct File {
     folder: TempDir,
@@ -70,7 +71,7 @@ impl Backend for File {
     }
 
     async fn tamper(&self, sql: &'static str) {
-        self.sql(sql).await;
+        sqlite::tamper(&self.path(), sql).await;
     }
 }
 
@@ -132,7 +133,7 @@ async fn a_newer_version_is_left_alone() {
                 error,
                 OpenError::Newer {
                     found: 7,
-                    known: 4,
+                    known: 5,
                     ..
                 }
             ),
@@ -140,6 +141,22 @@ async fn a_newer_version_is_left_alone() {
         );
     }
 }
+
+/// Back to version 4, where an account and a grant were one row each.
+const TO_VERSION_4: &str = "
+    DROP VIEW accounts; DROP VIEW grants;
+    ALTER TABLE account_terms RENAME TO accounts;
+    ALTER TABLE accounts ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE accounts ADD COLUMN debt INTEGER NOT NULL DEFAULT 0;
+    UPDATE accounts SET (sequence, debt) =
+        (SELECT sequence, debt FROM balances AS b WHERE b.account_id = accounts.account_id);
+    DROP TABLE balances;
+    ALTER TABLE grant_terms RENAME TO grants;
+    ALTER TABLE grants ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+    UPDATE grants SET used = (SELECT used FROM grant_uses AS u
+        WHERE u.account_id = grants.account_id AND u.grant_id = grants.grant_id);
+    DROP TABLE grant_uses;
+    PRAGMA user_version = 4";
 
 /// Before version 4 an entry was kept as JSON, and nothing of it beside the columns to look it up by.
 #[tokio::test]
@@ -160,6 +177,7 @@ async fn entries_of_earlier_versions_are_read_and_audited() {
         );
     }
     file.sql(&sql).await;
+    file.sql(TO_VERSION_4).await;
     file.sql(
         "ALTER TABLE entries DROP COLUMN packed; ALTER TABLE entries DROP COLUMN charged;
          ALTER TABLE entries DROP COLUMN change; PRAGMA user_version = 3",
