@@ -108,21 +108,21 @@ pub(super) async fn write(
 
 async fn write_accounts(moves: &Moves<'_>, connection: &mut SqliteConnection) -> Result<(), Fault> {
     let all: Vec<&AccountMove<'_>> = moves.accounts.values().collect();
-    let moved = MOVE_BALANCES
+    let (_, whole) = moves.slim_and_whole();
+    let mut moved = MOVE_BALANCES
         .execute(connection, &all, |account, arguments| {
             bind_balance(account, arguments)
         })
         .await?;
-    if moved < all.len() as u64 {
-        return Err(find_gap(moves, connection).await?);
-    }
-    let (_, whole) = moves.slim_and_whole();
-    MOVE_TERMS
+    moved += MOVE_TERMS
         .execute(connection, &whole, |account, arguments| {
             bind_terms(account, arguments)
         })
         .await?;
-    Ok(())
+    if moved == (all.len() + whole.len()) as u64 {
+        return Ok(());
+    }
+    Err(find_gap(moves, connection).await?)
 }
 
 /// Which account did not move, and why. Those that did are one behind their last entry no more,
@@ -148,12 +148,13 @@ async fn write_grants(
     let GrantLines { made, used, moved } = lines;
     ADD_GRANTS.execute(connection, made, bind_new_grant).await?;
     ADD_USES.execute(connection, made, bind_use).await?;
-    MOVE_GRANTS
-        .execute(connection, moved, bind_moved_grant)
-        .await?;
     let mut found = MOVE_USES.execute(connection, used, bind_use).await?;
     found += MOVE_USES.execute(connection, moved, bind_use).await?;
-    if found == (used.len() + moved.len()) as u64 {
+    found += MOVE_GRANTS
+        .execute(connection, moved, bind_moved_grant)
+        .await?;
+    // One that is moved has a row in both tables.
+    if found == (used.len() + 2 * moved.len()) as u64 {
         return Ok(());
     }
     Err(find_unknown(connection, used.iter().chain(moved)).await?)
