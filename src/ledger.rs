@@ -14,6 +14,7 @@ mod kept_entry;
 mod months;
 mod moves;
 mod names;
+mod page;
 pub mod postgres;
 mod raw;
 pub mod redo;
@@ -24,7 +25,10 @@ use std::{error::Error, fmt};
 
 use async_trait::async_trait;
 
-pub use self::calls::{AdminCall, CallFilter, CallPage};
+pub use self::{
+    calls::{AdminCall, CallFilter, CallPage},
+    page::{EntryPage, PageToken, PageTokenError},
+};
 use crate::{
     domain::{
         account::{Account, PlanTerm, Status},
@@ -37,11 +41,6 @@ use crate::{
     },
     hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
 };
-
-/// What every page token of entries starts with, so that another list's token is told apart.
-const PAGE_TOKEN_PREFIX: char = 'e';
-/// What is between its numbers.
-const PAGE_TOKEN_SEPARATOR: char = '-';
 
 /// The ledger failed: nothing of the operation counts, and it may be tried again.
 #[derive(Debug)]
@@ -204,88 +203,6 @@ pub struct EntryFilter {
     pub until: Option<Timestamp>,
 }
 
-/// A page of entries, newest first.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EntryPage {
-    /// The entries.
-    pub entries: Vec<Recorded>,
-    /// Where the next page starts; absent on the last page.
-    pub next: Option<PageToken>,
-}
-
-impl EntryPage {
-    /// Of what was found, with the backend's own number of each, where one more was asked for than
-    /// a page has.
-    fn cut(mut found: Vec<(u64, Recorded)>, max: usize) -> Self {
-        let more = found.len() > max;
-        found.truncate(max);
-        let last = found.last().filter(|_| more);
-        EntryPage {
-            next: last.map(|(number, last)| PageToken::after(&last.entry, *number)),
-            entries: found.into_iter().map(|(_, recorded)| recorded).collect(),
-        }
-    }
-}
-
-/// A place in a list of entries, in whichever order that is: after one entry, which need not be there
-/// any more. Its text is opaque to callers; any filter takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageToken {
-    sequence: u64,
-    occurred_at: Timestamp,
-    /// The backend's own number of the entry.
-    number: u64,
-}
-
-/// A text that no list of entries has given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a page token that a list of entries gave out")]
-pub struct PageTokenError;
-
-impl PageToken {
-    /// Reads what [`fmt::Display`] wrote.
-    pub fn new(text: &str) -> Result<Self, PageTokenError> {
-        let numbers = text.strip_prefix(PAGE_TOKEN_PREFIX).ok_or(PageTokenError)?;
-        let mut numbers = numbers.split(PAGE_TOKEN_SEPARATOR);
-        let mut next = || {
-            let digits = numbers.next().ok_or(PageTokenError)?;
-            u64::from_str_radix(digits, 16).map_err(|_| PageTokenError)
-        };
-        let token = PageToken {
-            sequence: next()?,
-            occurred_at: Timestamp::from_millis(next()?.cast_signed()),
-            number: next()?,
-        };
-        // One text for each place: no sign, no leading zeros, lower case.
-        if token.to_string() == text {
-            Ok(token)
-        } else {
-            Err(PageTokenError)
-        }
-    }
-
-    /// The place after an entry, by the backend's own number of it.
-    fn after(entry: &Entry, number: u64) -> Self {
-        PageToken {
-            sequence: entry.sequence,
-            occurred_at: entry.occurred_at,
-            number,
-        }
-    }
-}
-
-impl fmt::Display for PageToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let occurred_at = self.occurred_at.millis().cast_unsigned();
-        let between = PAGE_TOKEN_SEPARATOR;
-        write!(
-            f,
-            "{PAGE_TOKEN_PREFIX}{:x}{between}{occurred_at:x}{between}{:x}",
-            self.sequence, self.number
-        )
-    }
-}
-
 /// What settling some batches did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settled {
@@ -412,9 +329,14 @@ pub trait Ledger: Send + Sync {
         page: Option<PageToken>,
         max: usize,
     ) -> Result<EntryPage, LedgerFault>;
-    /// Every usage and refund entry of a conversation, oldest first; a refund belongs to the
+    /// Usage and refund entries of a conversation, oldest first; a refund belongs to the
     /// conversation of the reservation that it refunds.
-    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault>;
+    async fn conversation(
+        &self,
+        conversation_id: &str,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault>;
 
     /// Keeps a catalogue by its version for ever. `false`: that version is there with other text.
     async fn put_catalog(

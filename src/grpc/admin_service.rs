@@ -367,17 +367,37 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::GetConversationResponse>, Status> {
         let failed = |error| self.core.failed("GetConversation", &error);
         let (_, extensions, message) = request.into_parts();
-        let conversation_id = list::conversation(message).map_err(failed)?;
-        let entries = self.clerk.ledger().conversation(&conversation_id).await;
-        let mut entries = entries.map_err(|fault| failed(fault.into()))?;
-        // What a caller may not see is not there for it.
-        let is_its =
-            |one: &Recorded| Caller::has_account(&extensions, one.entry.account_id.as_str());
-        entries.retain(is_its);
-        if entries.is_empty() {
-            return Err(status::conversation_not_found(&conversation_id));
+        let query = list::conversation(message).map_err(failed)?;
+        let read = async |place, max| {
+            let ledger = self.clerk.ledger();
+            let page = ledger
+                .conversation(&query.conversation_id, place, max)
+                .await;
+            let mut page = page.map_err(|fault| failed(fault.into()))?;
+            // What a caller may not see is not there for it.
+            let is_its =
+                |one: &Recorded| Caller::has_account(&extensions, one.entry.account_id.as_str());
+            page.entries.retain(is_its);
+            Ok::<_, Status>(page)
+        };
+        let first = read(None, list::PAGE_MAX).await?;
+        let mut sums = entry::Sums::default();
+        sums.add(&first.entries);
+        let mut place = first.next;
+        while place.is_some() {
+            let part = read(place, list::PAGE_MAX).await?;
+            sums.add(&part.entries);
+            place = part.next;
         }
-        Ok(Response::new(entry::conversation(&entries)))
+        if sums.is_empty() {
+            return Err(status::conversation_not_found(&query.conversation_id));
+        }
+        let page = match (query.page, query.size) {
+            (None, list::PAGE_MAX) => first,
+            (place, size) => read(place, size).await?,
+        };
+        let next = page.next.map(|next| query.token(next)).unwrap_or_default();
+        Ok(Response::new(sums.answer(&page.entries, next)))
     }
 
     async fn get_catalog(

@@ -37,7 +37,7 @@ use tokio::sync::OnceCell;
 use self::sessions::Sessions;
 use super::{
     AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
-    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
+    LedgerFault, PageToken, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -331,9 +331,14 @@ impl Ledger for PostgresLedger {
             .await
     }
 
-    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
+    async fn conversation(
+        &self,
+        conversation_id: &str,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault> {
         let pool = self.pool("conversation").await?;
-        let found = entries::conversation(&pool, conversation_id);
+        let found = entries::conversation(&pool, conversation_id, page, max);
         self.bounded("conversation", found).await
     }
 

@@ -40,7 +40,7 @@ use self::{
 };
 use super::{
     AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
-    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
+    LedgerFault, PageToken, Settled, StoredCatalog, Submitted,
 };
 use crate::{
     domain::{
@@ -375,9 +375,14 @@ impl Ledger for RedoLedger {
         ledger.entries(filter, page, max).await
     }
 
-    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
+    async fn conversation(
+        &self,
+        conversation_id: &str,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault> {
         let ledger = self.caught_up("conversation").await?;
-        ledger.conversation(conversation_id).await
+        ledger.conversation(conversation_id, page, max).await
     }
 
     async fn put_catalog(

@@ -33,7 +33,7 @@ use sqlx::SqlitePool;
 
 use super::{
     AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse, Ledger,
-    LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
+    LedgerFault, PageToken, Settled, StoredCatalog, Submitted,
     batch::{Prepared, Unfit},
 };
 use crate::{
@@ -277,8 +277,13 @@ impl Ledger for SqliteLedger {
         found.map_err(|fault| fault.during("entries"))
     }
 
-    async fn conversation(&self, conversation_id: &str) -> Result<Vec<Recorded>, LedgerFault> {
-        let found = entries::conversation(&self.readers, conversation_id).await;
+    async fn conversation(
+        &self,
+        conversation_id: &str,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Result<EntryPage, LedgerFault> {
+        let found = entries::conversation(&self.readers, conversation_id, page, max).await;
         found.map_err(|fault| fault.during("conversation"))
     }
 

@@ -17,7 +17,7 @@ use crate::{
     hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
     ledger::{
         AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse,
-        Ledger, LedgerFault, PageToken, Recorded, Settled, StoredCatalog, Submitted,
+        Ledger, LedgerFault, PageToken, Settled, StoredCatalog, Submitted,
     },
     telemetry::{
         Ended, LedgerOperation, Metrics,
@@ -185,8 +185,13 @@ impl Ledger for ObservedLedger {
         self.run(LedgerOperation::Entries, run).await
     }
 
-    async fn conversation(&self, conversation_id: &str) -> Answer<Vec<Recorded>> {
-        let run = self.ledger.conversation(conversation_id);
+    async fn conversation(
+        &self,
+        conversation_id: &str,
+        page: Option<PageToken>,
+        max: usize,
+    ) -> Answer<EntryPage> {
+        let run = self.ledger.conversation(conversation_id, page, max);
         self.run(LedgerOperation::Conversation, run).await
     }
 

@@ -125,15 +125,24 @@ pub(super) async fn conversation(
     output: Output,
 ) -> Result<Exit, Failure> {
     let id = call.args.id;
-    let message = pb::GetConversationRequest {
-        conversation_id: id.clone(),
-    };
     let client = call.server.connect().await?;
-    let answer = client
-        .admin()
-        .get_conversation(client.request(message))
-        .await;
-    let answer = answer.map_err(|status| failure(&status))?.into_inner();
+    let page = async |page_token| {
+        let message = pb::GetConversationRequest {
+            conversation_id: id.clone(),
+            page_token,
+            ..Default::default()
+        };
+        let request = client.request(message);
+        let answer = client.admin().get_conversation(request).await;
+        Ok::<_, Failure>(answer.map_err(|status| failure(&status))?.into_inner())
+    };
+    let mut answer = page(String::new()).await?;
+    while !answer.next_page_token.is_empty() {
+        let mut entries = std::mem::take(&mut answer.entries);
+        answer = page(answer.next_page_token).await?;
+        entries.append(&mut answer.entries);
+        answer.entries = entries;
+    }
     write(output, &answer, |answer| show::conversation(answer, &id))?;
     match answer.entries.is_empty() {
         true => Ok(Exit::NotFound),

@@ -93,6 +93,7 @@ pub(super) async fn refund(play: &mut Play, stage: &Stage) -> Result<(), Stopped
 async fn look_up(stage: &Stage) -> Result<pb::GetConversationResponse, Stopped> {
     let request = pb::GetConversationRequest {
         conversation_id: DISPUTED.to_owned(),
+        ..Default::default()
     };
     answered(
         "GetConversation",

@@ -1,6 +1,6 @@
 //! Ledger entries, written out, and what those of one conversation add up to.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::{
     action::{action_message, outcome_message, usage_message},
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::{
         entry::{EntryKind, Receipt},
+        ids::{AccountId, ReservationId},
         usage::Usage,
     },
     ledger::Recorded,
@@ -75,16 +76,16 @@ fn kind(kind: EntryKind) -> pb::EntryKind {
 
 /// What one reservation of a conversation came to.
 #[derive(Default)]
-struct Sum<'a> {
+struct Sum {
     /// What the account had to pay for, debt included and write-offs not.
     charged: u64,
     /// What nobody paid for.
     written_off: u64,
     /// The last report; usage is cumulative.
-    usage: Option<&'a Usage>,
+    usage: Option<Usage>,
 }
 
-impl Sum<'_> {
+impl Sum {
     fn add(&mut self, receipt: &Receipt) {
         // A correction takes back first what nobody paid for.
         let absorbed = self.written_off.min(receipt.corrected);
@@ -94,39 +95,61 @@ impl Sum<'_> {
     }
 }
 
-/// A conversation from its usage and refund entries, oldest first.
-pub fn conversation(entries: &[Recorded]) -> pb::GetConversationResponse {
-    let mut reservations: BTreeMap<_, Sum<'_>> = BTreeMap::new();
-    let mut refunded = 0;
-    for Recorded { entry, .. } in entries {
-        if entry.kind == EntryKind::Refund {
-            refunded += u64::try_from(entry.credits).unwrap_or(0);
-        }
-        let Some((id, settled)) = entry
-            .reservation_id
-            .as_ref()
-            .zip(entry.settlement.as_deref())
-        else {
-            continue;
-        };
-        let sum = reservations.entry((&entry.account_id, id)).or_default();
-        sum.add(&settled.receipt);
-        if let Some(usage) = answer::usage(&settled.amount) {
-            sum.usage = Some(usage);
+/// What a conversation comes to, from its usage and refund entries, oldest first.
+#[derive(Default)]
+pub struct Sums {
+    reservations: HashMap<(AccountId, ReservationId), Sum>,
+    refunded: u64,
+}
+
+impl Sums {
+    /// Adds entries.
+    pub fn add(&mut self, entries: &[Recorded]) {
+        for Recorded { entry, .. } in entries {
+            if entry.kind == EntryKind::Refund {
+                self.refunded += u64::try_from(entry.credits).unwrap_or(0);
+            }
+            let Some((id, settled)) = entry
+                .reservation_id
+                .as_ref()
+                .zip(entry.settlement.as_deref())
+            else {
+                continue;
+            };
+            let key = (entry.account_id.clone(), id.clone());
+            let sum = self.reservations.entry(key).or_default();
+            sum.add(&settled.receipt);
+            if let Some(usage) = answer::usage(&settled.amount) {
+                sum.usage = Some(usage.clone());
+            }
         }
     }
-    let mut usage = Usage::default();
-    for (meter, quantity) in reservations
-        .values()
-        .filter_map(|sum| sum.usage)
-        .flat_map(Usage::iter)
-    {
-        usage.set(meter, usage.get(meter).saturating_add(quantity));
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.reservations.is_empty() && self.refunded == 0
     }
-    pb::GetConversationResponse {
-        credits: reservations.values().map(|sum| sum.charged).sum(),
-        refunded,
-        usage: Some(usage_message(&usage)),
-        entries: entries.iter().map(entry).collect(),
+
+    /// The conversation, with some of its entries.
+    pub fn answer(
+        &self,
+        page: &[Recorded],
+        next_page_token: String,
+    ) -> pb::GetConversationResponse {
+        let sums = || self.reservations.values();
+        let mut usage = Usage::default();
+        for (meter, quantity) in sums()
+            .filter_map(|sum| sum.usage.as_ref())
+            .flat_map(Usage::iter)
+        {
+            usage.set(meter, usage.get(meter).saturating_add(quantity));
+        }
+        pb::GetConversationResponse {
+            credits: sums().map(|sum| sum.charged).sum(),
+            refunded: self.refunded,
+            usage: Some(usage_message(&usage)),
+            entries: page.iter().map(entry).collect(),
+            next_page_token,
+        }
     }
 }

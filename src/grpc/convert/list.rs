@@ -61,9 +61,13 @@ pub struct EntryQuery {
 impl EntryQuery {
     /// The token for the page that follows.
     pub fn token(&self, next: PageToken) -> String {
-        let next = next.to_string();
-        format!("{}.{next}", written(check(self.check, &next)))
+        token(self.check, next)
     }
+}
+
+fn token(list: u64, next: PageToken) -> String {
+    let next = next.to_string();
+    format!("{}.{next}", written(check(list, &next)))
 }
 
 /// Which entries to list.
@@ -89,16 +93,7 @@ pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceEr
     let range = problems.range(request.from, request.until);
     let size = page_size(request.page_size, &mut problems);
     let check = check_of(request);
-    let page = match request.page_token.as_str() {
-        "" => Some(None),
-        token => match read_token(token, check) {
-            Some(page) => Some(Some(page)),
-            None => {
-                problems.add("page_token", NOT_A_TOKEN);
-                None
-            }
-        },
-    };
+    let page = page_token(&request.page_token, check, &mut problems);
     let parsed = || {
         let (from, until) = range?;
         let filter = EntryFilter {
@@ -119,8 +114,28 @@ pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceEr
     problems.finish(parsed())
 }
 
-/// One conversation.
-pub fn conversation(request: pb::GetConversationRequest) -> Result<String, EnforceError> {
+/// A page of a conversation.
+#[derive(Debug)]
+pub struct ConversationQuery {
+    /// Which conversation.
+    pub conversation_id: String,
+    /// Where the page starts.
+    pub page: Option<PageToken>,
+    /// How many entries it has.
+    pub size: usize,
+}
+
+impl ConversationQuery {
+    /// The token for the page that follows.
+    pub fn token(&self, next: PageToken) -> String {
+        token(check(0, &self.conversation_id), next)
+    }
+}
+
+/// One conversation. Its pages are as long as they may be: nearly every one has a single page.
+pub fn conversation(
+    request: pb::GetConversationRequest,
+) -> Result<ConversationQuery, EnforceError> {
     let mut problems = Problems::default();
     if request.conversation_id.is_empty() {
         problems.add(
@@ -128,8 +143,18 @@ pub fn conversation(request: pb::GetConversationRequest) -> Result<String, Enfor
             "must not be empty: the one that the actions were given",
         );
     }
+    let size = sized(request.page_size, PAGE_MAX, &mut problems);
+    let check = check(0, &request.conversation_id);
+    let page = page_token(&request.page_token, check, &mut problems);
     let conversation_id = problems.text("conversation_id", request.conversation_id);
-    problems.finish(conversation_id)
+    let parsed = || {
+        Some(ConversationQuery {
+            conversation_id: conversation_id?,
+            page: page?,
+            size: size?,
+        })
+    };
+    problems.finish(parsed())
 }
 
 fn kinds(numbers: &[i32], problems: &mut Problems) -> Option<Vec<EntryKind>> {
@@ -144,15 +169,31 @@ fn kinds(numbers: &[i32], problems: &mut Problems) -> Option<Vec<EntryKind>> {
 }
 
 pub(super) fn page_size(size: i32, problems: &mut Problems) -> Option<usize> {
+    sized(size, PAGE_DEFAULT, problems)
+}
+
+fn sized(size: i32, default: usize, problems: &mut Problems) -> Option<usize> {
     match usize::try_from(size) {
-        Ok(0) => Some(PAGE_DEFAULT),
+        Ok(0) => Some(default),
         Ok(size) => Some(size.min(PAGE_MAX)),
         Err(_) => {
-            let accepted = format!("1 to {PAGE_MAX}, or 0 for {PAGE_DEFAULT}");
+            let accepted = format!("1 to {PAGE_MAX}, or 0 for {default}");
             problems.add("page_size", format!("{size} is out of range: {accepted}"));
             None
         }
     }
+}
+
+/// Where a page starts; the outer one is absent where that can't be read.
+fn page_token(token: &str, list: u64, problems: &mut Problems) -> Option<Option<PageToken>> {
+    if token.is_empty() {
+        return Some(None);
+    }
+    let page = read_token(token, list);
+    if page.is_none() {
+        problems.add("page_token", NOT_A_TOKEN);
+    }
+    page.map(Some)
 }
 
 fn read_token(token: &str, filter: u64) -> Option<PageToken> {

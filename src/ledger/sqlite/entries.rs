@@ -1,12 +1,12 @@
 //! Reads entries, newest first or by conversation.
 
-use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     Fault,
     rows::{self, entry_column, int, limit},
 };
-use crate::ledger::{EntryFilter, EntryPage, PageToken, Recorded};
+use crate::ledger::{EntryFilter, EntryPage, PageToken};
 
 /// Entries that meet every condition of the filter, newest first: an account's by sequence,
 /// others by the time at which they occurred.
@@ -18,12 +18,23 @@ pub(super) async fn page(
 ) -> Result<EntryPage, Fault> {
     let mut query = select(filter, page, max.saturating_add(1));
     let found = query.build().fetch_all(readers).await?;
+    cut(&found, max)
+}
+
+fn cut(found: &[SqliteRow], max: usize) -> Result<EntryPage, Fault> {
     let numbered = |row| {
         let number = rows::count(row, 0, "entry's number")?;
         Ok((number, rows::recorded(row, 1, 2)?))
     };
     let found = found.iter().map(numbered);
     Ok(EntryPage::cut(found.collect::<Result<_, Fault>>()?, max))
+}
+
+/// After which entry a page that goes forward starts, by the time at which it occurred and its id.
+fn start(page: Option<PageToken>) -> (i64, i64) {
+    page.map_or((i64::MIN, 0), |page| {
+        (page.occurred_at.millis(), int(page.number))
+    })
 }
 
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Sqlite> {
@@ -101,14 +112,22 @@ fn order(filter: &EntryFilter) -> &'static str {
 pub(super) async fn conversation(
     readers: &SqlitePool,
     conversation_id: &str,
-) -> Result<Vec<Recorded>, Fault> {
+    page: Option<PageToken>,
+    max: usize,
+) -> Result<EntryPage, Fault> {
+    let (occurred_at, id) = start(page);
     let found = sqlx::query(concat!(
-        "SELECT ",
+        "SELECT id, ",
         entry_column!("entries"),
-        ", recorded_at FROM entries WHERE conversation_id = ? ORDER BY +occurred_at, id"
+        ", recorded_at FROM entries
+         WHERE conversation_id = ? AND (+occurred_at, id) > (?, ?)
+         ORDER BY +occurred_at, id LIMIT ?"
     ))
     .bind(conversation_id)
+    .bind(occurred_at)
+    .bind(id)
+    .bind(limit(max.saturating_add(1)))
     .fetch_all(readers)
     .await?;
-    found.iter().map(|row| rows::recorded(row, 0, 1)).collect()
+    cut(&found, max)
 }

@@ -1,5 +1,8 @@
 //! The control plane's commands against a server, and `check` against its ledger.
 
+use futures_util::{StreamExt, stream};
+use tollgate::pb;
+
 use super::{builtin, session::Session};
 use crate::process::run;
 
@@ -120,6 +123,44 @@ fn a_dispute_is_looked_up_and_refunded() {
         "{cut}"
     );
     assert_eq!(session.done("ledger --reservation r1").lines().count(), 3);
+}
+
+/// An answer has a thousand entries at most; the receipt has them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_conversation_is_shown_whole() {
+    const ACTIONS: usize = 1_003;
+    let session = Session::start();
+    session.done("account create acme --plan starter");
+    let quota = session.sidecar().quota().await;
+    let charge = |number| {
+        let mut quota = quota.clone();
+        async move {
+            let request = pb::ChargeRequest {
+                account_id: "acme".to_owned(),
+                charge_id: format!("c{number}"),
+                action: Some(pb::Action {
+                    mode: "discuss".to_owned(),
+                    conversation_id: "long".to_owned(),
+                    ..Default::default()
+                }),
+                amount: Some(pb::charge_request::Amount::Credits(1)),
+                force: true,
+            };
+            let answer = quota.charge(request).await.unwrap().into_inner();
+            assert!(matches!(
+                answer.result,
+                Some(pb::charge_response::Result::Receipt(_))
+            ));
+        }
+    };
+    // The account has credits for half of them; the rest is owed.
+    let all = stream::iter(0..ACTIONS).map(charge).buffer_unordered(64);
+    all.collect::<()>().await;
+    let whole = session.json("conversation long", 0);
+    assert_eq!(whole["entries"].as_array().map(Vec::len), Some(ACTIONS));
+    assert_eq!(whole["credits"], ACTIONS);
+    let shown = session.done("conversation long");
+    assert!(shown.contains("1,003 actions, settled from "), "{shown}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::process::{Sidecar, run};
 
 /// A server with empty data, reached over its Unix socket.
 pub struct Session {
-    _sidecar: Sidecar,
+    sidecar: Sidecar,
     folder: tempfile::TempDir,
     socket: PathBuf,
 }
@@ -27,10 +27,15 @@ impl Session {
         let args = [&["--unix-socket", socket.to_str().unwrap()], args].concat();
         let sidecar = Sidecar::start(&folder.path().join("data"), &args);
         Session {
-            _sidecar: sidecar,
+            sidecar,
             folder,
             socket,
         }
+    }
+
+    /// The server.
+    pub fn sidecar(&self) -> &Sidecar {
+        &self.sidecar
     }
 
     /// Where its data is.

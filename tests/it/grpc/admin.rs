@@ -9,7 +9,9 @@ use tollgate::{
 };
 use tonic::Code;
 
-use super::world::{START_S, World, action, at, commit, create, metadata, reason, reserve};
+use super::world::{
+    START_S, World, action, at, commit, create, metadata, reason, reserve, violations,
+};
 
 fn grant(id: &str, kind: pb::GrantKind, amount: Given) -> pb::GrantCreditsRequest {
     pb::GrantCreditsRequest {
@@ -418,6 +420,7 @@ async fn a_dispute_is_looked_up_and_refunded() {
 
     let get = |id: &str| pb::GetConversationRequest {
         conversation_id: id.to_owned(),
+        ..Default::default()
     };
     let found = world
         .admin
@@ -426,7 +429,7 @@ async fn a_dispute_is_looked_up_and_refunded() {
         .unwrap()
         .into_inner();
     assert_eq!((found.credits, found.refunded), (140, 100));
-    assert_eq!(found.usage.unwrap().build_seconds, 50);
+    assert_eq!(found.usage.as_ref().unwrap().build_seconds, 50);
     let kinds: Vec<pb::EntryKind> = found.entries.iter().map(pb::Entry::kind).collect();
     assert_eq!(kinds[..3], [pb::EntryKind::Usage; 3]);
     assert_eq!(kinds[3..], [pb::EntryKind::Refund; 2]);
@@ -435,6 +438,7 @@ async fn a_dispute_is_looked_up_and_refunded() {
         (receipt.credits, receipt.reservation_id.as_str()),
         (100, "r1")
     );
+    pages(&mut world, &found).await;
     let missing = world.admin.get_conversation(get("c2")).await.unwrap_err();
     assert_eq!(
         (missing.code(), reason(&missing).as_str()),
@@ -538,4 +542,37 @@ async fn the_catalogue_is_shown_as_it_was_written() {
     assert_eq!(found.rate_card_version, "default-1");
     assert_eq!((found.plans.len(), found.packs[0].credits), (3, 500));
     assert!(found.rate_card_yaml.contains("claude-haiku*"));
+}
+
+/// However long its pages are, a conversation has the same sums and entries.
+async fn pages(world: &mut World, whole: &pb::GetConversationResponse) {
+    for page_size in [1, 2, 1001] {
+        let mut request = pb::GetConversationRequest {
+            conversation_id: "c1".to_owned(),
+            page_size,
+            page_token: String::new(),
+        };
+        let mut entries = Vec::new();
+        loop {
+            let page = world.admin.get_conversation(request.clone()).await;
+            let page = page.unwrap().into_inner();
+            assert_eq!(
+                (page.credits, page.refunded, page.usage),
+                (whole.credits, whole.refunded, whole.usage.clone())
+            );
+            assert!(page.entries.len() <= page_size as usize);
+            entries.extend(page.entries);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+            let other = pb::GetConversationRequest {
+                conversation_id: "c2".to_owned(),
+                ..request.clone()
+            };
+            let refused = world.admin.get_conversation(other).await.unwrap_err();
+            assert_eq!(violations(&refused)[0].0, "page_token");
+        }
+        assert_eq!(entries, whole.entries);
+    }
 }

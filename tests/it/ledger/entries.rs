@@ -221,14 +221,35 @@ pub async fn a_conversation_has_its_refunds(backend: Box<dyn Backend>) {
     world.forget("acme", "c2");
     world.charge("acme", "c2", 5);
     world.check().await;
-    let first = world.ledger.conversation("chat-1").await.unwrap();
+    let first = conversation(&world, "chat-1").await;
     let credits = |all: &[Recorded]| -> Vec<i64> {
         all.iter().map(|recorded| recorded.entry.credits).collect()
     };
     assert_eq!(credits(&first), [-20, 8]);
     assert_eq!(first[1].entry.actor, "ann");
     assert_eq!(first[1].recorded_at, world.now);
-    let second = world.ledger.conversation("chat-2").await.unwrap();
+    let second = conversation(&world, "chat-2").await;
     assert_eq!(credits(&second), [-5, -5, 5]);
-    assert_eq!(world.ledger.conversation("chat-3").await.unwrap(), []);
+    assert_eq!(conversation(&world, "chat-3").await, []);
+    for size in [1, 2, 3] {
+        let (mut place, mut found) = (None, Vec::new());
+        loop {
+            let page = world.ledger.conversation("chat-2", place, size).await;
+            let page = page.unwrap();
+            assert!(page.entries.len() <= size);
+            found.extend(page.entries);
+            place = page.next;
+            if place.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, second);
+    }
+}
+
+/// A whole one.
+pub async fn conversation(world: &World, id: &str) -> Vec<Recorded> {
+    let page = world.ledger.conversation(id, None, 1000).await.unwrap();
+    assert_eq!(page.next, None);
+    page.entries
 }

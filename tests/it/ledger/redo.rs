@@ -375,7 +375,7 @@ mod support {
         },
         ledger::{
             AdminCall, CallFilter, CallPage, ChangeRequest, EntryPage, Finding, InUse, PageToken,
-            Recorded, StoredCatalog, Submitted,
+            StoredCatalog, Submitted,
         },
     };
 
@@ -483,7 +483,7 @@ mod support {
         due(now: Timestamp, max: usize) -> Vec<AccountId>;
         reservations(after: Option<&(AccountId, ReservationId)>, max: usize) -> Vec<Reservation>;
         entries(filter: &EntryFilter, page: Option<PageToken>, max: usize) -> EntryPage;
-        conversation(conversation_id: &str) -> Vec<Recorded>;
+        conversation(id: &str, page: Option<PageToken>, max: usize) -> EntryPage;
         put_catalog(catalog: &StoredCatalog, now: Timestamp) -> bool;
         catalogs() -> Vec<StoredCatalog>;
         fix_shards(wanted: u32) -> u32;

@@ -15,6 +15,7 @@ use tollgate::{
 
 use super::{
     Backend, audit,
+    entries::conversation,
     world::{World, account_id, refund, request},
 };
 use crate::support::sqlite;
@@ -166,7 +167,7 @@ async fn entries_of_earlier_versions_are_read_and_audited() {
     world.check().await;
     let all = EntryFilter::default();
     let before = world.ledger.entries(&all, None, 1000).await.unwrap();
-    let conversation = world.ledger.conversation("chat-1").await.unwrap();
+    let chat = conversation(&world, "chat-1").await;
     let mut sql = String::new();
     for recorded in &before.entries {
         let body = serde_json::to_string(&recorded.entry).unwrap();
@@ -187,8 +188,8 @@ async fn entries_of_earlier_versions_are_read_and_audited() {
     let mut world = world.reopen(&mut file).await;
     let after = world.ledger.entries(&all, None, 1000).await.unwrap();
     assert_eq!(after, before);
-    let read = world.ledger.conversation("chat-1").await.unwrap();
-    assert_eq!(read, conversation);
+    let read = conversation(&world, "chat-1").await;
+    assert_eq!(read, chat);
     audit::corrupt(&file, &mut world).await;
 
     // What comes now is kept beside it.

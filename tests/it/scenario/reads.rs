@@ -110,8 +110,8 @@ impl Caller {
     async fn conversation(&self, mut words: Words) -> Result<Result<Answer, EnforceError>, String> {
         let id = words.next("a conversation")?;
         words.finish()?;
-        let found = self.clerk.ledger().conversation(&id).await;
-        let entries = found.map_err(|fault| fault.to_string())?;
+        let found = self.clerk.ledger().conversation(&id, None, 1000).await;
+        let entries = found.map_err(|fault| fault.to_string())?.entries;
         let sum = render::conversation(entries.iter().map(|recorded| &recorded.entry));
         Ok(Ok(list(
             entries

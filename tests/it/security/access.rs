@@ -169,6 +169,7 @@ async fn a_conversation_shows_the_accounts_in_scope_only() {
     }
     let ask = || pb::GetConversationRequest {
         conversation_id: "conv".to_owned(),
+        ..Default::default()
     };
     for (account, token) in [("eu-1", &eu_token), ("us-1", &us_token)] {
         let answer = world.admin.get_conversation(with_token(ask(), token)).await;

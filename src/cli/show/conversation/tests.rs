@@ -89,6 +89,7 @@ fn a_conversation_is_a_receipt_that_explains_itself() {
             ..Default::default()
         }),
         entries: vec![usage_entry(), given_entry(), refund_entry()],
+        next_page_token: String::new(),
     };
     let expected = "\
 conversation conv-7f3 of acme

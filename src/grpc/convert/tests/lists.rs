@@ -36,6 +36,15 @@ fn lists_are_checked() {
         fields(list::conversation(pb::GetConversationRequest::default())),
         ["conversation_id"]
     );
+    let nothing = pb::GetConversationRequest {
+        conversation_id: "c".to_owned(),
+        page_size: -1,
+        page_token: "1".to_owned(),
+    };
+    assert_eq!(
+        fields(list::conversation(nothing)),
+        ["page_size", "page_token"]
+    );
 }
 
 #[test]
@@ -157,8 +166,17 @@ fn a_conversation_adds_up_what_was_paid_for() {
         settled("r2", 50, receipt(7, 0, 0)),
         line(EntryKind::Refund, "r2", 4, None),
     ];
-    let sum = entry::conversation(&entries);
+    // They come in any number of parts.
+    let mut sums = entry::Sums::default();
+    assert!(sums.is_empty());
+    sums.add(&entries[..2]);
+    sums.add(&entries[2..]);
+    assert!(!sums.is_empty());
+    let sum = sums.answer(&entries[3..], "next".to_owned());
     assert_eq!((sum.credits, sum.refunded), (10 + 15 - 3 + 7, 4));
     assert_eq!(sum.usage.unwrap().output_tokens, 300);
-    assert_eq!(sum.entries.len(), 5);
+    assert_eq!(
+        (sum.entries.len(), sum.next_page_token.as_str()),
+        (2, "next")
+    );
 }

@@ -202,8 +202,9 @@ async fn support_finds_by_index_and_by_month(database: &Database, ledger: &Postg
     found_by.insert("settlements".to_owned());
     assert_eq!(page(database, ledger, &reservation).await, found_by);
     for _ in 0..7 {
-        let (found, plans) = asked(database, ledger.conversation("chat-77")).await;
-        assert_eq!(found.len(), 5);
+        let read = ledger.conversation("chat-77", None, 100);
+        let (found, plans) = asked(database, read).await;
+        assert_eq!(found.entries.len(), 5);
         for (statement, plan) in &plans {
             assert_eq!(read_by_index(statement, plan), all);
         }
