@@ -69,12 +69,6 @@ fn hot(redis: &Server) -> String {
     format!("redis://{}", redis.address())
 }
 
-/// The URL of a database behind a proxy.
-fn behind(proxy: &Proxy, database: &Database) -> String {
-    let (port, name) = (proxy.port, &database.name);
-    format!("postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable")
-}
-
 /// While the ledger is away: the hot path goes on, and the outbox grows.
 async fn goes_on(what: &str, fleet: &Fleet, redis: &Server, load: &Load) {
     // What the ledger had answered just before may still be trimmed.
@@ -123,7 +117,7 @@ async fn a_network_to_postgres_that_drops_packets_is_left_for_new_connections() 
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
     let settings = [&["settle.ack=hot"], &SHORT[..]].concat();
-    let fleet = Fleet::start(2, &hot(&redis), &behind(&proxy, &database), &settings);
+    let fleet = Fleet::start(2, &hot(&redis), &database.url_at(proxy.port), &settings);
     let load = Load::start(&fleet).await;
     for network in [Network::LosesReplies, Network::LosesAll] {
         proxy.set(network);
@@ -147,7 +141,7 @@ async fn a_commit_that_waits_for_the_ledger_says_so_in_time_and_is_answered_late
         &SHORT[..],
     ]
     .concat();
-    let fleet = Fleet::start(1, &hot(&redis), &behind(&proxy, &database), &settings);
+    let fleet = Fleet::start(1, &hot(&redis), &database.url_at(proxy.port), &settings);
     fleet.create("acme", 1_000).await;
     let quota = fleet.sidecars[0].quota().await;
     let reserve = ReserveRequest {
@@ -221,7 +215,7 @@ async fn an_outbox_that_is_full_refuses_and_loses_nothing() {
         &["redis.call_timeout_ms=1000"][..],
     ]
     .concat();
-    let fleet = Fleet::start(2, &hot(&redis), &behind(&proxy, &database), &settings);
+    let fleet = Fleet::start(2, &hot(&redis), &database.url_at(proxy.port), &settings);
     fleet.create("acme", 1_000_000).await;
     fleet.create("acct-1", 1_000_000).await;
     until("an empty outbox", || waiting(&redis) == 0).await;

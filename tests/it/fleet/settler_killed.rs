@@ -216,8 +216,7 @@ impl Books {
     }
 
     fn spawn(&self, redis: &Proxy, postgres: &Proxy) -> Child {
-        let (port, name) = (postgres.port, &self.database.name);
-        let ledger = format!("postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable");
+        let ledger = self.database.url_at(postgres.port);
         let mut command = binary();
         command
             .args([

@@ -86,7 +86,7 @@ pub fn shared() -> &'static Server {
             server
                 .sql("postgres", &format!("CREATE DATABASE {TEMPLATE}"))
                 .await;
-            let options = PostgresOptions::new(&server.url(TEMPLATE)).expect("a URL");
+            let options = PostgresOptions::new(&url(server.port, TEMPLATE)).expect("a URL");
             PostgresLedger::migrate(&options, instant("2026-01-31T10:00:00Z"))
                 .await
                 .expect("a migration");
@@ -182,8 +182,9 @@ impl Server {
             .expect("a shell");
         self.watchers.lock().unwrap().push(watcher);
         in_thread(async {
+            let url = url(self.port, "postgres");
             for _ in 0..LOOKS_MAX {
-                if PgConnection::connect(&self.url("postgres")).await.is_ok() {
+                if PgConnection::connect(&url).await.is_ok() {
                     return;
                 }
                 tokio::time::sleep(LOOK).await;
@@ -237,14 +238,6 @@ impl Server {
         });
     }
 
-    /// The URL of a database, without TLS.
-    pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://tollgate@127.0.0.1:{}/{database}?sslmode=disable",
-            self.port
-        )
-    }
-
     /// The certificate of whoever signed the server's, as a file. Its name is `localhost`.
     pub fn authority(&self) -> PathBuf {
         self.folder.join("authority.pem")
@@ -273,7 +266,7 @@ impl Server {
     }
 
     async fn sql(&self, database: &str, sql: &str) {
-        let mut connection = PgConnection::connect(&self.url(database))
+        let mut connection = PgConnection::connect(&url(self.port, database))
             .await
             .expect("a connection");
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -289,10 +282,19 @@ impl Server {
     }
 }
 
+fn url(port: u16, database: &str) -> String {
+    format!("postgres://tollgate@127.0.0.1:{port}/{database}?sslmode=disable")
+}
+
 impl Database {
     /// Its URL, without TLS.
     pub fn url(&self) -> String {
-        self.server.url(&self.name)
+        self.url_at(self.server.port)
+    }
+
+    /// Its URL behind a proxy's port, without TLS.
+    pub fn url_at(&self, port: u16) -> String {
+        url(port, &self.name)
     }
 
     /// Its URL with TLS in some mode, and whom to trust.

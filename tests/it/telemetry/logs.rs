@@ -93,8 +93,7 @@ async fn bad_requests_leave_a_few_lines_that_can_be_found_again() {
 async fn a_slow_call_says_what_its_time_went_to() {
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
-    let (port, name) = (proxy.port, &database.name);
-    let ledger = format!("ledger=postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable");
+    let ledger = format!("ledger={}", database.url_at(proxy.port));
     let folder = tempfile::tempdir().unwrap();
     let settings = ["log.slow_call_ms=20", "log.filter=debug", &ledger];
     let (mut sidecar, lines) = start(folder.path(), &settings);

@@ -319,8 +319,7 @@ async fn a_store_that_dies_is_seen() {
 async fn a_call_that_the_ledger_fails_is_counted_once() {
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
-    let (port, name) = (proxy.port, &database.name);
-    let ledger = format!("postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable");
+    let ledger = database.url_at(proxy.port);
     let folder = tempfile::tempdir().unwrap();
     let short = "postgres.acquire_timeout_ms=500";
     let sidecar = Sidecar::start(folder.path(), &["--ledger", &ledger, "--set", short]);

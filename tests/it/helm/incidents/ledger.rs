@@ -75,8 +75,7 @@ pub async fn play() {
     let redis = Server::start(Kind::Redis);
     let database = shared().empty().await;
     let proxy = Proxy::start(shared().port()).await;
-    let (port, name) = (proxy.port, &database.name);
-    let ledger = format!("postgres://tollgate@127.0.0.1:{port}/{name}?sslmode=disable");
+    let ledger = database.url_at(proxy.port);
     let mut pair = Pair::start(&redis, &ledger, "pro", SHORT, ALERTS).await;
     let load = pair.load();
     postgres_is_cut_off(&pair, &proxy, &database).await;

@@ -274,11 +274,7 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_cursor() {
 
 /// The ledger as whoever is behind a proxy has it.
 async fn open(port: u16, database: &Database) -> Arc<PostgresLedger> {
-    let url = format!(
-        "postgres://tollgate@127.0.0.1:{port}/{}?sslmode=disable",
-        database.name
-    );
-    let options = PostgresOptions::new(&url).unwrap();
+    let options = PostgresOptions::new(&database.url_at(port)).unwrap();
     Arc::new(PostgresLedger::open(&options, START).await.unwrap())
 }
 
