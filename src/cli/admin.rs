@@ -74,7 +74,7 @@ pub(crate) async fn run(command: AdminCommand, output: Output) -> Result<Exit, F
 /// many rows at most and after such a token, and answers it with the next one's token.
 async fn paged<T>(
     limit: u32,
-    page: impl AsyncFn(i32, String) -> Result<(Vec<T>, String), Failure>,
+    mut page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
 ) -> Result<(Vec<T>, String), Failure> {
     let mut listed = Vec::new();
     let mut token = String::new();

@@ -70,6 +70,14 @@ impl PageToken {
         }
     }
 
+    /// Where a list that goes forward in time starts: after an entry of this time, in milliseconds,
+    /// and this number.
+    pub(super) fn forward(page: Option<Self>) -> (i64, u64) {
+        page.map_or((i64::MIN, 0), |page| {
+            (page.occurred_at.millis(), page.number)
+        })
+    }
+
     /// The place after an entry, by the backend's own number of it.
     fn after(entry: &Entry, number: u64) -> Self {
         PageToken {

@@ -1,5 +1,7 @@
 //! What support reads: the ledger's entries, and the receipt of a conversation.
 
+use std::mem;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{LIST_ROWS_MAX, more, paged};
@@ -126,23 +128,21 @@ pub(super) async fn conversation(
 ) -> Result<Exit, Failure> {
     let id = call.args.id;
     let client = call.server.connect().await?;
-    let page = async |page_token| {
+    let mut answer = pb::GetConversationResponse::default();
+    // Pages as long as the server has them: each is answered with the sums of all.
+    let page = async |_, page_token| {
         let message = pb::GetConversationRequest {
             conversation_id: id.clone(),
             page_token,
             ..Default::default()
         };
         let request = client.request(message);
-        let answer = client.admin().get_conversation(request).await;
-        Ok::<_, Failure>(answer.map_err(|status| failure(&status))?.into_inner())
+        let page = client.admin().get_conversation(request).await;
+        answer = page.map_err(|status| failure(&status))?.into_inner();
+        let entries = mem::take(&mut answer.entries);
+        Ok((entries, answer.next_page_token.clone()))
     };
-    let mut answer = page(String::new()).await?;
-    while !answer.next_page_token.is_empty() {
-        let mut entries = std::mem::take(&mut answer.entries);
-        answer = page(answer.next_page_token).await?;
-        entries.append(&mut answer.entries);
-        answer.entries = entries;
-    }
+    (answer.entries, _) = paged(u32::MAX, page).await?;
     write(output, &answer, |answer| show::conversation(answer, &id))?;
     match answer.entries.is_empty() {
         true => Ok(Exit::NotFound),

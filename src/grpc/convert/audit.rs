@@ -2,7 +2,7 @@
 
 use super::{
     fields::{Problems, timestamp},
-    list::{NOT_A_TOKEN, TOKEN_BYTES_MAX, check, page_size, written},
+    list::{self, check, page_size, page_token},
 };
 use crate::{
     access::table,
@@ -33,8 +33,7 @@ pub struct AuditQuery {
 impl AuditQuery {
     /// The token for the page that follows.
     pub fn token(&self, next: u64) -> String {
-        let place = format!("{PLACE_PREFIX}{next:x}");
-        format!("{}.{place}", written(check(self.check, &place)))
+        list::token(self.check, &format!("{PLACE_PREFIX}{next:x}"))
     }
 }
 
@@ -47,16 +46,8 @@ pub fn query(request: &pb::ListAuditRequest) -> Result<AuditQuery, EnforceError>
     let range = problems.range(request.from, request.until);
     let size = page_size(request.page_size, &mut problems);
     let filter = check_of(request);
-    let after = match request.page_token.as_str() {
-        "" => Some(None),
-        token => match read_token(token, filter) {
-            Some(number) => Some(Some(number)),
-            None => {
-                problems.add("page_token", NOT_A_TOKEN);
-                None
-            }
-        },
-    };
+    let read = |token: &str| read_token(token, filter);
+    let after = page_token(&request.page_token, read, &mut problems);
     let parsed = || {
         let given = |text: Option<String>| text.map(|text| (!text.is_empty()).then_some(text));
         let (from, until) = range?;
@@ -108,12 +99,8 @@ fn method(name: &str, problems: &mut Problems) -> Option<String> {
 }
 
 fn read_token(token: &str, filter: u64) -> Option<u64> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return None;
-    }
-    let (given, place) = token.split_once('.')?;
-    let number = u64::from_str_radix(place.strip_prefix(PLACE_PREFIX)?, 16).ok()?;
-    (given == written(check(filter, place))).then_some(number)
+    let digits = list::place(token, filter)?.strip_prefix(PLACE_PREFIX)?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 /// Stands for everything that decides what a list has.

@@ -21,9 +21,9 @@ const PAGE_DEFAULT: usize = 100;
 /// The most that a page has, however many were asked for.
 pub const PAGE_MAX: usize = 1000;
 /// The longest token that is looked at, in bytes.
-pub(super) const TOKEN_BYTES_MAX: usize = 512;
+const TOKEN_BYTES_MAX: usize = 512;
 /// What a list of entries answers to a token that is not its own.
-pub(super) const NOT_A_TOKEN: &str = "is not from this list: leave it out to start anew, or give the \
+const NOT_A_TOKEN: &str = "is not from this list: leave it out to start anew, or give the \
                            next_page_token of a list with the same fields";
 
 /// A page of accounts: after which one it starts, and how many it has.
@@ -32,16 +32,8 @@ pub fn accounts(
 ) -> Result<(Option<AccountId>, usize), EnforceError> {
     let mut problems = Problems::default();
     let size = page_size(request.page_size, &mut problems);
-    let after = match request.page_token.as_str() {
-        "" => Some(None),
-        token => match AccountId::new(token) {
-            Ok(after) => Some(Some(after)),
-            Err(_) => {
-                problems.add("page_token", NOT_A_TOKEN);
-                None
-            }
-        },
-    };
+    let read = |token: &str| AccountId::new(token).ok();
+    let after = page_token(&request.page_token, read, &mut problems);
     problems.finish(after.zip(size))
 }
 
@@ -61,13 +53,8 @@ pub struct EntryQuery {
 impl EntryQuery {
     /// The token for the page that follows.
     pub fn token(&self, next: PageToken) -> String {
-        token(self.check, next)
+        token(self.check, &next.to_string())
     }
-}
-
-fn token(list: u64, next: PageToken) -> String {
-    let next = next.to_string();
-    format!("{}.{next}", written(check(list, &next)))
 }
 
 /// Which entries to list.
@@ -93,7 +80,11 @@ pub fn entries(request: &pb::ListEntriesRequest) -> Result<EntryQuery, EnforceEr
     let range = problems.range(request.from, request.until);
     let size = page_size(request.page_size, &mut problems);
     let check = check_of(request);
-    let page = page_token(&request.page_token, check, &mut problems);
+    let page = page_token(
+        &request.page_token,
+        |token| read(token, check),
+        &mut problems,
+    );
     let parsed = || {
         let (from, until) = range?;
         let filter = EntryFilter {
@@ -128,7 +119,7 @@ pub struct ConversationQuery {
 impl ConversationQuery {
     /// The token for the page that follows.
     pub fn token(&self, next: PageToken) -> String {
-        token(check(0, &self.conversation_id), next)
+        token(check(0, &self.conversation_id), &next.to_string())
     }
 }
 
@@ -145,7 +136,11 @@ pub fn conversation(
     }
     let size = sized(request.page_size, PAGE_MAX, &mut problems);
     let check = check(0, &request.conversation_id);
-    let page = page_token(&request.page_token, check, &mut problems);
+    let page = page_token(
+        &request.page_token,
+        |token| read(token, check),
+        &mut problems,
+    );
     let conversation_id = problems.text("conversation_id", request.conversation_id);
     let parsed = || {
         Some(ConversationQuery {
@@ -184,30 +179,38 @@ fn sized(size: i32, default: usize, problems: &mut Problems) -> Option<usize> {
     }
 }
 
-/// Where a page starts; the outer one is absent where that can't be read.
-fn page_token(token: &str, list: u64, problems: &mut Problems) -> Option<Option<PageToken>> {
+/// Where a page starts; the outer one is absent where `read` can't make a place of the token.
+pub(super) fn page_token<T>(
+    token: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+    problems: &mut Problems,
+) -> Option<Option<T>> {
     if token.is_empty() {
         return Some(None);
     }
-    let page = read_token(token, list);
-    if page.is_none() {
+    let place = read(token);
+    if place.is_none() {
         problems.add("page_token", NOT_A_TOKEN);
     }
-    page.map(Some)
+    place.map(Some)
 }
 
-fn read_token(token: &str, filter: u64) -> Option<PageToken> {
+/// The token for a place in the list that `list` stands for.
+pub(super) fn token(list: u64, place: &str) -> String {
+    format!("{:016x}.{place}", check(list, place))
+}
+
+/// The place that a token of the list is for; none for any other token.
+pub(super) fn place(token: &str, list: u64) -> Option<&str> {
     if token.len() > TOKEN_BYTES_MAX {
         return None;
     }
-    let (given, next) = token.split_once('.')?;
-    PageToken::new(next)
-        .ok()
-        .filter(|_| given == written(check(filter, next)))
+    let (_, place) = token.split_once('.')?;
+    (token == self::token(list, place)).then_some(place)
 }
 
-pub(super) fn written(check: u64) -> String {
-    format!("{check:016x}")
+fn read(token: &str, list: u64) -> Option<PageToken> {
+    PageToken::new(place(token, list)?).ok()
 }
 
 /// Stands for everything that decides what a list has.

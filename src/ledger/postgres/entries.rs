@@ -30,13 +30,6 @@ fn cut(found: &[PgRow], max: usize) -> Result<EntryPage, Fault> {
     Ok(EntryPage::cut(found.collect::<Result<_, Fault>>()?, max))
 }
 
-/// After which entry a page that goes forward starts, by the time at which it occurred and its id.
-fn start(page: Option<PageToken>) -> (i64, i64) {
-    page.map_or((i64::MIN, 0), |page| {
-        (page.occurred_at.millis(), int(page.number))
-    })
-}
-
 fn select(filter: &EntryFilter, page: Option<PageToken>, rows: usize) -> QueryBuilder<Postgres> {
     let from = match filter.reservation_id {
         Some(_) => "reservation_entries",
@@ -119,7 +112,7 @@ pub(super) async fn conversation(
     page: Option<PageToken>,
     max: usize,
 ) -> Result<EntryPage, Fault> {
-    let (occurred_at, id) = start(page);
+    let (occurred_at, number) = PageToken::forward(page);
     let found = sqlx::query(
         "SELECT id, body, recorded_at FROM entries
          WHERE conversation_id = $1 AND (occurred_at + 0, id) > ($2, $3)
@@ -127,7 +120,7 @@ pub(super) async fn conversation(
     )
     .bind(conversation_id)
     .bind(occurred_at)
-    .bind(id)
+    .bind(int(number))
     .bind(limit(max.saturating_add(1)))
     .fetch_all(pool)
     .await?;

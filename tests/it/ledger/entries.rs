@@ -2,7 +2,7 @@
 
 use tollgate::{
     domain::entry::EntryKind,
-    ledger::{EntryFilter, PageToken, Recorded},
+    ledger::{EntryFilter, EntryPage, LedgerFault, PageToken, Recorded},
 };
 
 use super::{
@@ -10,12 +10,19 @@ use super::{
     world::{START, World, account_id, refund, reservation_id},
 };
 
-/// Every page of a list, each token passed through its text.
+/// Every page of a list.
 async fn pages(world: &World, filter: &EntryFilter, max: usize) -> Vec<Vec<Recorded>> {
+    all(async |token| world.ledger.entries(filter, token, max).await).await
+}
+
+/// Every page, each token passed through its text.
+async fn all(
+    read: impl AsyncFn(Option<PageToken>) -> Result<EntryPage, LedgerFault>,
+) -> Vec<Vec<Recorded>> {
     let mut pages = Vec::new();
     let mut token = None;
     loop {
-        let page = world.ledger.entries(filter, token, max).await.unwrap();
+        let page = read(token).await.unwrap();
         pages.push(page.entries);
         let Some(next) = page.next else { break };
         token = Some(PageToken::new(&next.to_string()).unwrap());
@@ -232,18 +239,9 @@ pub async fn a_conversation_has_its_refunds(backend: Box<dyn Backend>) {
     assert_eq!(credits(&second), [-5, -5, 5]);
     assert_eq!(conversation(&world, "chat-3").await, []);
     for size in [1, 2, 3] {
-        let (mut place, mut found) = (None, Vec::new());
-        loop {
-            let page = world.ledger.conversation("chat-2", place, size).await;
-            let page = page.unwrap();
-            assert!(page.entries.len() <= size);
-            found.extend(page.entries);
-            place = page.next;
-            if place.is_none() {
-                break;
-            }
-        }
-        assert_eq!(found, second);
+        let pages = all(async |token| world.ledger.conversation("chat-2", token, size).await).await;
+        assert!(pages.iter().all(|page| page.len() <= size), "{pages:?}");
+        assert_eq!(pages.concat(), second);
     }
 }
 
