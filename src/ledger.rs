@@ -208,10 +208,20 @@ pub struct EntryFilter {
 pub struct Settled {
     /// Entries that were written.
     pub entries: usize,
-    /// Whether another settler had moved a cursor: then nothing was written.
+    /// Whether another settler had moved a cursor: then its transaction wrote nothing.
     pub cursor_conflict: bool,
     /// Changes that reverse settlements which the ledger had already: to be applied.
     pub reversals: Vec<Change>,
+}
+
+impl Settled {
+    /// What two transactions did.
+    fn and(mut self, other: Settled) -> Settled {
+        self.entries += other.entries;
+        self.cursor_conflict |= other.cursor_conflict;
+        self.reversals.extend(other.reversals);
+        self
+    }
 }
 
 /// Something that is off, found by an audit.
@@ -266,7 +276,9 @@ pub trait Ledger: Send + Sync {
     async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
 
     /// Writes all batches in one transaction: entries, the state that they add up to, the
-    /// reservations, and each shard's cursor by compare-and-set on epoch and position.
+    /// reservations, and each shard's cursor by compare-and-set on epoch and position. Many
+    /// entries may be several transactions of whole shards: where one of them fails, or finds a
+    /// cursor elsewhere, the others may have happened. The cursors tell.
     ///
     /// A settlement whose key (account, reservation, commit) the ledger has already is written
     /// too, since sequences have no gaps, and is reversed by a change of its own.

@@ -183,6 +183,19 @@ impl PostgresLedger {
         Ok(is_mine)
     }
 
+    /// Settles in one transaction.
+    async fn settle_all(
+        &self,
+        batches: &[OutboxBatch],
+        now: Timestamp,
+    ) -> Result<Settled, LedgerFault> {
+        let prepared =
+            Prepared::new(batches).map_err(|unfit| Fault::from(unfit).during("settle"))?;
+        let pool = self.pool("settle").await?;
+        let settled = settle::settle(&pool, &self.partitions, &prepared, now);
+        self.bounded("settle", settled).await
+    }
+
     /// Closes all connections. A ledger that is dropped instead loses nothing.
     pub async fn close(&self) {
         drop(self.claimed.lock().take());
@@ -235,11 +248,10 @@ impl Ledger for PostgresLedger {
         batches: &[OutboxBatch],
         now: Timestamp,
     ) -> Result<Settled, LedgerFault> {
-        let pool = self.pool("settle").await?;
-        let prepared =
-            Prepared::new(batches).map_err(|unfit| Fault::from(unfit).during("settle"))?;
-        let settled = settle::settle(&pool, &self.partitions, &prepared, now);
-        self.bounded("settle", settled).await
+        let (one, other) = settle::halves(batches);
+        // Neither is given up where the other one fails.
+        let (one, other) = tokio::join!(self.settle_all(one, now), self.settle_all(other, now));
+        Ok(one?.and(other?))
     }
 
     async fn cursors(&self) -> Result<Vec<Cursor>, LedgerFault> {

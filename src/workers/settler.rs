@@ -163,24 +163,29 @@ impl Settler {
             }
             settled => settled?,
         };
-        if settled.cursor_conflict {
+        let outcome = if settled.cursor_conflict {
             self.metrics.cursor_conflict();
-            return self.follow(batches).await;
-        }
-        let trims = batches.iter().map(async |batch| {
-            self.hot.trim(batch.end()).await?;
-            self.acks.publish(batch.mark_at(batch.to));
-            Ok::<_, StepError>(())
-        });
-        join_all(trims)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
-        if !batches.is_empty() {
+            self.follow(batches).await?
+        } else {
+            self.trim(batches).await?;
+            Outcome::Done
+        };
+        let wrote = !settled.cursor_conflict || settled.entries > 0;
+        if wrote && !batches.is_empty() {
             self.metrics.settled_batch(settled.entries as u64);
         }
         self.reverse(&settled.reversals).await?;
-        Ok(Outcome::Done)
+        Ok(outcome)
+    }
+
+    /// The ledger has these, and whoever waits for them may go on.
+    async fn trim(&self, batches: &[OutboxBatch]) -> Result<(), StepError> {
+        let trims = batches.iter().map(async |batch| {
+            self.hot.trim(batch.end()).await?;
+            self.acks.publish(batch.mark_at(batch.to));
+            Ok(())
+        });
+        join_all(trims).await.into_iter().collect()
     }
 
     /// An account that the ledger can't take keeps its own shard only from being settled.

@@ -108,7 +108,8 @@ macro_rules! conformance {
                 what_the_ledger_lacks_is_named_and_left;
             settler:
                 a_shard_that_has_lost_something_keeps_no_other_waiting,
-                an_account_that_does_not_fit_keeps_no_other_shard_waiting;
+                an_account_that_does_not_fit_keeps_no_other_shard_waiting,
+                many_entries_of_which_another_settler_has_some_are_settled_once;
             audit:
                 a_busy_ledger_has_no_findings,
                 corruption_is_found;

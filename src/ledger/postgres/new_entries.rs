@@ -19,7 +19,7 @@ use crate::{
 /// Up to so many entries go by arrays. A COPY ends with a message that waits until the server has
 /// acknowledged the rows (Nagle's algorithm, which the client can't turn off), and a server that has
 /// nothing to say takes 40 ms for that: too long for a commit that somebody waits for.
-const ARRAYS_MAX: usize = 512;
+pub(super) const ARRAYS_MAX: usize = 512;
 /// The columns, in the order of both ways.
 macro_rules! columns {
     () => {

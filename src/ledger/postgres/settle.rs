@@ -4,20 +4,24 @@
 //! The cursors go first: where one is not where its batch starts, another settler was here, and
 //! nothing is written. Their rows stay locked to the end, so two settlers of one shard go one
 //! after the other.
+//!
+//! Many entries are two such transactions side by side, since a session keeps one of the server's
+//! processors busy and no more. They have no shard in common, so neither waits for the other one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use super::{
     Fault, TRIES_MAX,
-    new_entries::NewEntries,
+    new_entries::{ARRAYS_MAX, NewEntries},
     partitions,
     rows::{self, int},
     settlements, state,
 };
 use crate::{
     domain::{packed::Packed, timestamp::Timestamp},
+    hot::OutboxBatch,
     ledger::{
         Settled,
         batch::{CursorMove, Key, Prepared, Unfit},
@@ -33,6 +37,31 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off";
+
+/// What two transactions settle: about half of the entries each, whole shards; the second one
+/// nothing, where one is enough.
+pub(super) fn halves(batches: &[OutboxBatch]) -> (&[OutboxBatch], &[OutboxBatch]) {
+    let sizes = batches.iter().map(|one| (one.shard, one.entries.len()));
+    batches.split_at(middle(&sizes.collect::<Vec<_>>()))
+}
+
+/// After how many batches, by the shard and the number of entries of each, half is done.
+fn middle(sizes: &[(u32, usize)]) -> usize {
+    let all: usize = sizes.iter().map(|(_, entries)| entries).sum();
+    let shards: HashSet<u32> = sizes.iter().map(|(shard, _)| *shard).collect();
+    // Two batches of one shard follow each other.
+    if all <= ARRAYS_MAX || shards.len() < sizes.len() {
+        return sizes.len();
+    }
+    let mut done = 0;
+    let places = sizes.iter().zip(1..).map(|((_, entries), place)| {
+        done += entries;
+        (place, (done * 2).abs_diff(all))
+    });
+    let middle = places.min_by_key(|(_, off)| *off);
+    middle.map_or(0, |(place, _)| place)
+}
+
 /// Writes everything, or nothing where a cursor is elsewhere.
 pub(super) async fn settle(
     pool: &PgPool,
@@ -217,4 +246,28 @@ async fn write_reservations(
         .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_entries_are_halved_by_shards() {
+        let even: Vec<(u32, usize)> = (0..8).map(|shard| (shard, 100)).collect();
+        assert_eq!(middle(&even), 4);
+        assert_eq!(middle(&[(7, 100), (2, 10), (5, 800), (1, 20)]), 2);
+        assert_eq!(middle(&[(7, 800), (2, 10), (5, 100)]), 1);
+        assert_eq!(middle(&[(2, 10), (5, 100), (7, 800)]), 2);
+    }
+
+    #[test]
+    fn few_entries_or_one_shard_are_one_transaction() {
+        let half = ARRAYS_MAX / 2;
+        assert_eq!(middle(&[(0, half), (1, half)]), 2);
+        assert_eq!(middle(&[(0, half), (1, half + 1)]), 1);
+        assert_eq!(middle(&[(3, 5000)]), 1);
+        assert_eq!(middle(&[(3, 500), (3, 500)]), 2);
+        assert_eq!(middle(&[]), 0);
+    }
 }

@@ -1,6 +1,7 @@
 //! The Postgres ledger: every case, and what only a server can have.
 
 mod concurrency;
+mod halves;
 mod killed;
 mod open;
 mod partitions;

@@ -13,7 +13,7 @@ use tollgate::{
     },
     ledger::EntryFilter,
     telemetry::Metrics,
-    workers::{Worker, settler::Settler, shares::Shares},
+    workers::{Progress, Worker, settler::Settler, shares::Shares},
 };
 
 use super::{
@@ -78,12 +78,13 @@ impl Plane {
     async fn charge(&self, account: &str, charge_id: &str) -> Mark {
         let command = Charge {
             account_id: account_id(account),
-            ..charge(charge_id, 10)
+            force: true,
+            ..charge(charge_id, 1)
         };
         self.hot.charge(&command).await.unwrap().unwrap().mark
     }
 
-    /// The charges of an account that the ledger has, the newest first.
+    /// The latest charges of an account that the ledger has, the newest first.
     async fn settled(&self, account: &str) -> Vec<String> {
         let filter = EntryFilter {
             account_id: Some(account_id(account)),
@@ -152,4 +153,35 @@ pub async fn an_account_that_does_not_fit_keeps_no_other_shard_waiting(backend: 
         .await;
     plane.settler.step().await.unwrap();
     assert_eq!(plane.settled("acme").await, ["c3", "c2", "c1"]);
+}
+
+pub async fn many_entries_of_which_another_settler_has_some_are_settled_once(
+    backend: Box<dyn Backend>,
+) {
+    const CHARGES: usize = 300;
+    let plane = Plane::new(backend.as_ref()).await;
+    for round in 0..2 {
+        let mut marks = Vec::new();
+        for account in ["acme", "other"] {
+            for number in 0..CHARGES - 1 {
+                plane.charge(account, &format!("c{round}-{number}")).await;
+            }
+            marks.push(plane.charge(account, &format!("last-{round}")).await);
+        }
+        let theirs = plane.hot.outbox(marks[round].shard).await.unwrap();
+        let ledger = &plane.world.ledger;
+        let settled = ledger.settle(&[theirs], plane.world.now).await.unwrap();
+        assert_eq!(settled.entries, CHARGES);
+        while plane.settler.step().await.unwrap() == Progress::More {}
+        for (account, mark) in ["acme", "other"].into_iter().zip(marks) {
+            assert_eq!(plane.settled(account).await[0], format!("last-{round}"));
+            assert!(plane.acks.settled(mark, Duration::ZERO).await, "{account}");
+            let left = plane.hot.outbox(mark.shard).await.unwrap();
+            assert_eq!(left.from, left.to, "{account}");
+            let id = account_id(account);
+            let stored = ledger.account(&id, plane.world.now).await.unwrap().unwrap();
+            assert_eq!(stored.sequence as usize, 1 + CHARGES * (round + 1));
+        }
+    }
+    assert_eq!(plane.world.ledger.audit(10).await.unwrap(), []);
 }
