@@ -17,16 +17,13 @@ use crate::support::{Backend, backends};
 /// Runs a suite on every backend, on threads of its own.
 fn on_every_backend(suite: impl AsyncFn(&dyn Backend)) {
     for backend in backends() {
-        on(backend.as_ref(), &suite);
+        println!("on {}", backend.name());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build();
+        runtime
+            .expect("a runtime")
+            .block_on(suite(backend.as_ref()));
     }
-}
-
-/// The same on one of them.
-fn on(backend: &dyn Backend, suite: impl AsyncFn(&dyn Backend)) {
-    println!("on {}", backend.name());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(suite(backend));
 }

@@ -25,7 +25,7 @@ use ops::{Scale, Step, step};
 use reached::Reached;
 use requests::{PLANS, Requests};
 
-use crate::support::{Backend, Memory, block_on, pair::Pair, servers::Kind};
+use crate::support::{Backend, Memory, block_on, hosts::Shape, pair::Pair};
 
 /// How many cases a plain run has: about ten seconds of an unoptimised build.
 const CASES: u64 = 500;
@@ -43,8 +43,6 @@ const EDGES: [u64; 4] = [
     // Nearly as much is held, and later owed.
     632,
 ];
-/// What stands beside memory.
-const KINDS: [Kind; 3] = [Kind::Redis, Kind::Valkey, Kind::Cluster];
 /// The most steps of one case.
 const STEPS_MAX: usize = 150;
 /// How often proptest tries to make a failing case smaller.
@@ -63,8 +61,8 @@ fn every_answer_and_every_state_is_the_models() {
 #[test]
 fn memory_and_redis_are_the_models_and_each_others() {
     let (seed, cases) = (seed(), cases(CASES / 10));
-    for kind in KINDS {
-        run_all(&Pair::new(kind), Scale::Plain, seed, cases);
+    for shape in Shape::ALL {
+        run_all(&Pair::new(shape), Scale::Plain, seed, cases);
     }
 }
 
@@ -74,7 +72,9 @@ fn memory_and_redis_are_the_models_and_each_others() {
 fn at_the_edges_of_2_to_the_53rd_nothing_is_rounded() {
     let (seed, cases) = (seed(), cases(CASES / 10));
     let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Memory)];
-    backends.extend(KINDS.map(|kind| -> Box<dyn Backend> { Box::new(Pair::new(kind)) }));
+    for shape in Shape::ALL {
+        backends.push(Box::new(Pair::new(shape)));
+    }
     for backend in backends {
         let mut reached = Reached::default();
         for seed in EDGES {

@@ -19,6 +19,7 @@ use tollgate::{
 pub mod account;
 pub mod cluster;
 pub mod commands;
+pub mod hosts;
 pub mod pair;
 pub mod pki;
 pub mod postgres;
@@ -98,12 +99,11 @@ impl Backend for Memory {
 
 /// Every hot store that the suites run against.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![
-        Box::new(Memory),
-        Box::new(redis::Redis::new(servers::Kind::Redis)),
-        Box::new(redis::Redis::new(servers::Kind::Valkey)),
-        Box::new(redis::Redis::new(servers::Kind::Cluster)),
-    ]
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Memory)];
+    for shape in hosts::Shape::ALL {
+        backends.push(Box::new(redis::Redis::new(shape)));
+    }
+    backends
 }
 
 /// An instant, as RFC 3339 writes it.

@@ -10,7 +10,7 @@ use super::{
 use crate::support::{
     cluster::{Cluster, is_whole},
     postgres::shared,
-    replication::{follow, sentinels},
+    replication::{IMPATIENT_MS, follow, sentinels},
     servers::{Kind, Server, until},
 };
 
@@ -56,7 +56,7 @@ async fn a_failover_by_sentinels_loses_no_answer() {
     let mut master = Server::start(Kind::Redis);
     let replica = Server::start(Kind::Redis);
     follow(&replica, &master);
-    let (_sentinels, url) = sentinels(&master);
+    let (_sentinels, url) = sentinels(&master, IMPATIENT_MS);
     survive("failed over", &url, async |_| {
         master.kill();
         // A Sentinel that promotes a server closes its clients' connections.

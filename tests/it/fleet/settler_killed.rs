@@ -122,7 +122,7 @@ impl Books {
             shards: SHARDS,
             ..Setup::default()
         };
-        let store = RedisHot::connect(options(Kind::Redis, &redis, setup, None));
+        let store = RedisHot::connect(options(&redis.url(), setup, None));
         let mut books = Books {
             redis,
             database,

@@ -1,7 +1,6 @@
 //! The table of DESIGN.md, section 3, row by row, and what its notes add.
 
-use super::{on, on_every_backend, script};
-use crate::support::redis::ThreeNodes;
+use super::{on_every_backend, script};
 
 /// (state, request), and what it does.
 const TABLE: &[(&str, &str)] = &[
@@ -368,16 +367,6 @@ const NOTES: &[(&str, &str)] = &[
 fn every_row_of_the_table() {
     on_every_backend(async |backend| {
         for (name, text) in TABLE {
-            script::run(backend, name, text).await;
-        }
-    });
-}
-
-/// What a cluster of one node never does: send a step on to another one.
-#[test]
-fn every_row_on_a_cluster_of_three() {
-    on(&ThreeNodes::start(), async |backend| {
-        for (name, text) in TABLE.iter().chain(NOTES) {
             script::run(backend, name, text).await;
         }
     });

@@ -32,7 +32,7 @@ use crate::support::{
     cluster::Cluster,
     commands::charge,
     postgres,
-    replication::{follow, sentinels},
+    replication::{IMPATIENT_MS, follow, sentinels},
     servers::{Kind, Server, now},
 };
 
@@ -175,7 +175,7 @@ async fn a_master_behind_sentinels_fails_over() {
     let mut master = Server::start(Kind::Redis);
     let replica = Server::start(Kind::Redis);
     follow(&replica, &master);
-    let (_sentinels, url) = sentinels(&master);
+    let (_sentinels, url) = sentinels(&master, IMPATIENT_MS);
     let store = store(&url);
     survive(store, || master.kill()).await;
 }

@@ -340,7 +340,7 @@ async fn fifty_sidecars_that_ask_for_one_cold_account_load_it_once() {
     let connect = || {
         let options = RedisOptions {
             ledger: Some(Arc::new(Access(ledger.clone()))),
-            ..options(Kind::Redis, &server, Setup::default(), None)
+            ..options(&server.url(), Setup::default(), None)
         };
         Arc::new(RedisHot::connect(options).unwrap())
     };

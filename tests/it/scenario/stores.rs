@@ -25,9 +25,10 @@ use tollgate::{
 
 use super::file::Only;
 use crate::support::{
-    Setup, postgres,
+    Setup,
+    hosts::{Lease, Shape},
+    postgres,
     redis::options,
-    servers::{Kind, Server},
 };
 
 /// How many shards the hot store has: more than one, so that the settler has to gather.
@@ -49,7 +50,7 @@ pub struct Stores {
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// How a failed line calls it.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
     /// Where its hot balances are.
     fn place(&self) -> Only;
 
@@ -63,7 +64,7 @@ struct Embedded;
 
 #[async_trait]
 impl Backend for Embedded {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "memory, sqlite"
     }
 
@@ -86,7 +87,7 @@ struct MemoryPostgres;
 
 #[async_trait]
 impl Backend for MemoryPostgres {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "memory, postgres"
     }
 
@@ -121,19 +122,19 @@ async fn with_memory(ledger: Arc<dyn Ledger>, clock: Arc<ManualClock>) -> Result
     })
 }
 
-/// A server, the folder of the world that it serves, and the store on it.
+/// A host, the folder of the world that it serves, and the store on it.
 struct Served {
-    server: Server,
+    host: Lease,
     folder: PathBuf,
     user: Weak<RedisHot>,
 }
 
 /// Redis, which outlives the process, and a ledger.
 struct Shared {
-    kind: Kind,
+    shape: Shape,
     books: Books,
-    name: &'static str,
-    servers: Mutex<Vec<Served>>,
+    name: String,
+    hosts: Mutex<Vec<Served>>,
 }
 
 /// A ledger, by kind.
@@ -144,6 +145,13 @@ enum Books {
 }
 
 impl Books {
+    fn name(self) -> &'static str {
+        match self {
+            Books::Sqlite => "sqlite",
+            Books::Postgres => "postgres",
+        }
+    }
+
     async fn open(self, folder: &Path) -> Result<Arc<dyn Ledger>, String> {
         Ok(match self {
             Books::Sqlite => Arc::new(open(&folder.join("ledger.db")).await?),
@@ -153,38 +161,38 @@ impl Books {
 }
 
 impl Shared {
-    fn new(kind: Kind, books: Books, name: &'static str) -> Self {
+    fn new(shape: Shape, books: Books) -> Self {
         Shared {
-            kind,
+            shape,
             books,
-            name,
-            servers: Mutex::default(),
+            name: format!("{}, {}", shape.name(), books.name()),
+            hosts: Mutex::default(),
         }
     }
 
-    /// The store of a world: on its own server again, or on an empty one.
+    /// The store of a world: on its own host again, or on an empty one.
     fn store(
         &self,
         folder: &Path,
         ledger: Arc<dyn LedgerAccess>,
         clock: Arc<ManualClock>,
     ) -> Result<Arc<RedisHot>, String> {
-        let mut servers = self.servers.lock().expect("no panic");
-        let own = servers.iter().position(|served| served.folder == folder);
-        let free = servers
+        let mut hosts = self.hosts.lock().expect("no panic");
+        let own = hosts.iter().position(|served| served.folder == folder);
+        let free = hosts
             .iter()
             .position(|served| served.user.strong_count() == 0);
         let place = own.or(free).unwrap_or_else(|| {
-            servers.push(Served {
-                server: Server::start(self.kind),
+            hosts.push(Served {
+                host: Lease::take(self.shape),
                 folder: PathBuf::new(),
                 user: Weak::new(),
             });
-            servers.len() - 1
+            hosts.len() - 1
         });
-        let served = &mut servers[place];
+        let served = &mut hosts[place];
         if served.folder != folder {
-            served.server.ask::<()>(&redis::cmd("FLUSHALL"));
+            served.host.empty();
             folder.clone_into(&mut served.folder);
         }
         let setup = Setup {
@@ -194,7 +202,7 @@ impl Shared {
         };
         let options = RedisOptions {
             ledger: Some(ledger),
-            ..options(self.kind, &served.server, setup, Some(clock))
+            ..options(served.host.url(), setup, Some(clock))
         };
         let store = Arc::new(RedisHot::connect(options).map_err(|error| error.to_string())?);
         served.user = Arc::downgrade(&store);
@@ -204,8 +212,8 @@ impl Shared {
 
 #[async_trait]
 impl Backend for Shared {
-    fn name(&self) -> &'static str {
-        self.name
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn place(&self) -> Only {
@@ -238,20 +246,11 @@ async fn open(path: &Path) -> Result<SqliteLedger, String> {
 
 /// Every pair of stores that the scenarios run on.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    let shared =
-        |kind, books, name| -> Box<dyn Backend> { Box::new(Shared::new(kind, books, name)) };
-    vec![
-        Box::new(Embedded),
-        Box::new(MemoryPostgres),
-        shared(Kind::Redis, Books::Sqlite, "redis, sqlite"),
-        shared(Kind::Redis, Books::Postgres, "redis, postgres"),
-        shared(Kind::Valkey, Books::Sqlite, "valkey, sqlite"),
-        shared(Kind::Valkey, Books::Postgres, "valkey, postgres"),
-        shared(Kind::Cluster, Books::Sqlite, "redis cluster of one, sqlite"),
-        shared(
-            Kind::Cluster,
-            Books::Postgres,
-            "redis cluster of one, postgres",
-        ),
-    ]
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Embedded), Box::new(MemoryPostgres)];
+    for shape in Shape::ALL {
+        for books in [Books::Sqlite, Books::Postgres] {
+            backends.push(Box::new(Shared::new(shape, books)));
+        }
+    }
+    backends
 }

@@ -28,15 +28,15 @@ use tollgate::{
     },
 };
 
-use super::{Backend, Fixture, Setup, redis::Redis, servers::Kind};
+use super::{Backend, Fixture, Setup, hosts::Shape, redis::Redis};
 
 /// Memory beside Redis.
 pub struct Pair(Redis);
 
 impl Pair {
-    /// Beside a server of a kind.
-    pub fn new(kind: Kind) -> Self {
-        Pair(Redis::new(kind))
+    /// Beside a host of a shape.
+    pub fn new(shape: Shape) -> Self {
+        Pair(Redis::new(shape))
     }
 }
 

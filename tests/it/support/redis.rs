@@ -1,5 +1,5 @@
-//! The Redis store as a backend: on servers that are started when they are needed, emptied
-//! between two fixtures, and killed with the backend.
+//! The Redis store as a backend: on hosts that are taken when they are needed, emptied between two
+//! fixtures, and given back with the backend.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +23,7 @@ use tollgate::{
 
 use super::{
     Backend, Fixture, Setup,
-    cluster::Cluster,
-    servers::{Kind, Server},
+    hosts::{Lease, Shape},
 };
 
 /// How long a call may take where no fault is expected: a busy machine is none.
@@ -82,85 +81,41 @@ impl LedgerAccess for Blank {
 
 /// Redis, or what stands in for it.
 pub struct Redis {
-    kind: Kind,
-    /// Each server with the store that uses it.
-    servers: Mutex<Vec<(Server, Weak<RedisHot>)>>,
+    shape: Shape,
+    /// Each host with the store that uses it.
+    hosts: Mutex<Vec<(Lease, Weak<RedisHot>)>>,
 }
 
 impl Redis {
-    /// A backend that has started nothing yet.
-    pub fn new(kind: Kind) -> Self {
+    /// A backend that has taken nothing yet.
+    pub fn new(shape: Shape) -> Self {
         Redis {
-            kind,
-            servers: Mutex::new(Vec::new()),
+            shape,
+            hosts: Mutex::new(Vec::new()),
         }
     }
 
-    /// A store on an empty server.
+    /// A store on an empty host.
     pub fn store(&self, setup: Setup, clock: Option<Arc<dyn Clock>>) -> Arc<RedisHot> {
-        let mut servers = self.servers.lock().expect("no panic");
-        let free = servers
+        let mut hosts = self.hosts.lock().expect("no panic");
+        let free = hosts
             .iter_mut()
             .position(|(_, user)| user.strong_count() == 0);
         let place = free.unwrap_or_else(|| {
-            servers.push((Server::start(self.kind), Weak::new()));
-            servers.len() - 1
+            hosts.push((Lease::take(self.shape), Weak::new()));
+            hosts.len() - 1
         });
-        let (server, user) = &mut servers[place];
-        server.ask::<()>(&redis::cmd("FLUSHALL"));
-        let options = options(self.kind, server, setup, clock);
+        let (host, user) = &mut hosts[place];
+        host.empty();
+        let options = options(host.url(), setup, clock);
         let store = Arc::new(RedisHot::connect(options).expect("an address"));
         *user = Arc::downgrade(&store);
         store
     }
 }
 
-/// A cluster of three nodes, each with its part of the shards; one fixture at a time.
-pub struct ThreeNodes(Cluster);
-
-impl ThreeNodes {
-    /// Starts the nodes.
-    pub fn start() -> Self {
-        ThreeNodes(Cluster::start(3, 0, &[]))
-    }
-}
-
-#[async_trait]
-impl Backend for ThreeNodes {
-    fn name(&self) -> &'static str {
-        "redis cluster of three"
-    }
-
-    fn keeps_reservations(&self) -> bool {
-        true
-    }
-
-    async fn start(&self, setup: Setup) -> Fixture {
-        for node in &self.0.nodes {
-            node.ask::<()>(&redis::cmd("FLUSHALL"));
-        }
-        let clock = Arc::new(ManualClock::new(setup.now));
-        let options = options_of(&self.0.url(), setup, Some(clock.clone()));
-        let store = Arc::new(RedisHot::connect(options).expect("an address"));
-        Fixture { store, clock }
-    }
-}
-
-/// The options for a server, without a deadline that a busy machine would miss.
-pub fn options(
-    kind: Kind,
-    server: &Server,
-    setup: Setup,
-    clock: Option<Arc<dyn Clock>>,
-) -> RedisOptions {
-    let scheme = match kind {
-        Kind::Redis | Kind::Valkey => "redis",
-        Kind::Cluster => "redis+cluster",
-    };
-    options_of(&format!("{scheme}://{}", server.address()), setup, clock)
-}
-
-fn options_of(url: &str, setup: Setup, clock: Option<Arc<dyn Clock>>) -> RedisOptions {
+/// The options for a host, without a deadline that a busy machine would miss.
+pub fn options(url: &str, setup: Setup, clock: Option<Arc<dyn Clock>>) -> RedisOptions {
     RedisOptions {
         deadline: NO_DEADLINE,
         connect_timeout: NO_DEADLINE,
@@ -176,7 +131,7 @@ fn options_of(url: &str, setup: Setup, clock: Option<Arc<dyn Clock>>) -> RedisOp
 #[async_trait]
 impl Backend for Redis {
     fn name(&self) -> &'static str {
-        self.kind.name()
+        self.shape.name()
     }
 
     fn keeps_reservations(&self) -> bool {

@@ -20,11 +20,14 @@ pub fn follows(replica: &Server) {
     });
 }
 
-/// Three Sentinels of a master with a replica, and the URL that leads to whoever is the master.
-/// They know the replica and each other.
-pub fn sentinels(master: &Server) -> (Vec<Server>, String) {
+/// How long a master may be silent where a failover is waited for, in milliseconds.
+pub const IMPATIENT_MS: &str = "500";
+
+/// Three Sentinels of a master with a replica, which let it be silent for so long, and the URL that
+/// leads to whoever is the master. They know the replica and each other.
+pub fn sentinels(master: &Server, patience_ms: &str) -> (Vec<Server>, String) {
     let sentinels: Vec<Server> = (0..3)
-        .map(|_| Server::start_sentinel(master.port))
+        .map(|_| Server::start_sentinel(master.port, patience_ms))
         .collect();
     let knows = |sentinel: &Server, what: &str| -> bool {
         let mut ask = redis::cmd("SENTINEL");

@@ -84,13 +84,14 @@ impl Server {
         server
     }
 
-    /// Starts a Sentinel that watches the master on `port`.
-    pub fn start_sentinel(port: u16) -> Self {
+    /// Starts a Sentinel that watches the master on `port`, which is gone once it was silent for
+    /// so long.
+    pub fn start_sentinel(port: u16, patience_ms: &str) -> Self {
         let (folder, own) = (tempfile::tempdir().expect("a folder"), free_port());
         let file = folder.path().join("sentinel.conf");
         let config = format!(
             "port {own}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+             sentinel down-after-milliseconds main {patience_ms}\nsentinel failover-timeout main 3000\n",
             folder.path().display()
         );
         std::fs::write(&file, config).expect("a file");
@@ -147,6 +148,16 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its data is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where a store finds it.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
@@ -179,7 +190,7 @@ impl Server {
 
     /// Sends the process a signal, e.g. `STOP`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &pid])
             .status();

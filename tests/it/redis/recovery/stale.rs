@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::{
     postgres,
-    replication::{follow, follows, sentinels},
+    replication::{IMPATIENT_MS, follow, follows, sentinels},
     servers::{Kind, Server, wait},
 };
 
@@ -159,7 +159,7 @@ async fn sentinels_promote_a_replica_that_lacks_the_last_writes() {
     let mut master = Server::start(Kind::Redis);
     let replica = Server::start(Kind::Redis);
     follow(&replica, &master);
-    let (_sentinels, url) = sentinels(&master);
+    let (_sentinels, url) = sentinels(&master, IMPATIENT_MS);
     let database = postgres::shared().ledger().await;
     let ledger: Arc<dyn Ledger> = database.open().await;
     let plane = Plane::start(&url, &ledger);
