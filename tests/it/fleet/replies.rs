@@ -2,12 +2,13 @@
 //! connection: it counts once, and every answer and every entry is what a process without faults
 //! makes of the same calls.
 
-use std::{pin::Pin, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, time::Duration};
 
 use tollgate::pb::{
-    AccountStatus, ChangePlanRequest, ChargeRequest, CommitRequest, CreateAccountRequest,
-    ExtendRequest, GetAccountRequest, GetBalanceRequest, GetReservationRequest,
-    GrantCreditsRequest, GrantKind, ListEntriesRequest, QuoteRequest, RefundRequest,
+    AccountStatus, Action, ChangePlanRequest, ChargeRequest, CommitRequest, CreateAccountRequest,
+    EntryKind, ExtendRequest, GetAccountRequest, GetBalanceRequest, GetCatalogRequest,
+    GetConversationRequest, GetReservationRequest, GrantCreditsRequest, GrantKind,
+    ListAccountsRequest, ListAuditRequest, ListEntriesRequest, QuoteRequest, RefundRequest,
     ReleaseRequest, ReserveRequest, SetAccountStatusRequest, VoidGrantRequest,
     admin_service_client::AdminServiceClient, charge_request, commit_request,
     grant_credits_request, quota_service_client::QuotaServiceClient, reserve_request,
@@ -17,7 +18,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{clients::action, world::Fleet};
+use super::{clients, world::Fleet};
 use crate::{
     process::Sidecar,
     support::{
@@ -32,6 +33,7 @@ const IMPATIENT: Duration = Duration::from_millis(400);
 /// So long that a busy machine is no fault.
 const PATIENT: &str = "redis.call_timeout_ms=2000";
 const ACCOUNT: &str = "acme";
+const CONVERSATION: &str = "conv-1";
 
 /// Both services on one connection.
 #[derive(Clone)]
@@ -78,6 +80,14 @@ macro_rules! said {
 
 fn account() -> String {
     ACCOUNT.to_owned()
+}
+
+fn action() -> Option<Action> {
+    let action = clients::action().expect("an action");
+    Some(Action {
+        conversation_id: CONVERSATION.to_owned(),
+        ..action
+    })
 }
 
 fn hold(id: &str, credits: u64) -> ReserveRequest {
@@ -253,8 +263,49 @@ fn admin_calls() -> Vec<Call> {
     ]
 }
 
+/// What only reads, and of it what is in the ledger once it was answered.
+fn lists() -> Vec<Call> {
+    vec![
+        call!(
+            admin.list_accounts(ListAccountsRequest::default()),
+            |answer| {
+                let accounts = answer.accounts.into_iter();
+                accounts.map(|known| known.account_id).collect::<Vec<_>>()
+            }
+        ),
+        call!(
+            admin.list_entries(ListEntriesRequest {
+                account_id: account(),
+                kinds: vec![EntryKind::Usage as i32],
+                ..ListEntriesRequest::default()
+            }),
+            |answer| {
+                let entries = answer.entries.into_iter();
+                let told = entries.map(|entry| (entry.credits, entry.reservation_id));
+                told.collect::<Vec<_>>()
+            }
+        ),
+        call!(
+            admin.get_conversation(GetConversationRequest {
+                conversation_id: CONVERSATION.to_owned(),
+                ..GetConversationRequest::default()
+            }),
+            |answer| answer.credits
+        ),
+        call!(admin.get_catalog(GetCatalogRequest {}), |answer| answer),
+        call!(admin.list_audit(ListAuditRequest::default()), |answer| {
+            // A change's line is there with the change, what else was called a little later.
+            let lines = answer
+                .entries
+                .into_iter()
+                .filter(|line| !line.key.is_empty());
+            lines.map(|line| line.method).collect::<BTreeSet<_>>()
+        }),
+    ]
+}
+
 fn calls() -> Vec<Call> {
-    let parts = [opening_calls(), quota_calls(), admin_calls()];
+    let parts = [opening_calls(), quota_calls(), admin_calls(), lists()];
     parts.into_iter().flatten().collect()
 }
 

@@ -5,6 +5,7 @@
 
 mod crashes;
 mod emptied;
+mod killed;
 pub mod plane;
 mod replaced;
 mod stale;

@@ -8,11 +8,11 @@ use tollgate::{
     domain::{
         account::{Account, OveragePolicy, Status},
         change::{Change, ChangeBody},
-        command::{Charge, Commit, Extend, Release, Renewal, Reserve},
+        command::{Charge, Commit, Extend, Release, Renewal, Repair, Reserve},
         cycle::Cycle,
         decision::Refusal,
-        entry::Entry,
-        grant::GrantKind,
+        entry::{Entry, EntryKind},
+        grant::{Grant, GrantKind},
         timestamp::Timestamp,
     },
     hot::{
@@ -40,6 +40,8 @@ const SHORT: Duration = Duration::from_millis(100);
 const CALLS_MAX: usize = 12;
 /// How long until a mute connection is left and a new one is made.
 const RECOVERY: Duration = Duration::from_secs(20);
+/// What of the second pack is used according to the ledger that the account is repaired by.
+const REPAIRED_USED: u64 = 120;
 /// How many holds fall due at once.
 const HOLDS: usize = 3;
 
@@ -52,6 +54,7 @@ enum Ask {
     Apply(Change),
     Renew(Renewal),
     Load(Account),
+    Repair,
     Sweep,
     Read,
 }
@@ -73,14 +76,37 @@ async fn ask(store: &dyn HotStore, ask: &Ask) -> Result<Result<(), Refusal>, Hot
             let loading = store.loading(&account.id).await?;
             Ok(Ok(store.load(account.clone(), loading).await?))
         }
+        Ask::Repair => repair(store).await,
         Ask::Sweep => store.sweep(100).await.map(|_| Ok(())),
         Ask::Read => read(store).await.map(Ok),
     }
 }
 
+/// What the reconciler does with an account that is not as the ledger has it.
+async fn repair(store: &dyn HotStore) -> Result<Result<(), Refusal>, HotFault> {
+    let found = store.stored(&acme()).await?.expect("loaded");
+    let version = found.account.version;
+    let mut stored = found.account;
+    let is_pack = |grant: &&mut Grant| grant.id.as_str() == "p2";
+    let pack = stored.grants.iter_mut().find(is_pack).expect("a pack");
+    if pack.used == REPAIRED_USED {
+        return Ok(Ok(()));
+    }
+    pack.used = REPAIRED_USED;
+    stored.grants.iter_mut().for_each(|grant| grant.held = 0);
+    let repair = Repair {
+        stored,
+        version,
+        reason: "another use".to_owned(),
+    };
+    let repaired = store.repair(&repair).await?;
+    Ok(repaired.map(|done| assert!(done.value.is_some(), "nobody else was there")))
+}
+
 /// Everything that only reads.
 async fn read(store: &dyn HotStore) -> Result<(), HotFault> {
     store.stats().await?;
+    store.stored(&acme()).await?;
     store.outbox(0).await?;
     store.broken_invariants(10).await?;
     let _: Result<_, _> = store.balance(&acme()).await?;
@@ -122,6 +148,9 @@ fn script() -> Vec<(u64, Ask)> {
         Ask::Apply(change(4, status(Status::Suspended))),
         Ask::Reserve(reserve("r3", 1)),
         Ask::Apply(change(5, status(Status::Active))),
+        Ask::Reserve(reserve("r4", 1)),
+        Ask::Repair,
+        Ask::Release(release("r4")),
         Ask::Read,
     ];
     // All that there is, so that the next ones have to reclaim it once it is due.
@@ -262,7 +291,10 @@ async fn lose_and_ask_again(network: Network) {
     }
     // Each step lost a call, and those of several calls more than one.
     assert!(lost > script().len(), "{lost} calls were lost");
-    assert_eq!(state(&*far.near).await, without_faults().await);
+    let expected = without_faults().await;
+    let kinds: Vec<EntryKind> = expected.1.iter().map(|entry| entry.kind).collect();
+    assert!(kinds.contains(&EntryKind::Repair), "{kinds:?}");
+    assert_eq!(state(&*far.near).await, expected);
     let broken = far.near.broken_invariants(10).await.expect("no fault");
     assert!(broken.is_empty(), "{broken:?}");
     settle_and_unload(&far, network).await;

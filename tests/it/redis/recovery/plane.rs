@@ -72,30 +72,49 @@ impl Plane {
     /// With an access to the ledger of the test's own.
     pub fn start_with(url: &str, ledger: &Arc<dyn Ledger>, access: Arc<dyn LedgerAccess>) -> Self {
         let plane = Plane::idle(url, ledger, access);
+        plane.work();
+        plane
+    }
+
+    /// Has its workers work from now on.
+    pub fn work(&self) {
         let applier = Applier {
-            ledger: Arc::clone(ledger),
-            enforcer: Arc::clone(&plane.enforcer),
+            ledger: Arc::clone(&self.ledger),
+            enforcer: Arc::clone(&self.enforcer),
         };
         let interval = Duration::from_millis(50);
-        let workers: [Arc<dyn Worker>; 2] = [plane.settler.clone(), Arc::new(applier)];
+        let workers: [Arc<dyn Worker>; 2] = [self.settler.clone(), Arc::new(applier)];
         for worker in workers {
-            let metrics = Arc::clone(&plane.settler.metrics);
-            tokio::spawn(workers::run(worker, interval, metrics, plane.stop.clone()));
+            let metrics = Arc::clone(&self.settler.metrics);
+            tokio::spawn(workers::run(worker, interval, metrics, self.stop.clone()));
         }
-        plane
     }
 
     /// Without anybody at work: a test takes the steps itself.
     pub fn idle(url: &str, ledger: &Arc<dyn Ledger>, access: Arc<dyn LedgerAccess>) -> Self {
+        Plane::of_shards(url, ledger, access, SHARDS)
+    }
+
+    /// The same with one shard, whose calls come one after the other.
+    pub fn of_one_shard(url: &str, ledger: &Arc<dyn Ledger>) -> Self {
+        Plane::of_shards(url, ledger, Arc::new(Access(Arc::clone(ledger))), 1)
+    }
+
+    fn of_shards(
+        url: &str,
+        ledger: &Arc<dyn Ledger>,
+        access: Arc<dyn LedgerAccess>,
+        shards: u32,
+    ) -> Self {
         let options = RedisOptions {
             deadline: Duration::from_millis(500),
-            shards: SHARDS,
+            shards,
             unload_idle_ms: 0,
             ledger: Some(access),
             ..RedisOptions::new(url.parse().expect("an address"))
         };
         let hot = Arc::new(RedisHot::connect(options).expect("an address"));
-        let acks = Arc::new(Acks::new(SHARDS));
+        let acks = Arc::new(Acks::new(shards));
         let catalogs = Catalogs::new(catalogs::builtin(), Vec::new()).expect("a catalogue");
         let options = EnforcerOptions {
             ack: Ack::Ledger,
