@@ -14,6 +14,7 @@ mod grpc;
 mod layers;
 mod nearest;
 mod postgres;
+mod printed;
 mod reader;
 mod reconcile;
 mod redis;
@@ -33,6 +34,7 @@ pub use self::{
     grpc::{AdminConfig, GrpcConfig, UnixPeers},
     layers::Source,
     postgres::{Migrate, PostgresConfig},
+    printed::Printed,
     reconcile::{ReconcileConfig, RepairWhen},
     redis::RedisConfig,
     sections::{
@@ -133,30 +135,12 @@ impl Config {
         defaults::TEXT
     }
 
-    /// The defaults with what the layers changed, each such line saying where it comes from. The
-    /// text is a file that `--config` reads, but for what was taken out of URLs.
-    pub fn print(
+    /// What the layers come to, whether it is valid or not.
+    pub fn printed(
         flags: &Flags,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<String, ConfigError> {
-        let layers = Layers::collect(flags, environment)?;
-        let mut text = String::new();
-        for line in defaults::lines() {
-            match line {
-                defaults::Line::Other(line) => text.push_str(line),
-                defaults::Line::Key { dotted, name } => {
-                    if let Some(given) = layers.get(&dotted) {
-                        let value = error::redact(&given.value.to_string());
-                        text.push_str(&format!("{name} = {value}"));
-                        if given.source != Source::Default {
-                            text.push_str(&format!("  # {}", given.source));
-                        }
-                    }
-                }
-            }
-            text.push('\n');
-        }
-        Ok(text)
+    ) -> Result<Printed, ConfigError> {
+        Layers::collect(flags, environment).map(Printed)
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Config> {

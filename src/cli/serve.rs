@@ -30,8 +30,8 @@ pub struct ServeArgs {
 /// Loads the configuration, and serves until it is told to stop.
 pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     if args.print_config {
-        let text = Config::print(&args.flags, config::environment())?;
-        output.result(&text.trim_end(), |text| (*text).to_owned())?;
+        let printed = Config::printed(&args.flags, config::environment())?;
+        output.result(&printed, |printed| printed.text().trim_end().to_owned())?;
     }
     // A configuration that is wrong is printed too, and then refused.
     let config = Config::load(&args.flags, config::environment())?;

@@ -135,3 +135,15 @@ fn the_servers_of_the_readme_may_be_started() {
     }
     assert!(commands.len() >= 5, "{commands:?}");
 }
+
+#[test]
+fn the_configuration_is_printed_for_scripts() {
+    let output = run(&["serve", "--set", "shards=8", "--print-config", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let keys = json(stdout(&output));
+    assert_eq!(
+        keys["shards"],
+        serde_json::json!({"value": 8, "source": "--set"})
+    );
+    assert_eq!(keys["data_dir"]["source"], "default");
+}

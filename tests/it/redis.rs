@@ -8,6 +8,7 @@ mod memory;
 mod recovery;
 mod replies;
 mod terms;
+mod tls;
 mod unload;
 mod upkeep;
 mod versions;

@@ -220,8 +220,9 @@ fn secrets_never_show() {
                 }
                 Err(error) => format!("{error} {error:?}"),
             };
-            let printed = Config::print(&flags, variables(&[])).unwrap();
-            let shown = format!("{loaded} {printed}");
+            let printed = Config::printed(&flags, variables(&[])).unwrap();
+            let json = serde_json::to_string(&printed).unwrap();
+            let shown = format!("{loaded} {} {json}", printed.text());
             assert!(
                 !shown.contains("hunter2") && !shown.contains("ter2"),
                 "{shown}"
@@ -243,7 +244,9 @@ fn the_printed_configuration_reads_back_as_itself() {
     flags.roles = Some("settler,gateway".to_owned());
     flags.catalog = Some("a \"b\".yaml".to_owned());
     let environment = [("TOLLGATE_GRPC_CALLS_MAX", "7")];
-    let printed = Config::print(&flags, variables(&environment)).unwrap();
+    let printed = Config::printed(&flags, variables(&environment)).unwrap();
+    let json = serde_json::to_value(&printed).unwrap();
+    let printed = printed.text();
     assert!(
         printed.contains("calls_max = 7  # TOLLGATE_GRPC_CALLS_MAX\n"),
         "{printed}"
@@ -257,6 +260,27 @@ fn the_printed_configuration_reads_back_as_itself() {
     let (_printed, again) = file(&printed);
     assert_eq!(config, Config::load(&again, variables(&[])).unwrap());
 
-    let untouched = Config::print(&Flags::default(), variables(&[])).unwrap();
-    assert_eq!(untouched, Config::default_toml());
+    let untouched = Config::printed(&Flags::default(), variables(&[])).unwrap();
+    assert_eq!(untouched.text(), Config::default_toml());
+
+    let keys = json.as_object().unwrap();
+    assert_eq!(keys.len(), Config::keys().len());
+    let path = flags.config.unwrap().display().to_string();
+    for (key, value, source) in [
+        ("shards", serde_json::json!(2), path.as_str()),
+        (
+            "roles",
+            serde_json::json!(["settler", "gateway"]),
+            "--roles",
+        ),
+        (
+            "grpc.calls_max",
+            serde_json::json!(7),
+            "TOLLGATE_GRPC_CALLS_MAX",
+        ),
+        ("telemetry.trace_ratio", serde_json::json!(0.01), "default"),
+    ] {
+        let expected = serde_json::json!({"value": value, "source": source});
+        assert_eq!(keys[key], expected, "{key}");
+    }
 }

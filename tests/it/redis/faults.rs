@@ -22,12 +22,12 @@ use crate::support::{
 /// How long it may take until a store works again after its server does.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-async fn works(store: &RedisHot) {
+pub(super) async fn works(store: &RedisHot) {
     until_it_works(RECOVERY, async || open(store, &acme()).await).await;
 }
 
 /// A call that must fail, in time; whether it surely did not happen.
-async fn fails(store: &RedisHot) -> bool {
+pub(super) async fn fails(store: &RedisHot) -> bool {
     let answer = in_time(store.reserve(&reserve("r1", 1))).await;
     is_determinate(&answer.expect_err("the server is not well"))
 }
@@ -274,52 +274,4 @@ async fn what_may_lose_balances_is_said() {
         warnings.iter().any(|text| text.contains("does not tell")),
         "{warnings:?}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_is_spoken_and_a_strange_certificate_is_not_trusted() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
-    let made = made.expect("a certificate");
-    let folder = tempfile::tempdir().expect("a folder");
-    let (cert, key) = (
-        folder.path().join("cert.pem"),
-        folder.path().join("key.pem"),
-    );
-    std::fs::write(&cert, made.cert.pem()).expect("a file");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
-    let (cert, key) = (cert.display().to_string(), key.display().to_string());
-    let port = free_port();
-    let _server = Server::start_with(
-        &Kind::Redis.binary(),
-        &[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &cert,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &cert,
-            "--tls-auth-clients",
-            "no",
-        ],
-    );
-    let options = RedisOptions {
-        deadline: DEADLINE,
-        shards: 4,
-        unload_idle_ms: 0,
-        ..RedisOptions::new(format!("rediss://localhost:{port}").parse().expect("a URL"))
-    };
-    let trusting = store_with(RedisOptions {
-        tls_ca: Some(made.cert.pem().into_bytes()),
-        ..options.clone()
-    });
-    works(&trusting).await;
-    let strange = store_with(options);
-    for _ in 0..3 {
-        assert!(
-            fails(&strange).await,
-            "the machine does not know that certificate"
-        );
-    }
 }

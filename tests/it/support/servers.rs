@@ -73,26 +73,37 @@ impl Server {
         };
         let server = Server::start_with(&kind.binary(), args);
         if kind == Kind::Cluster {
-            let mut slots = redis::cmd("CLUSTER");
-            slots.arg("ADDSLOTSRANGE").arg(0).arg(16383);
-            server.ask::<()>(&slots);
-            server.wait("the cluster's state", |server| {
-                let info: String = server.ask(redis::cmd("CLUSTER").arg("INFO"));
-                info.contains("cluster_state:ok")
-            });
+            server.own_all_slots();
         }
         server
+    }
+
+    /// Makes it all of a cluster.
+    pub fn own_all_slots(&self) {
+        let mut slots = redis::cmd("CLUSTER");
+        slots.arg("ADDSLOTSRANGE").arg(0).arg(16383);
+        self.ask::<()>(&slots);
+        self.wait("the cluster's state", |server| {
+            let info: String = server.ask(redis::cmd("CLUSTER").arg("INFO"));
+            info.contains("cluster_state:ok")
+        });
     }
 
     /// Starts a Sentinel that watches the master on `port`, which is gone once it was silent for
     /// so long.
     pub fn start_sentinel(port: u16, patience_ms: &str) -> Self {
+        Server::start_sentinel_with(port, patience_ms, &[])
+    }
+
+    /// The same with further lines of configuration.
+    pub fn start_sentinel_with(port: u16, patience_ms: &str, lines: &[String]) -> Self {
         let (folder, own) = (tempfile::tempdir().expect("a folder"), free_port());
         let file = folder.path().join("sentinel.conf");
         let config = format!(
             "port {own}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds main {patience_ms}\nsentinel failover-timeout main 3000\n",
-            folder.path().display()
+             sentinel down-after-milliseconds main {patience_ms}\nsentinel failover-timeout main 3000\n{}\n",
+            folder.path().display(),
+            lines.join("\n")
         );
         std::fs::write(&file, config).expect("a file");
         let mut command = Command::new(Kind::Redis.binary());
