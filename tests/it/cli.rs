@@ -2,6 +2,7 @@
 //! binary. What needs no server is here, what calls one is below `cli/`.
 
 mod admin;
+mod greeting;
 mod quota;
 mod reconcile;
 mod session;
