@@ -26,6 +26,11 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// All that goes back.
+    pub fn credits(&self) -> u64 {
+        sum_draws(&self.draws) + self.of_debt
+    }
+
     /// Whether nothing goes back.
     pub fn is_empty(&self) -> bool {
         self.draws.is_empty() && self.of_debt == 0

@@ -1,11 +1,12 @@
 //! The settlement key, for ever: which settlements the ledger has had already. Pure: the backends
 //! say what they know of a reservation, and keep what comes of it.
 //!
-//! A hot store that has forgotten a reservation numbers its commits from 1 again. Such a run of
-//! commits (an "era" of the reservation) charges anew what earlier eras have charged. Where one of
-//! those had ended the reservation, the whole entry is reversed; otherwise what the earlier eras
-//! charged and nobody has given back yet. Of that at most what the entry charged, unless the entry
-//! ends the reservation: then what it reports is the price of all.
+//! A hot store that has forgotten a reservation numbers its commits from 1 again; one that has gone
+//! back to an older state of it, from a later number that the ledger has. Such a run of commits (an
+//! "era" of the reservation) charges anew what the commits of those numbers in earlier eras have
+//! charged. Where one of those had ended the reservation, the whole entry is reversed; otherwise
+//! what they charged and nobody has given back yet. Of that at most what the entry charged, unless
+//! the entry ends the reservation: then what it reports is the price of all.
 
 use crate::domain::{
     change::Refund,
@@ -102,16 +103,40 @@ pub(super) fn added(settlement: &Settlement) -> i64 {
     receipt.credits as i64 - receipt.corrected as i64
 }
 
+/// What goes back of a duplicate.
+pub(super) struct Reversal {
+    pub(super) spread: Spread,
+    /// What of what the hot store had charged by then does not go back: as [`Refund::refunded`], for
+    /// a correction that comes before the reversal and gives back some of it. `None`: none can come.
+    pub(super) refunded: Option<u64>,
+}
+
 /// How what a duplicate charged anew goes back, where `usage`, every settlement of the reservation
 /// up to the duplicate, oldest first, says what was charged before it; `refunds` is every refund.
-pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -> Spread {
+pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -> Reversal {
+    let (again, counted) = eras(usage);
+    let spread = reversed(duplicate, &again, refunds);
+    let charged: i64 = counted
+        .iter()
+        .filter_map(|entry| entry.settlement.as_deref())
+        .map(added)
+        .sum();
+    let kept = u64::try_from(charged)
+        .unwrap_or(0)
+        .saturating_sub(spread.credits());
+    Reversal {
+        spread,
+        refunded: (!ended(duplicate)).then_some(kept),
+    }
+}
+
+fn reversed(duplicate: &Entry, again: &[&Entry], refunds: &[Refund]) -> Spread {
     let own = Cost::new([duplicate], []);
-    let earlier = before_era(usage);
-    if earlier.iter().any(ended) {
-        return whole(duplicate);
+    if again.iter().any(|entry| ended(entry)) {
+        return own.spread(own.total());
     }
     let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
-    let before = Cost::new(earlier, &given_back);
+    let before = Cost::new(again.iter().copied(), &given_back);
     // The last report of all is the price, though it may be less than an earlier one.
     let credits = if ended(duplicate) {
         before.total()
@@ -128,10 +153,13 @@ pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -
     spread
 }
 
-/// How all that a duplicate charged goes back.
-pub(super) fn whole(duplicate: &Entry) -> Spread {
+/// The same where nothing is known of what was charged before but that it had ended.
+pub(super) fn whole(duplicate: &Entry) -> Reversal {
     let own = Cost::new([duplicate], []);
-    own.spread(own.total())
+    Reversal {
+        spread: own.spread(own.total()),
+        refunded: None,
+    }
 }
 
 /// Why a duplicate is reversed.
@@ -163,14 +191,17 @@ fn ended(entry: &Entry) -> bool {
         .is_some_and(|settlement| settlement.last)
 }
 
-/// The entries before the era that the last one belongs to: an era starts with commit 1.
-fn before_era(usage: &[Entry]) -> &[Entry] {
-    let starts = |entry: &Entry| {
-        entry
-            .settlement
-            .as_deref()
-            .is_some_and(|settlement| settlement.commit == 1)
-    };
-    let start = usage.iter().rposition(starts).unwrap_or(0);
-    &usage[..start]
+/// The commits that the era of the last one has charged anew, and those that count: the era's own
+/// and what it went on from.
+fn eras(usage: &[Entry]) -> (Vec<&Entry>, Vec<&Entry>) {
+    let number = |entry: &Entry| entry.settlement.as_deref().map_or(0, |known| known.commit);
+    let goes_on = |pair: &[Entry]| number(&pair[0]) < number(&pair[1]);
+    let start = usage.windows(2).rposition(|pair| !goes_on(pair));
+    let start = start.map_or(0, |before| before + 1);
+    let first = usage.get(start).map_or(0, number);
+    let places = usage.iter().enumerate();
+    let (again, counted): (Vec<_>, Vec<_>) =
+        places.partition(|(place, entry)| *place < start && number(entry) >= first);
+    let again = again.into_iter().map(|(_, entry)| entry).collect();
+    (again, counted.into_iter().map(|(_, entry)| entry).collect())
 }

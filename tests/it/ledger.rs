@@ -66,7 +66,9 @@ macro_rules! conformance {
                 a_forgotten_reservation_costs_what_its_end_reports,
                 a_forgotten_reservation_that_is_charged_in_steps,
                 a_duplicate_that_charged_nothing_needs_no_reversal,
-                a_settlement_after_the_end_is_a_duplicate;
+                a_settlement_after_the_end_is_a_duplicate,
+                commits_after_an_older_state_are_reversed,
+                a_correction_before_the_reversal_gives_back_once;
             changes:
                 numbers_have_no_gaps,
                 a_key_is_taken_once,

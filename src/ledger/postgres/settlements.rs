@@ -17,13 +17,12 @@ use crate::{
         change::{Change, ChangeBody, Refund},
         entry::{Entry, Settlement},
         ids::{AccountId, ReservationId},
-        refund::Spread,
         timestamp::Timestamp,
     },
     hot::Commits,
     ledger::{
         batch::Key,
-        eras::{self, Known, Look, Mark, settled},
+        eras::{self, Known, Look, Mark, Reversal, settled},
     },
 };
 
@@ -274,7 +273,8 @@ pub(super) async fn reverse(
         let Some((account_id, reservation_id, _)) = settled(entry) else {
             continue;
         };
-        let spread = reversal(connection, entry, reservation_id, marked).await?;
+        let Reversal { spread, refunded } =
+            reversal(connection, entry, reservation_id, marked).await?;
         if spread.is_empty() {
             continue;
         }
@@ -282,7 +282,7 @@ pub(super) async fn reverse(
             reservation_id: reservation_id.clone(),
             parts: refunds::parts(connection, account_id, &spread, now).await?,
             of_debt: spread.of_debt,
-            refunded: None,
+            refunded,
             reason: eras::reason(reservation_id),
             actor: eras::ACTOR.to_owned(),
         };
@@ -303,7 +303,7 @@ async fn reversal(
     entry: &Entry,
     reservation_id: &ReservationId,
     marked: &Marked<'_>,
-) -> Result<Spread, Fault> {
+) -> Result<Reversal, Fault> {
     let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
     let state = marked
         .reservations

@@ -23,11 +23,10 @@ use crate::{
         change::{Change, ChangeBody, Refund},
         entry::Entry,
         ids::{AccountId, ReservationId},
-        refund::Spread,
         timestamp::Timestamp,
     },
     hot::Commits,
-    ledger::eras::{self, Known, Look, Mark, settled},
+    ledger::eras::{self, Known, Look, Mark, Reversal, settled},
 };
 
 /// The newest settlement of each reservation that has any, and its lowest slot, which is negative
@@ -154,7 +153,7 @@ pub(super) async fn reverse(
         let Some((account_id, reservation_id, _)) = settled(entry) else {
             continue;
         };
-        let spread = reversal(connection, entry, reservation_id).await?;
+        let Reversal { spread, refunded } = reversal(connection, entry, reservation_id).await?;
         if spread.is_empty() {
             continue;
         }
@@ -162,7 +161,7 @@ pub(super) async fn reverse(
             reservation_id: reservation_id.clone(),
             parts: refunds::parts(connection, account_id, &spread, now).await?,
             of_debt: spread.of_debt,
-            refunded: None,
+            refunded,
             reason: eras::reason(reservation_id),
             actor: eras::ACTOR.to_owned(),
         };
@@ -182,7 +181,7 @@ async fn reversal(
     connection: &mut SqliteConnection,
     entry: &Entry,
     reservation_id: &ReservationId,
-) -> Result<Spread, Fault> {
+) -> Result<Reversal, Fault> {
     let usage = refunds::usage(connection, &entry.account_id, reservation_id).await?;
     let up_to = usage.partition_point(|known| known.sequence <= entry.sequence);
     let given_back = changes::refunds(connection, &entry.account_id, reservation_id).await?;

@@ -183,3 +183,52 @@ pub async fn a_settlement_after_the_end_is_a_duplicate(backend: Box<dyn Backend>
         .entries;
     assert_eq!(refunds.len(), 2);
 }
+
+/// What a store that has gone back settles anew, from a commit that is not its reservation's first.
+pub async fn commits_after_an_older_state_are_reversed(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    // (what is lost, whether it ended, what comes then), and what goes back each time.
+    let rows: [(&str, u64, bool, &[(u64, bool)], &[u64]); 5] = [
+        ("again", 30, false, &[(30, false)], &[20]),
+        ("open", 30, true, &[(30, true), (35, false)], &[20, 0]),
+        ("less", 30, true, &[(25, false)], &[20]),
+        ("more", 30, true, &[(45, true), (45, false)], &[20, 0]),
+        ("steps", 30, true, &[(20, true), (40, false)], &[10, 10]),
+    ];
+    for (id, lost, keep_open, then, expected) in rows {
+        world.reserve("acme", id, 50);
+        world.commit("acme", id, 10, true);
+        world.flush().await;
+        let older = world.known("acme", id);
+        world.commit("acme", id, lost, keep_open);
+        world.flush().await;
+        world.go_back("acme", older);
+        let mut reversed = Vec::new();
+        for (used, keep_open) in then {
+            world.commit("acme", id, *used, *keep_open);
+            let settled = world.flush().await;
+            let change = settled.reversals.first();
+            reversed.push(change.map_or(0, |change| as_refund(change).credits()));
+        }
+        assert_eq!(reversed, expected, "{id}");
+        world.check().await;
+        let price = then.last().unwrap().0;
+        assert_eq!(cost(&world, id).await, price as i64, "{id}");
+    }
+}
+
+pub async fn a_correction_before_the_reversal_gives_back_once(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    world.reserve("acme", "r1", 60);
+    world.commit("acme", "r1", 30, false);
+    world.flush().await;
+    world.forget("acme", "r1");
+    // The ledger has neither when the second one gives back 12 of the first one's 20.
+    world.commit("acme", "r1", 20, true);
+    world.commit("acme", "r1", 8, false);
+    let settled = world.flush().await;
+    assert_eq!(settled.reversals.len(), 1);
+    world.check().await;
+    assert_eq!(cost(&world, "r1").await, 30);
+    assert_eq!(world.available("acme"), 470);
+}

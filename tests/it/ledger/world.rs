@@ -14,7 +14,8 @@ use tollgate::{
         decision::{Charged, Committed},
         grant::{DEFAULT_PRIORITY, Grant, GrantKind},
         ids::{AccountId, GrantId, PlanId, ReservationId},
-        reservation::CommitRequest,
+        packed::Packed,
+        reservation::{CommitRequest, Reservation, State},
         timestamp::Timestamp,
         usage::{Action, Amount, Outcome},
     },
@@ -289,6 +290,36 @@ impl World {
             plan: head.next_plan.unwrap_or(head.plan),
         };
         self.step(&id, |book, now, effects| book.renew(&renewal, now, effects));
+    }
+
+    /// A reservation as the hot store has it.
+    pub fn known(&self, account: &str, reservation: &str) -> Reservation {
+        let book = &self.books[&account_id(account)];
+        let known = book.reservation(&reservation_id(reservation)).unwrap();
+        known.unwrap()
+    }
+
+    /// Lets the hot store have an older state of a reservation, whose hold has expired, as after a
+    /// failover to a replica that lacks the last writes.
+    pub fn go_back(&mut self, account: &str, older: Reservation) {
+        self.forget(account, older.id.as_str());
+        let id = account_id(account);
+        let older = Reservation {
+            state: State::Expired,
+            holds: Vec::new(),
+            ..older
+        };
+        let book = &self.books[&id];
+        let mut all: Vec<Reservation> = book
+            .reservations()
+            .map(|(known, packed)| packed.unpack(&id, known).unwrap())
+            .collect();
+        self.changed.pop();
+        self.changed
+            .push(((id.clone(), older.id.clone()), Some(Packed::new(&older))));
+        all.push(older);
+        let account = book.account().clone();
+        self.books.insert(id, Book::new(account, all));
     }
 
     /// Lets the hot store lose a reservation, as after its replay window.
