@@ -75,6 +75,7 @@ macro_rules! conformance {
                 what_is_missing_is_refused,
                 a_refund_is_split_and_bounded,
                 a_refund_and_a_correction_cross,
+                a_refund_of_more_than_the_last_price_adds_up,
                 a_refund_follows_the_end_of_its_grant,
                 concurrent_refunds_give_back_once,
                 a_refund_of_nothing_says_so,

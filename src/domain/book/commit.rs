@@ -58,7 +58,7 @@ impl Book {
         let mut settled = if target < reservation.charged && !request.keep_open {
             let credits = reservation.charged - target;
             let back = self.give_back(&mut reservation, credits, now);
-            Settled::corrected(request.clone(), credits, back, held_before)
+            Settled::corrected(request.clone(), back, held_before)
         } else {
             let credits = target.saturating_sub(reservation.charged);
             let payment = self.pay(&mut reservation, credits, now, effects);

@@ -77,7 +77,6 @@ impl Book {
     ) -> GivenBack {
         let mut back = GivenBack::default();
         let mut left = credits;
-        reservation.charged -= credits;
         let absorbed = reservation.written_off.min(left);
         reservation.written_off -= absorbed;
         left -= absorbed;
@@ -104,6 +103,8 @@ impl Book {
                 reservation.charges.push(charge);
             }
         }
+        back.credits = credits - left;
+        reservation.charged -= back.credits;
         if elsewhere > 0 {
             let id = GrantId::correction(self.account.sequence + 1);
             add_draw(&mut back.draws, &id, elsewhere);
@@ -160,6 +161,8 @@ fn append_charges(charges: &mut Vec<Draw>, draws: &[Draw]) {
 /// What a correction gave back.
 #[derive(Default)]
 pub(super) struct GivenBack {
+    /// All that is not charged any more.
+    pub credits: u64,
     pub draws: Vec<Draw>,
     pub moves: Vec<GrantMove>,
     pub debt: u64,
@@ -199,19 +202,14 @@ impl Settled {
     }
 
     /// Earlier charges that were too high.
-    pub(super) fn corrected(
-        request: CommitRequest,
-        credits: u64,
-        back: GivenBack,
-        held_before: u64,
-    ) -> Self {
+    pub(super) fn corrected(request: CommitRequest, back: GivenBack, held_before: u64) -> Self {
         Settled {
             request,
             moves: back.moves,
             debt_added: -(back.debt as i64),
             held_before,
             receipt: Receipt {
-                corrected: credits,
+                corrected: back.credits,
                 draws: back.draws,
                 ..Receipt::default()
             },

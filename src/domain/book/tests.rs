@@ -260,7 +260,7 @@ fn what_was_refunded_is_not_corrected_again() {
         actor: String::new(),
     }));
     let last = desk.commit("r1", 40, false).receipt;
-    assert_eq!((last.corrected, parts(&last.draws)), (60, vec![("p1", 30)]));
+    assert_eq!((last.corrected, parts(&last.draws)), (30, vec![("p1", 30)]));
     assert_eq!(desk.available(), 100, "all that was paid is back, once");
     let usage = desk
         .effects

@@ -401,3 +401,18 @@ pub async fn unapplied_changes_are_listed(backend: Box<dyn Backend>) {
     world.flush().await;
     assert_eq!(world.ledger.unapplied(10).await.unwrap(), both[1..]);
 }
+
+pub async fn a_refund_of_more_than_the_last_price_adds_up(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    for (reservation, refunded) in [("r1", 40), ("r2", 30)] {
+        world.reserve("acme", reservation, 60);
+        world.commit("acme", reservation, 40, true);
+        world.flush().await;
+        world
+            .change("acme", Some(reservation), refund(reservation, refunded))
+            .await;
+        world.commit("acme", reservation, 5, false);
+        world.check().await;
+        assert_eq!(world.available("acme"), 500, "{reservation}");
+    }
+}

@@ -18,7 +18,6 @@ end
 -- Gives back what earlier commits charged too much: write-offs, debt, then grants, last first.
 function book.give_back(known, credits)
   local draws, moves, left = {}, {}, credits
-  known[R_CHARGED] = known[R_CHARGED] - credits
   local absorbed = math.min(known[R_WRITTEN_OFF], left)
   known[R_WRITTEN_OFF] = known[R_WRITTEN_OFF] - absorbed
   left = left - absorbed
@@ -45,6 +44,8 @@ function book.give_back(known, credits)
       charges[#charges + 1] = rest - part
     end
   end
+  credits = credits - left
+  known[R_CHARGED] = known[R_CHARGED] - credits
   if elsewhere > 0 then
     local id = text('correction:%.0f', account[A_SEQUENCE] + 1)
     book.add_draw(draws, id, elsewhere)

@@ -1,6 +1,7 @@
 -- Puts an account in as the ledger has it, with those of its open holds that the ledger does not
--- show as settled, as far as its grants still cover them. Never adds to what is there, so it can
--- be repeated.
+-- show as settled, as far as its grants still cover them. One that was charged already goes where
+-- the account lacked a change: that may have been a refund of it. Never adds to what is there, so
+-- it can be repeated.
 --
 -- KEYS 1 meta  2 account  3 deadlines  4 due  5 packed grants, then the records of the
 --      holds, earliest first
@@ -28,13 +29,24 @@ local function is_covered(draws)
   return true
 end
 
+local before = call('GET', KEYS[2])
+local was = before and cmsgpack.unpack(before)
+if was and was[A_FORMAT] ~= FORMAT then was = nil end
+
+-- Whether the ledger has what a hold was charged, and nothing else of it.
+local function is_as_known(known, commits)
+  local charged = known[R_COMMITS] or 0
+  if charged ~= commits then return false end
+  return charged == 0 or (was and was[A_CHANGE] == account[A_CHANGE])
+end
+
 local dropped, gone = {}, 0
 for i = 6, #KEYS do
   local id, commits = ARGV[2 * i - 7], tonumber(ARGV[2 * i - 6])
   local stored = call('GET', KEYS[i])
   local known = stored and cmsgpack.unpack(stored)
   local is_open = known and known[R_FORMAT] == FORMAT and known[R_STATE] == OPEN
-  if is_open and account and (known[R_COMMITS] or 0) == commits and is_covered(known[R_HOLDS]) then
+  if is_open and account and is_as_known(known, commits) and is_covered(known[R_HOLDS]) then
     local draws = known[R_HOLDS]
     for d = 1, #draws, 2 do
       local grant = grants[draws[d]]
@@ -58,11 +70,7 @@ if not account then
   return pack(dropped)
 end
 -- Versions continue above any that was answered before; the score in `due` stays.
-local before = call('GET', KEYS[2])
-local known = before and cmsgpack.unpack(before)
-if known and known[A_FORMAT] == FORMAT then
-  account[A_VERSION] = math.max(account[A_VERSION], known[A_VERSION] + 1)
-end
+if was then account[A_VERSION] = math.max(account[A_VERSION], was[A_VERSION] + 1) end
 account[A_VERSION] = math.max(account[A_VERSION], time_ms() * 1000)
 account[A_DUE] = tonumber(call('ZSCORE', KEYS[4], ARGV[3]))
 call('SET', KEYS[2], pack(account))

@@ -179,7 +179,9 @@ impl Oracle {
         self.debt -= off_debt;
         let mut elsewhere = owed - off_debt;
         let mut back: Vec<Part> = Vec::new();
-        for (lot, part) in self.unpay(id, left) {
+        let paid = self.unpay(id, left);
+        left -= sum(&paid);
+        for (lot, part) in paid {
             if self.give_back(&lot, part) {
                 add(&mut back, &lot, part);
             } else if self.lot(&lot).expect("it paid").kind != GrantKind::Plan {
@@ -194,7 +196,8 @@ impl Oracle {
         let worth = signed(sum(&back) + off_debt);
         (
             Receipt {
-                corrected: credits,
+                // What was refunded before can't go back again.
+                corrected: credits - left,
                 draws: draws(&back),
                 ..Receipt::default()
             },

@@ -172,6 +172,21 @@ impl Plane {
         retried(async || clerk.change(request.clone()).await).await;
     }
 
+    /// Gives back credits of a reservation.
+    pub async fn refund(&self, account: &str, id: &str, amount: u64) {
+        let request = ledger::ChangeRequest {
+            wanted: Wanted::Refund {
+                reservation_id: reservation_id(id),
+                credits: amount,
+                reason: String::new(),
+                actor: String::new(),
+            },
+            ..packing(account, &format!("refund:{id}"), 0)
+        };
+        let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
+        retried(async || clerk.change(request.clone()).await).await;
+    }
+
     /// Holds credits, once.
     pub async fn reserve(&self, account: &str, id: &str, amount: u64) {
         retried(async || {

@@ -39,6 +39,8 @@ impl Story {
         plane.reserve("a0", "released", 50).await;
         plane.reserve("a0", "stepped", 80).await;
         plane.commit("a0", "stepped", 20, true).await;
+        plane.reserve("a0", "refunded", 50).await;
+        plane.commit("a0", "refunded", 40, true).await;
         plane.reserve("a1", "everything", 900_000).await;
         plane.settled("a0").await;
         plane.settled("a1").await;
@@ -49,6 +51,7 @@ impl Story {
         plane.commit("a0", "settled", 65, false).await;
         plane.commit("a0", "stepped", 35, true).await;
         plane.charge("a0", "c2", 7).await;
+        plane.refund("a0", "refunded", 40).await;
         // What the hold of a1 needs is charged by somebody else once the hold is gone.
         plane.commit("a1", "everything", 0, false).await;
         plane.charge("a1", "c2", 200_000).await;
@@ -65,6 +68,7 @@ impl Story {
         assert_eq!(plane.state("a0", "kept").await, Some(State::Open));
         assert_eq!(plane.state("a0", "settled").await, None);
         assert_eq!(plane.state("a0", "stepped").await, None);
+        assert_eq!(plane.state("a0", "refunded").await, None);
         assert_eq!(plane.held("a1").await, 0);
         plane.check("a0", 10 + 65 + 35 + 7).await;
         plane.check("a1", 10 + 200_000).await;
@@ -78,6 +82,9 @@ impl Story {
         plane.commit("a0", "stepped", 36, false).await;
         plane.commit("a0", "kept", 61, false).await;
         plane.check("a0", 10 + 65 + 36 + 7 + 61).await;
+        // A lower price does not give back what the refund did.
+        plane.commit("a0", "refunded", 5, false).await;
+        plane.check("a0", 10 + 65 + 36 + 7 + 61 + 5).await;
         plane.check("a2", 10).await;
         let available = plane.commit("a1", "new", 0, false).await;
         assert_eq!(available, ALLOWANCE - 10 - 200_000);
@@ -99,7 +106,7 @@ async fn restarted_from_an_old_file(kind: Kind, scheme: &str) {
     server.restart(&kind.binary(), args);
     Story::goes_on(&plane).await;
     let recovered = plane.recovered().await;
-    assert_eq!((recovered.lost, recovered.holds), (0, 3), "{recovered:?}");
+    assert_eq!((recovered.lost, recovered.holds), (0, 4), "{recovered:?}");
     assert!(recovered.shards > 0, "{recovered:?}");
 }
 
@@ -130,7 +137,7 @@ async fn a_server_restarted_with_all_it_had_goes_on() {
     server.restart(&Kind::Redis.binary(), &args);
     assert_eq!(plane.state("a0", "stepped").await, Some(State::Open));
     assert_eq!(plane.state("a2", "forgotten").await, Some(State::Open));
-    assert_eq!(plane.held("a0").await, 60 + 50 + 45);
+    assert_eq!(plane.held("a0").await, 60 + 50 + 45 + 10);
     plane.check("a0", 10 + 65 + 35 + 7).await;
     let recovered = plane.recovered().await;
     assert_eq!((recovered.lost, recovered.holds), (0, 0), "{recovered:?}");
@@ -170,7 +177,7 @@ async fn sentinels_promote_a_replica_that_lacks_the_last_writes() {
     replica.signal("CONT");
     Story::goes_on(&plane).await;
     let recovered = plane.recovered().await;
-    assert_eq!((recovered.lost, recovered.holds), (0, 3), "{recovered:?}");
+    assert_eq!((recovered.lost, recovered.holds), (0, 4), "{recovered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
