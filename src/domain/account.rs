@@ -255,15 +255,28 @@ impl Account {
                 continue;
             };
             grant.held -= hold.credits;
-            let lost = surplus(grant, allowance, now).min(hold.credits);
-            if lost > 0 {
-                grant.expired += lost;
-                let mut moved = GrantMove::of(&grant.id);
-                moved.expired = lost as i64;
-                moves.push(moved);
-            }
+            moves.extend(expire_surplus(grant, allowance, hold.credits, now));
         }
         moves
+    }
+
+    /// Un-charges credits of one grant, and what of them a downgraded plan's allowance has no room
+    /// for expires: the moves, in this order. `Err` where the grant has ended or is gone.
+    pub(super) fn correct(
+        &mut self,
+        grant_id: &GrantId,
+        credits: u64,
+        now: Timestamp,
+    ) -> Result<(GrantMove, Option<GrantMove>), NoWayBack> {
+        let allowance = self.plan_allowance_of(grant_id);
+        let grant = self.grant_mut(grant_id).ok_or(NoWayBack)?;
+        if grant.has_ended(now) || grant.used < credits {
+            return Err(NoWayBack);
+        }
+        grant.used -= credits;
+        let mut moved = GrantMove::of(grant_id);
+        moved.used = -(credits as i64);
+        Ok((moved, expire_surplus(grant, allowance, credits, now)))
     }
 
     /// Un-charges credits of one grant. `Err` where that grant can't have them back: it has
@@ -345,6 +358,23 @@ impl Account {
 
 /// A grant can't have its credits back.
 pub(super) struct NoWayBack;
+
+/// Lets expire what must not be spent of `credits` that have come back to a grant.
+fn expire_surplus(
+    grant: &mut Grant,
+    allowance: Option<u64>,
+    credits: u64,
+    now: Timestamp,
+) -> Option<GrantMove> {
+    let lost = surplus(grant, allowance, now).min(credits);
+    if lost == 0 {
+        return None;
+    }
+    grant.expired += lost;
+    let mut moved = GrantMove::of(&grant.id);
+    moved.expired = lost as i64;
+    Some(moved)
+}
 
 /// How much of what is left of a grant must not be spent: all of it where the grant has ended;
 /// where it is the plan's, what exceeds the allowance less what is used and held.

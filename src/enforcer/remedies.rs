@@ -60,7 +60,7 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
     let plan = catalog
         .plans
         .iter()
-        .filter(|plan| plan.allowance.get().saturating_sub(balance.plan_allowance) >= missing)
+        .filter(|plan| gained(balance, plan.allowance.get()) >= missing)
         .filter(|plan| plan.allowance.get() > balance.plan_allowance)
         .min_by_key(|plan| plan.allowance);
     if let Some(plan) = plan {
@@ -73,6 +73,16 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         });
     }
     remedies
+}
+
+/// What an upgrade brings: it keeps what was used and held, which may be more than the allowance of
+/// a plan that was made smaller.
+fn gained(balance: &Balance, allowance: u64) -> u64 {
+    let spent = balance
+        .plan_allowance
+        .saturating_sub(balance.plan_remaining);
+    let kept = spent.max(balance.plan_used) + balance.plan_remaining;
+    allowance.saturating_sub(kept)
 }
 
 /// What the renewal brings: the allowance of the plan that the account will be on, as the

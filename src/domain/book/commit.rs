@@ -55,9 +55,11 @@ impl Book {
         let late = reservation.state == State::Expired || !command.known;
         let held_before = reservation.held().min(MAX_CREDITS);
         let target = command.credits.get();
+        let mut lost = Vec::new();
         let mut settled = if target < reservation.charged && !request.keep_open {
             let credits = reservation.charged - target;
-            let back = self.give_back(&mut reservation, credits, now);
+            let mut back = self.give_back(&mut reservation, credits, now);
+            lost.append(&mut back.lost);
             Settled::corrected(request.clone(), back, held_before)
         } else {
             let credits = target.saturating_sub(reservation.charged);
@@ -66,11 +68,10 @@ impl Book {
         };
         settled.receipt.late = late;
         settled.receipt.price = command.price.clone();
-        let mut lost = Vec::new();
         if !request.keep_open || !request.next_hold.is_zero() {
             let rest = std::mem::take(&mut reservation.holds);
             settled.receipt.returned = sum_draws(&rest).min(MAX_CREDITS);
-            lost = self.account.return_holds(&rest, now);
+            lost.extend(self.account.return_holds(&rest, now));
         }
         let receipt = self.record_settlement(&mut reservation, settled, now, effects);
         self.record_expiry(lost, now, effects);

@@ -66,9 +66,10 @@ impl Book {
 
     /// Gives back what earlier commits of the reservation charged too much: first what was
     /// written off, then debt, then to the grants, last charged first. Plan credits whose grant
-    /// can't take them back expire with it, since they do not roll over; anything else that has
-    /// no way back, and debt that was repaid meanwhile, goes to an adjustment grant. What a
-    /// refund gave back before is not given back again.
+    /// has ended expire with it, since they do not roll over, and so do those that a downgraded
+    /// plan has no room for; anything else that has no way back, and debt that was repaid
+    /// meanwhile, goes to an adjustment grant. What a refund gave back before is not given back
+    /// again.
     pub(super) fn give_back(
         &mut self,
         reservation: &mut Reservation,
@@ -93,9 +94,10 @@ impl Book {
             let part = charge.credits.min(left);
             left -= part;
             charge.credits -= part;
-            if let Ok(moved) = self.account.uncharge(&charge.grant_id, part, now) {
+            if let Ok((moved, lost)) = self.account.correct(&charge.grant_id, part, now) {
                 add_draw(&mut back.draws, &charge.grant_id, part);
                 back.moves.push(moved);
+                back.lost.extend(lost);
             } else if !charge.grant_id.is_plan() {
                 elsewhere += part;
             }
@@ -165,6 +167,8 @@ pub(super) struct GivenBack {
     pub credits: u64,
     pub draws: Vec<Draw>,
     pub moves: Vec<GrantMove>,
+    /// What of it expired at once.
+    pub lost: Vec<GrantMove>,
     pub debt: u64,
 }
 

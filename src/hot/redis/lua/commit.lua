@@ -47,24 +47,23 @@ if not held then
 end
 local known = held.record
 local held_before = math.min(book.sum_draws(known[R_HOLDS]), CREDITS_MAX)
-local receipt, moves, debt_added
+local receipt, moves, debt_added, lost
 if target < known[R_CHARGED] and not keep_open then
-  receipt, moves, debt_added = book.give_back(known, known[R_CHARGED] - target)
+  receipt, moves, debt_added, lost = book.give_back(known, known[R_CHARGED] - target)
 else
   receipt, moves, debt_added = book.pay(known, math.max(target - known[R_CHARGED], 0))
   if wanted then return book.answer(DUE) end
 end
 receipt[C_LATE] = is_late
-local lost = {}
 if not keep_open or next_hold > 0 then
   local rest = known[R_HOLDS]
   known[R_HOLDS] = {}
   receipt[C_RETURNED] = math.min(book.sum_draws(rest), CREDITS_MAX)
-  lost = book.return_holds(rest)
+  lost = book.return_holds(rest, lost)
 end
 book.record_settlement(held, receipt, held_before, moves, debt_added, ARGV[7], not keep_open,
   ARGV[10])
-book.record_expiry(lost)
+book.record_expiry(lost or {})
 book.finish()
 local denial
 if keep_open and next_hold > 0 then

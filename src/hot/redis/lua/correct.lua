@@ -15,9 +15,20 @@ function book.is_overtaken(report, last)
   return not is_same
 end
 
+-- Un-charges credits of one grant, and what of them a plan that was made smaller has no room for
+-- expires; nil where the grant has ended or is gone.
+function book.correct(id, credits, lost)
+  local grant = book.find_grant(id)
+  if not grant or book.has_ended(grant) or grant[G_USED] < credits then return nil end
+  grant[G_USED] = grant[G_USED] - credits
+  book.expire_surplus(grant, credits, lost)
+  return {id, 0, -credits, 0, false, false}
+end
+
 -- Gives back what earlier commits charged too much: write-offs, debt, then grants, last first.
+-- Answers the receipt, its moves, by how much the debt grew, and what has expired.
 function book.give_back(known, credits)
-  local draws, moves, left = {}, {}, credits
+  local draws, moves, lost, left = {}, {}, {}, credits
   local absorbed = math.min(known[R_WRITTEN_OFF], left)
   known[R_WRITTEN_OFF] = known[R_WRITTEN_OFF] - absorbed
   left = left - absorbed
@@ -32,7 +43,7 @@ function book.give_back(known, credits)
     local rest, id = table.remove(charges), table.remove(charges)
     local part = math.min(rest, left)
     left = left - part
-    local moved = book.uncharge(id, part)
+    local moved = book.correct(id, part, lost)
     if moved then
       book.add_draw(draws, id, part)
       moves[#moves + 1] = moved
@@ -51,5 +62,5 @@ function book.give_back(known, credits)
     book.add_draw(draws, id, elsewhere)
     moves[#moves + 1] = book.add_adjustment(id, elsewhere, 'correction')
   end
-  return {0, 0, draws, 0, 0, 0, 0, credits, false}, moves, -debt
+  return {0, 0, draws, 0, 0, 0, 0, credits, false}, moves, -debt, lost
 end

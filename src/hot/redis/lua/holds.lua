@@ -32,19 +32,24 @@ function book.surplus(grant)
   return over > 0 and over or 0
 end
 
+-- Lets expire what must not be spent of credits that have come back to a grant.
+function book.expire_surplus(grant, credits, moves)
+  local lost = book.surplus(grant)
+  if lost > credits then lost = credits end
+  if lost > 0 then
+    grant[G_EXPIRED] = grant[G_EXPIRED] + lost
+    moves[#moves + 1] = {grant[G_ID], 0, 0, lost, false, false}
+  end
+end
+
 -- A move: {grant, amount, used, expired, voided at or false, the grant as it was made or false}.
-function book.return_holds(holds)
-  local moves = {}
+function book.return_holds(holds, moves)
+  moves = moves or {}
   for i = 1, #holds, 2 do
     local grant, credits = book.find_grant(holds[i]), holds[i + 1]
     if grant then
       grant[G_HELD] = grant[G_HELD] - credits
-      local lost = book.surplus(grant)
-      if lost > credits then lost = credits end
-      if lost > 0 then
-        grant[G_EXPIRED] = grant[G_EXPIRED] + lost
-        moves[#moves + 1] = {grant[G_ID], 0, 0, lost, false, false}
-      end
+      book.expire_surplus(grant, credits, moves)
     end
   end
   return moves

@@ -41,17 +41,18 @@ impl Oracle {
         let late = !command.known || self.deal(id).expect("known").state == State::Expired;
         let held_before = self.deal(id).expect("known").held().min(MAX_CREDITS);
         let keep_open = command.request.keep_open;
+        let mut lost = Vec::new();
         let (mut receipt, worth) = if target < charged && !keep_open {
-            self.correct(id, charged - target)
+            self.correct(id, charged - target, &mut lost)
         } else {
             self.pay(id, target.saturating_sub(charged))
         };
         receipt.late = late;
         receipt.price = command.price.clone();
-        let mut lost = Vec::new();
         if !keep_open || !command.request.next_hold.is_zero() {
-            (receipt.returned, lost) = self.return_hold(id);
-            receipt.returned = receipt.returned.min(MAX_CREDITS);
+            let (returned, more) = self.return_hold(id);
+            receipt.returned = returned.min(MAX_CREDITS);
+            lost.extend(more);
         }
         let receipt = self.report(id, command.request.clone(), receipt, held_before, worth);
         self.note_expiry(lost);
@@ -164,8 +165,14 @@ impl Oracle {
 
     /// What was charged too much goes back: written-off credits first, then debt, then to the
     /// lots, last paid first. What debt was repaid meanwhile, and what a lot other than a plan's
-    /// can't take back, becomes an adjustment; plan credits that have ended do not roll over.
-    fn correct(&mut self, id: &ReservationId, credits: u64) -> (Receipt, i64) {
+    /// can't take back, becomes an adjustment; plan credits that have ended do not roll over, and
+    /// those that a smaller plan has no room for are lost.
+    fn correct(
+        &mut self,
+        id: &ReservationId,
+        credits: u64,
+        lost: &mut Vec<Part>,
+    ) -> (Receipt, i64) {
         let mut left = credits;
         let debt = self.debt;
         let deal = self.deal_mut(id);
@@ -182,8 +189,11 @@ impl Oracle {
         let paid = self.unpay(id, left);
         left -= sum(&paid);
         for (lot, part) in paid {
-            if self.give_back(&lot, part) {
+            if let Some(over) = self.un_use(&lot, part) {
                 add(&mut back, &lot, part);
+                if over > 0 {
+                    lost.push((lot, over));
+                }
             } else if self.lot(&lot).expect("it paid").kind != GrantKind::Plan {
                 elsewhere += part;
             }
@@ -203,6 +213,19 @@ impl Oracle {
             },
             worth,
         )
+    }
+
+    /// Un-uses credits of a lot, if it has not ended; answers how many nobody may spend, which
+    /// are lost.
+    fn un_use(&mut self, lot_id: &str, credits: u64) -> Option<u64> {
+        let lot = self.lot(lot_id)?;
+        if self.has_ended(lot) || lot.retired || lot.used < credits {
+            return None;
+        }
+        self.lot_mut(lot_id).used -= credits;
+        let over = self.unspendable(self.lot(lot_id)?).min(credits);
+        self.lot_mut(lot_id).lost += over;
+        Some(over)
     }
 
     /// Takes so much out of what a deal's lots paid, last paid first.
