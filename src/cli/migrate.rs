@@ -1,6 +1,8 @@
 //! `tollgate migrate`: brings the ledger's schema up to date, for those who do not let a start do
 //! it. Any number of processes may run it at once, and as often as they like.
 
+use std::fs;
+
 use serde::Serialize;
 
 use super::{
@@ -51,6 +53,11 @@ pub(crate) async fn run(args: MigrateArgs, output: Output) -> Result<Exit, Failu
     };
     match &url {
         LedgerUrl::Sqlite(path) => {
+            let folder = path.parent().unwrap_or(path);
+            fs::create_dir_all(folder).map_err(|error| {
+                let message = format!("making the folder {}: {error}", folder.display());
+                Failure::new(Exit::CantCreate, message)
+            })?;
             let ledger = SqliteLedger::open(path).await;
             let ledger = ledger.map_err(|error| unreadable(&url, &error))?;
             ledger.close().await;

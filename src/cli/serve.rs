@@ -16,6 +16,9 @@ use crate::{
     telemetry,
 };
 
+/// What a process gets that writes more to a file than it may, on Linux.
+const SIGXFSZ: i32 = 25;
+
 /// Run the sidecar: gRPC on TCP and on a Unix socket, health and metrics over HTTP
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
@@ -44,6 +47,8 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, Failure> {
     let internal = |error: std::io::Error| Failure::new(Exit::Internal, error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    // A file that may grow no more is as a full disk, where nobody is killed for it.
+    let _file_size = signal(SignalKind::from_raw(SIGXFSZ)).map_err(internal)?;
     let running = app::start(config.clone(), Arc::new(SystemClock::new())).await?;
     let greeting = Greeting::new(&config, &running);
     output.result(&greeting, Greeting::text)?;

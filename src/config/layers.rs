@@ -106,12 +106,7 @@ impl Layers {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
-            Some(Value::Array(_)) => {
-                let items = text
-                    .split(',')
-                    .map(|item| Value::String(item.trim().to_owned()));
-                Some(Value::Array(items.collect()))
-            }
+            Some(Value::Array(_)) => Some(list(text)),
             Some(_) | None => None,
         };
         let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
@@ -213,6 +208,20 @@ impl Layers {
 
     fn is_section(&self, name: &str) -> bool {
         self.sections().iter().any(|section| section == name)
+    }
+}
+
+/// A list as a file has it, or its items parted by commas.
+fn list(text: &str) -> Value {
+    let written = format!("list = {text}").parse::<Table>().ok();
+    match written.and_then(|mut table| table.remove("list")) {
+        Some(list @ Value::Array(_)) => list,
+        Some(_) | None => {
+            let items = text
+                .split(',')
+                .map(|item| Value::String(item.trim().to_owned()));
+            Value::Array(items.collect())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::reader::Reader;
 
@@ -184,7 +184,9 @@ impl LogConfig {
         let accepted = "a level (error, warn, info, debug, trace, off) or directives such as \
                         \"info,tollgate=debug\"";
         let filter = reader.text("log.filter", accepted, |text| {
-            EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+            let is_meant = text.split(',').all(is_meant);
+            let filter = EnvFilter::try_new(text).ok().filter(|_| is_meant);
+            filter.map(|_| text.to_owned())
         });
         let account_ids = reader.switch("log.account_ids");
         let slow_call_ms = reader.int("log.slow_call_ms", 0..=60_000);
@@ -195,6 +197,14 @@ impl LogConfig {
             slow_call_ms: slow_call_ms?,
         })
     }
+}
+
+/// Whether a directive is what somebody meant. A word alone that is no level is the name of a target,
+/// and shows nothing of any other: most likely it is a level that is called otherwise elsewhere.
+fn is_meant(directive: &str) -> bool {
+    let word = directive.trim();
+    let is_target = word.starts_with("tollgate") || word.contains(['=', ':', '[']);
+    word.is_empty() || is_target || word.parse::<LevelFilter>().is_ok()
 }
 
 /// What this process does.

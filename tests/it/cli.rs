@@ -148,3 +148,27 @@ fn the_configuration_is_printed_for_scripts() {
     );
     assert_eq!(keys["data_dir"]["source"], "default");
 }
+
+#[test]
+fn a_server_of_another_kind_is_told_from_a_fault_of_tollgates() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = crate::process::Sidecar::start(folder.path(), &[]);
+    let output = run(&["balance", "acme", "--endpoint", &sidecar.http]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(
+        stderr(&output).contains("a gRPC port of Tollgate"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn migrate_makes_a_ledger_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("new/data").display().to_string();
+    for _ in 0..2 {
+        let output = run(&["migrate", "--data-dir", &data]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let output = run(&["reconcile", "--data-dir", &data]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

@@ -39,6 +39,10 @@ pub(crate) fn failure(status: &Status) -> Failure {
     if let Some(info) = details.error_info().filter(|info| !info.reason.is_empty()) {
         lines.push(format!("reason: {}", info.reason));
     }
+    if is_a_strangers(status) {
+        let failure = Failure::new(Exit::Unavailable, lines.join("\n"));
+        return failure.hint("is that a gRPC port of Tollgate? `serve` says which one is");
+    }
     let failure = Failure::new(exit(status.code()), lines.join("\n"));
     let failure = match details.error_info() {
         Some(info) if info.reason == NO_ACCOUNT => failure.hint(
@@ -55,6 +59,12 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// Whether somebody else answered than Tollgate, whose errors all have their reason.
+fn is_a_strangers(status: &Status) -> bool {
+    let says_why = status.get_error_details().error_info().is_some();
+    matches!(status.code(), Code::Internal | Code::Unknown) && !says_why
 }
 
 fn headline(status: &Status) -> String {
@@ -80,7 +90,9 @@ fn exit(code: Code) -> Exit {
         | Code::Aborted
         | Code::ResourceExhausted => Exit::Unavailable,
         Code::PermissionDenied | Code::Unauthenticated => Exit::NotAllowed,
-        Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Exit::Internal,
+        // Another server is to be named.
+        Code::Unimplemented => Exit::Usage,
+        Code::Unknown | Code::Internal | Code::DataLoss => Exit::Internal,
     }
 }
 
@@ -147,12 +159,23 @@ mod tests {
             (Code::Unavailable, Exit::Unavailable),
             (Code::DeadlineExceeded, Exit::Unavailable),
             (Code::Internal, Exit::Internal),
+            (Code::Unimplemented, Exit::Usage),
             (Code::Unauthenticated, Exit::NotAllowed),
             (Code::PermissionDenied, Exit::NotAllowed),
         ] {
-            let failure = refused(code, "so it is", ErrorDetails::new());
+            let details = ErrorDetails::with_error_info("WHY", "tollgate", []);
+            let failure = refused(code, "so it is", details);
             assert_eq!(failure.exit, expected, "{code:?}");
-            assert_eq!(failure.message, "so it is", "{code:?}");
+            assert_eq!(failure.message, "so it is\nreason: WHY", "{code:?}");
+        }
+    }
+
+    #[test]
+    fn who_answers_without_a_reason_is_not_tollgate() {
+        for code in [Code::Internal, Code::Unknown] {
+            let failure = refused(code, "h2 protocol error", ErrorDetails::new());
+            assert_eq!(failure.exit, Exit::Unavailable, "{code:?}");
+            assert_eq!(failure.message, "h2 protocol error", "{code:?}");
         }
     }
 

@@ -28,6 +28,8 @@ fn wrong_values_name_key_value_and_what_is_accepted() {
         ("settle.ack=disk", "must be \"ledger\" or \"hot\""),
         ("log.format=xml", "must be \"text\" or \"json\""),
         ("log.filter=a=b=c", "must be a level (error, warn,"),
+        ("log.filter=warning", "must be a level (error, warn,"),
+        ("log.filter=info,loud", "must be a level (error, warn,"),
         ("roles=", "roles = [\"\"]"),
         ("roles=gateway,gateway", "each once"),
         (

@@ -239,6 +239,23 @@ fn secrets_never_show() {
 }
 
 #[test]
+fn a_list_may_be_given_as_a_file_has_it() {
+    for given in [
+        "settler,gateway",
+        r#"["settler", "gateway"]"#,
+        r#"["settler","gateway",]"#,
+    ] {
+        let flags = set(&[&format!("roles={given}")]);
+        let of_flag = Config::load(&flags, variables(&[])).unwrap();
+        let of_variable = Config::load(&Flags::default(), variables(&[("TOLLGATE_ROLES", given)]));
+        let (_file, file) = file(r#"roles = ["settler", "gateway"]"#);
+        let of_file = Config::load(&file, variables(&[])).unwrap();
+        assert_eq!(of_flag, of_file, "{given}");
+        assert_eq!(of_variable.unwrap(), of_file, "{given}");
+    }
+}
+
+#[test]
 fn the_printed_configuration_reads_back_as_itself() {
     let (_file, mut flags) = file("shards = 2");
     flags.roles = Some("settler,gateway".to_owned());
