@@ -21,7 +21,7 @@ mod record;
 mod replay;
 mod spare;
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{future::pending, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -58,7 +58,7 @@ use crate::{
 pub const WAITING_MAX: usize = 131_072;
 /// The name of the thread that moves what is in the log to the ledger behind.
 pub const WRITER_THREAD: &str = "redo-writer";
-/// How long a reader waits for what was settled before it asked.
+/// How long a reader waits for what was settled before it asked, where the ledger behind is slow.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A ledger with a redo log in front of it.
@@ -105,7 +105,9 @@ impl RedoLedger {
     pub async fn close(&self) -> Result<(), LedgerFault> {
         // Nothing is appended meanwhile: what came after the look would be deleted unread.
         let mut files = self.files.lock().await;
-        self.caught_up("close").await?;
+        // A ledger that fails may still take it.
+        self.waited(self.backlog.appended(), "close", pending())
+            .await?;
         self.stop.cancel();
         let writer = self.writer.lock().take();
         if let Some(writer) = writer {
@@ -148,11 +150,21 @@ impl RedoLedger {
         record: u64,
         operation: &'static str,
     ) -> Result<&dyn Ledger, LedgerFault> {
+        self.waited(record, operation, self.backlog.fails()).await
+    }
+
+    async fn waited(
+        &self,
+        record: u64,
+        operation: &'static str,
+        in_vain: impl Future<Output = ()> + Send,
+    ) -> Result<&dyn Ledger, LedgerFault> {
         let reached = self.backlog.reached(record);
         tokio::select! {
             biased;
             () = reached => Ok(self.inner.as_ref()),
             () = self.ended.cancelled() => Err(fault(operation, writer_is_gone())),
+            () = in_vain => Err(fault(operation, self.backlog.behind())),
             () = sleep(READ_TIMEOUT) => Err(fault(operation, self.backlog.behind())),
         }
     }

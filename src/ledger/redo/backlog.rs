@@ -99,6 +99,8 @@ pub(super) struct Backlog {
     queue: Mutex<Queue>,
     /// How many records the ledger behind has had.
     written: watch::Sender<u64>,
+    /// How often it has refused what it was given.
+    failures: watch::Sender<u64>,
     /// Something waits, or somebody waits for it.
     work: Notify,
 }
@@ -131,6 +133,7 @@ impl Backlog {
                 ..Queue::default()
             }),
             written: watch::Sender::new(0),
+            failures: watch::Sender::new(0),
             work: Notify::new(),
         }
     }
@@ -209,6 +212,14 @@ impl Backlog {
         self.work.notify_one();
         // The sender lives as long as this does.
         let _ = written.wait_for(|written| *written >= wanted).await;
+    }
+
+    /// Waits until the ledger behind has failed twice from now on: the first time may be of before.
+    pub(super) async fn fails(&self) {
+        let mut failures = self.failures.subscribe();
+        let enough = *failures.borrow() + 2;
+        // The sender lives as long as this does.
+        let _ = failures.wait_for(|failures| *failures >= enough).await;
     }
 
     /// Waits until fewer than `max` entries and reservations wait.
@@ -341,6 +352,7 @@ pub(super) async fn write_on(
             Err(error) => {
                 tracing::error!(%error, "the ledger does not take what the redo log has");
                 backlog.queue.lock().failure = Some(error);
+                backlog.failures.send_modify(|failures| *failures += 1);
                 sleep(RETRY).await;
             }
         }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::READ_TIMEOUT;
 use crate::ledger::LedgerFault;
 
 /// Why the log can't be used.
@@ -51,7 +50,7 @@ pub enum RedoError {
     #[error("the redo log failed before ({0}): restart to read what is on disk")]
     Unusable(String),
     /// The ledger behind does not keep up, or fails.
-    #[error("the ledger has not taken what was settled for {}s{detail}", READ_TIMEOUT.as_secs())]
+    #[error("the ledger does not take what was settled{detail}")]
     Behind {
         /// Its last error, if it had one.
         detail: String,

@@ -260,6 +260,13 @@ async fn what_is_settled_while_the_ledger_fails_is_written_later() {
     }
     let found = sequences(failing.inner.as_ref()).await;
     assert_eq!(found, [1]);
+    // Long before its caller's patience ends, a reader is told why.
+    let all = EntryFilter::default();
+    let read = ledger.entries(&all, None, 10);
+    let read = tokio::time::timeout(Duration::from_millis(1900), read).await;
+    let told = read.expect("an answer").unwrap_err().to_string();
+    assert!(told.contains("does not take what was settled: "), "{told}");
+    assert!(told.contains("the disk is full"), "{told}");
     // The account's first grant is no commit, and does not wait any more.
     let depth = ledger.depth();
     assert!(depth.records >= 20 && depth.commits == 20, "{depth:?}");
