@@ -49,8 +49,11 @@ async fn a_server_that_was_killed_is_found_again() {
     let store = store(&server.url());
     works(&store).await;
     server.kill();
-    fails(&store).await;
-    assert!(fails(&store).await, "nobody listens");
+    let mut is_sure = false;
+    for _ in 0..20 {
+        is_sure = is_sure || fails(&store).await;
+    }
+    assert!(is_sure, "nobody listens");
     server.restart(&Kind::Redis.binary(), &[]);
     let answer = until_it_works(RECOVERY, async || store.balance(&acme()).await).await;
     assert_eq!(answer.err(), Some(Refusal::NotLoaded), "an empty server");

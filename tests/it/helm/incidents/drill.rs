@@ -32,7 +32,7 @@ use crate::{
 /// How often everything is scraped and judged.
 const EVERY: &str = "500ms";
 /// How long something may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// What a caller does between two calls.

@@ -7,9 +7,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tollgate::ledger::{Ledger, sqlite::SqliteLedger};
 
 use super::plane::Plane;
@@ -19,8 +21,13 @@ use crate::support::{
     servers::{Kind, Server},
 };
 
-/// How many servers there are at once.
+/// How many servers there are at once: most of the time somebody waits.
 const SERVERS_MAX: usize = 16;
+/// Nearly as long as a call of a verification may take, and as a claim lasts: nobody need ask before.
+const CALL_WAIT: Duration = Duration::from_millis(4_500);
+const CLAIM_WAIT: Duration = Duration::from_secs(14);
+/// Held by who is at work, so that the other tests have their share of the machine.
+static WORK: Mutex<()> = Mutex::const_new(());
 const ACCOUNT: &str = "a0";
 
 /// What a server came back with.
@@ -49,6 +56,7 @@ struct Returned {
 
 impl Returned {
     async fn new(left: Left) -> Returned {
+        let _work = WORK.lock().await;
         let mut server = Server::start(Kind::Redis);
         let folder = tempfile::tempdir().expect("a folder");
         let sqlite = SqliteLedger::open(&folder.path().join("ledger.db")).await;
@@ -86,6 +94,7 @@ impl Returned {
 
     /// What was answered counts once, and so does what is asked from now on.
     async fn check(&self, plane: &Plane) {
+        let _work = WORK.lock().await;
         plane.work();
         assert_eq!(plane.held(ACCOUNT).await, self.held);
         plane.check(ACCOUNT, 65).await;
@@ -123,11 +132,13 @@ async fn lose(left: Left, spared: usize, network: Network, then: Then) -> bool {
     match then {
         Then::AsksAgain => {
             proxy.set(Network::Works);
+            tokio::time::sleep(CALL_WAIT).await;
             returned.check(&first).await;
         }
         Then::Dies => {
             drop(proxy);
             drop(first);
+            tokio::time::sleep(CLAIM_WAIT).await;
             returned
                 .check(&returned.plane(&returned.server.url()))
                 .await;
