@@ -268,14 +268,7 @@ impl Account {
         credits: u64,
         now: Timestamp,
     ) -> Result<(GrantMove, Option<GrantMove>), NoWayBack> {
-        let allowance = self.plan_allowance_of(grant_id);
-        let grant = self.grant_mut(grant_id).ok_or(NoWayBack)?;
-        if grant.has_ended(now) || grant.used < credits {
-            return Err(NoWayBack);
-        }
-        grant.used -= credits;
-        let mut moved = GrantMove::of(grant_id);
-        moved.used = -(credits as i64);
+        let (grant, allowance, moved) = self.un_use(grant_id, credits, now)?;
         Ok((moved, expire_surplus(grant, allowance, credits, now)))
     }
 
@@ -287,19 +280,31 @@ impl Account {
         credits: u64,
         now: Timestamp,
     ) -> Result<GrantMove, NoWayBack> {
+        let (grant, allowance, moved) = self.un_use(grant_id, credits, now)?;
+        if surplus(grant, allowance, now) > 0 {
+            grant.used += credits;
+            return Err(NoWayBack);
+        }
+        Ok(moved)
+    }
+
+    /// Takes credits off what is used of a grant, whether there is room for them or not: the grant,
+    /// the allowance that bounds it, and the move.
+    fn un_use(
+        &mut self,
+        grant_id: &GrantId,
+        credits: u64,
+        now: Timestamp,
+    ) -> Result<(&mut Grant, Option<u64>, GrantMove), NoWayBack> {
         let allowance = self.plan_allowance_of(grant_id);
         let grant = self.grant_mut(grant_id).ok_or(NoWayBack)?;
         if grant.has_ended(now) || grant.used < credits {
             return Err(NoWayBack);
         }
         grant.used -= credits;
-        if surplus(grant, allowance, now) > 0 {
-            grant.used += credits;
-            return Err(NoWayBack);
-        }
         let mut moved = GrantMove::of(grant_id);
         moved.used = -(credits as i64);
-        Ok(moved)
+        Ok((grant, allowance, moved))
     }
 
     /// The allowance that bounds a grant: only this cycle's plan grant has one.

@@ -131,10 +131,10 @@ pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -
 }
 
 fn reversed(duplicate: &Entry, again: &[&Entry], refunds: &[Refund]) -> Spread {
-    let own = Cost::new([duplicate], []);
     if again.iter().any(|entry| ended(entry)) {
-        return own.spread(own.total());
+        return all_of(duplicate);
     }
+    let own = Cost::new([duplicate], []);
     let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
     let before = Cost::new(again.iter().copied(), &given_back);
     // The last report of all is the price, though it may be less than an earlier one.
@@ -155,11 +155,16 @@ fn reversed(duplicate: &Entry, again: &[&Entry], refunds: &[Refund]) -> Spread {
 
 /// The same where nothing is known of what was charged before but that it had ended.
 pub(super) fn whole(duplicate: &Entry) -> Reversal {
-    let own = Cost::new([duplicate], []);
     Reversal {
-        spread: own.spread(own.total()),
+        spread: all_of(duplicate),
         refunded: None,
     }
+}
+
+/// All that a duplicate charged.
+fn all_of(duplicate: &Entry) -> Spread {
+    let own = Cost::new([duplicate], []);
+    own.spread(own.total())
 }
 
 /// Why a duplicate is reversed.

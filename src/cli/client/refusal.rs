@@ -39,7 +39,9 @@ pub(crate) fn failure(status: &Status) -> Failure {
     if let Some(info) = details.error_info().filter(|info| !info.reason.is_empty()) {
         lines.push(format!("reason: {}", info.reason));
     }
-    if is_a_strangers(status) {
+    // All errors of Tollgate's own have their reason.
+    let is_a_strangers = details.error_info().is_none();
+    if is_a_strangers && matches!(status.code(), Code::Internal | Code::Unknown) {
         let failure = Failure::new(Exit::Unavailable, lines.join("\n"));
         return failure.hint("is that a gRPC port of Tollgate? `serve` says which one is");
     }
@@ -59,12 +61,6 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
-}
-
-/// Whether somebody else answered than Tollgate, whose errors all have their reason.
-fn is_a_strangers(status: &Status) -> bool {
-    let says_why = status.get_error_details().error_info().is_some();
-    matches!(status.code(), Code::Internal | Code::Unknown) && !says_why
 }
 
 fn headline(status: &Status) -> String {

@@ -302,31 +302,23 @@ impl World {
     /// Lets the hot store have an older state of a reservation, whose hold has expired, as after a
     /// failover to a replica that lacks the last writes.
     pub fn go_back(&mut self, account: &str, older: Reservation) {
-        self.forget(account, older.id.as_str());
-        let id = account_id(account);
         let older = Reservation {
             state: State::Expired,
             holds: Vec::new(),
             ..older
         };
-        let book = &self.books[&id];
-        let mut all: Vec<Reservation> = book
-            .reservations()
-            .map(|(known, packed)| packed.unpack(&id, known).unwrap())
-            .collect();
-        self.changed.pop();
-        self.changed
-            .push(((id.clone(), older.id.clone()), Some(Packed::new(&older))));
-        all.push(older);
-        let account = book.account().clone();
-        self.books.insert(id, Book::new(account, all));
+        self.replace(account, older.id.clone(), Some(older));
     }
 
     /// Lets the hot store lose a reservation, as after its replay window.
     pub fn forget(&mut self, account: &str, reservation: &str) {
+        self.replace(account, reservation_id(reservation), None);
+    }
+
+    fn replace(&mut self, account: &str, lost: ReservationId, older: Option<Reservation>) {
         let id = account_id(account);
-        let (book, lost) = (&self.books[&id], reservation_id(reservation));
-        let others: Vec<_> = book
+        let book = &self.books[&id];
+        let mut all: Vec<_> = book
             .reservations()
             .filter(|(known, _)| **known != lost)
             .map(|(known, packed)| packed.unpack(&id, known).unwrap())
@@ -339,8 +331,10 @@ impl World {
                 .find(|grant| grant.id == draw.grant_id);
             grant.unwrap().held -= draw.credits;
         }
-        self.books.insert(id.clone(), Book::new(account, others));
-        self.changed.push(((id, lost), None));
+        let changed = ((id.clone(), lost), older.as_ref().map(Packed::new));
+        self.changed.push(changed);
+        all.extend(older);
+        self.books.insert(id, Book::new(account, all));
     }
 
     /// What the ledger does not have yet, as an outbox gives it; it counts as settled from now on.

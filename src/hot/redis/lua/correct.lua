@@ -18,11 +18,9 @@ end
 -- Un-charges credits of one grant, and what of them a plan that was made smaller has no room for
 -- expires; nil where the grant has ended or is gone.
 function book.correct(id, credits, lost)
-  local grant = book.find_grant(id)
-  if not grant or book.has_ended(grant) or grant[G_USED] < credits then return nil end
-  grant[G_USED] = grant[G_USED] - credits
-  book.expire_surplus(grant, credits, lost)
-  return {id, 0, -credits, 0, false, false}
+  local grant, moved = book.un_use(id, credits)
+  if grant then book.expire_surplus(grant, credits, lost) end
+  return moved
 end
 
 -- Gives back what earlier commits charged too much: write-offs, debt, then grants, last first.

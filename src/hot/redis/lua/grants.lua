@@ -48,14 +48,22 @@ function book.add_adjustment(id, credits, source)
   return moved
 end
 
--- Un-charges credits of one grant; nil where that grant can't have them back.
-function book.uncharge(id, credits)
+-- Takes credits off what is used of a grant, whether there is room for them or not: the grant and
+-- the move. Nothing where it has ended or is gone.
+function book.un_use(id, credits)
   local grant = book.find_grant(id)
   if not grant or book.has_ended(grant) or grant[G_USED] < credits then return nil end
   grant[G_USED] = grant[G_USED] - credits
+  return grant, {id, 0, -credits, 0, false, false}
+end
+
+-- Un-charges credits of one grant; nil where that grant can't have them back.
+function book.uncharge(id, credits)
+  local grant, moved = book.un_use(id, credits)
+  if not grant then return nil end
   if book.surplus(grant) > 0 then
     grant[G_USED] = grant[G_USED] + credits
     return nil
   end
-  return {id, 0, -credits, 0, false, false}
+  return moved
 end

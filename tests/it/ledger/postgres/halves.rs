@@ -8,6 +8,7 @@ use tollgate::{
     ledger::{Ledger, postgres::PostgresLedger},
 };
 
+use super::killed::DIE;
 use crate::{
     ledger::world::{START, World},
     support::postgres::{Database, shared},
@@ -111,11 +112,7 @@ async fn a_half_that_is_killed_does_not_keep_the_other_one() {
     for (account, half) in [("s1", 0..2), ("s2", 2..4)] {
         let waiting = Waiting::new().await;
         let trap = format!(
-            "CREATE FUNCTION die() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
-                 PERFORM pg_terminate_backend(pg_backend_pid());
-                 PERFORM pg_sleep(10);
-                 RETURN NEW;
-             END $$;
+            "{DIE};
              CREATE TRIGGER trap BEFORE UPDATE ON accounts FOR EACH ROW
              WHEN (OLD.account_id = '{account}') EXECUTE FUNCTION die()"
         );

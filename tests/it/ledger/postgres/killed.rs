@@ -42,6 +42,14 @@ const STATEMENTS: [(&str, &str); 12] = [
     ("changes", "COMMIT"),
 ];
 
+/// What a trigger calls that ends the session which fires it.
+pub const DIE: &str = "
+    CREATE OR REPLACE FUNCTION die() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+        PERFORM pg_sleep(10);
+        RETURN NULL;
+    END $$";
+
 /// A world whose next batch makes every statement of a settlement run.
 async fn busy(database: &Database) -> (World, OutboxBatch) {
     let mut world = World::new(database.open().await);
@@ -97,16 +105,7 @@ async fn trap(database: &Database, table: &str, operation: &str, when: &str) -> 
              FOR EACH STATEMENT EXECUTE FUNCTION die()"
         ),
     };
-    database
-        .sql(&format!(
-            "CREATE OR REPLACE FUNCTION die() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
-                 PERFORM pg_terminate_backend(pg_backend_pid());
-                 PERFORM pg_sleep(10);
-                 RETURN NULL;
-             END $$;
-             {on}"
-        ))
-        .await;
+    database.sql(&format!("{DIE}; {on}")).await;
     format!("DROP TRIGGER trap ON {table}")
 }
 

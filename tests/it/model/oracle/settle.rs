@@ -52,7 +52,9 @@ impl Oracle {
         if !keep_open || !command.request.next_hold.is_zero() {
             let (returned, more) = self.return_hold(id);
             receipt.returned = returned.min(MAX_CREDITS);
-            lost.extend(more);
+            for (lot, part) in more {
+                add(&mut lost, &lot, part);
+            }
         }
         let receipt = self.report(id, command.request.clone(), receipt, held_before, worth);
         self.note_expiry(lost);
@@ -191,9 +193,7 @@ impl Oracle {
         for (lot, part) in paid {
             if let Some(over) = self.un_use(&lot, part) {
                 add(&mut back, &lot, part);
-                if over > 0 {
-                    lost.push((lot, over));
-                }
+                add(lost, &lot, over);
             } else if self.lot(&lot).expect("it paid").kind != GrantKind::Plan {
                 elsewhere += part;
             }

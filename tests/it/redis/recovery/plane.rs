@@ -161,13 +161,17 @@ impl Plane {
     /// Makes an account on a plan of [`ALLOWANCE`] credits.
     pub async fn create(&self, account: &str) {
         let request = creation(account);
-        let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
-        retried(async || clerk.change(request.clone()).await).await;
+        self.change(request).await;
     }
 
     /// Adds a grant that never expires.
     pub async fn grant(&self, account: &str, id: &str, amount: u64) {
         let request = packing(account, id, amount);
+        self.change(request).await;
+    }
+
+    /// Makes an administrative change, once.
+    async fn change(&self, request: ledger::ChangeRequest) {
         let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
         retried(async || clerk.change(request.clone()).await).await;
     }
@@ -183,8 +187,7 @@ impl Plane {
             },
             ..packing(account, &format!("refund:{id}"), 0)
         };
-        let clerk = Clerk::new(Arc::clone(&self.enforcer), Arc::clone(&self.ledger));
-        retried(async || clerk.change(request.clone()).await).await;
+        self.change(request).await;
     }
 
     /// Holds credits, once.
