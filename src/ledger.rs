@@ -359,6 +359,8 @@ pub trait Ledger: Send + Sync {
     /// Every catalogue that was ever put.
     async fn catalogs(&self) -> Result<Vec<StoredCatalog>, LedgerFault>;
 
+    /// What the ledger is called since it was made, of which no other one is but a copy of it.
+    async fn id(&self) -> Result<String, LedgerFault>;
     /// Fixes the number of shards at the first start; answers what it was fixed at.
     async fn fix_shards(&self, wanted: u32) -> Result<u32, LedgerFault>;
     /// What a new catalogue must still have, each name once.

@@ -133,6 +133,10 @@ pub(super) async fn open(
             let mut options = redis_options(url, config)?;
             // A process without a ledger does not know what an empty server must begin with.
             options.fixes_shards = ledger.is_some();
+            options.ledger_id = match ledger {
+                Some(ledger) => Some(ledger.id().await?),
+                None => None,
+            };
             options.ledger = ledger.map(|ledger| Arc::new(Access(Arc::clone(ledger))) as _);
             let redis = RedisHot::connect(options).map_err(|source| refused(url, source))?;
             Ok((Opened::Redis(Arc::new(redis)), None))

@@ -97,6 +97,9 @@ pub struct RedisOptions {
     /// Whether this process may be the one that fixes their number; otherwise it waits for one
     /// that does, and is refused where its own number is another one.
     pub fixes_shards: bool,
+    /// The id of this process's ledger: a store that belongs to another one is refused, and one
+    /// that belongs to none is this one's from now on. Absent: not compared.
+    pub ledger_id: Option<String>,
     /// How long the answer to a settled reservation is kept for whoever retries, in milliseconds.
     pub replay_window_ms: u64,
     /// How many outbox records one shard keeps while the ledger takes none. Beyond it every step
@@ -124,6 +127,7 @@ impl RedisOptions {
             connect_timeout: Duration::from_secs(1),
             shards: 64,
             fixes_shards: true,
+            ledger_id: None,
             replay_window_ms: 86_400_000,
             outbox_max: 1_000_000,
             unload_idle_ms: 86_400_000,
@@ -160,6 +164,7 @@ impl RedisHot {
             connect_timeout: options.connect_timeout,
             shards,
             fixes_shards: options.fixes_shards,
+            ledger_id: options.ledger_id.clone(),
         })?);
         let keys: Vec<ShardKeys> = (0..shards).map(ShardKeys::new).collect();
         let ledger = options.ledger.clone();

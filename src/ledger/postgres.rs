@@ -211,6 +211,11 @@ impl Ledger for PostgresLedger {
             .await
     }
 
+    async fn id(&self) -> Result<String, LedgerFault> {
+        let pool = self.pool("id").await?;
+        self.bounded("id", setup::id(&pool)).await
+    }
+
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         let pool = self.pool("in_use").await?;
         self.bounded("in_use", setup::in_use(&pool)).await

@@ -413,6 +413,10 @@ impl Ledger for RedoLedger {
         self.inner.fix_shards(wanted).await
     }
 
+    async fn id(&self) -> Result<String, LedgerFault> {
+        self.inner.id().await
+    }
+
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         self.caught_up("in_use").await?.in_use().await
     }

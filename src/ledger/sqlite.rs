@@ -140,6 +140,11 @@ impl Ledger for SqliteLedger {
         written(writer, "fix_shards", result).await
     }
 
+    async fn id(&self) -> Result<String, LedgerFault> {
+        let id = setup::id(&self.readers).await;
+        id.map_err(|fault| fault.during("id"))
+    }
+
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         setup::in_use(&self.readers)
             .await

@@ -210,6 +210,10 @@ impl Ledger for ObservedLedger {
         self.run(LedgerOperation::FixShards, run).await
     }
 
+    async fn id(&self) -> Answer<String> {
+        self.run(LedgerOperation::Id, self.ledger.id()).await
+    }
+
     async fn in_use(&self) -> Answer<InUse> {
         let run = self.ledger.in_use();
         self.run(LedgerOperation::InUse, run).await

@@ -188,6 +188,7 @@ operations! {
     Conversation "conversation",
     PutCatalog "put_catalog",
     Catalogs "catalogs",
+    Id "id",
     FixShards "fix_shards",
     InUse "in_use",
     LogCalls "log_calls",

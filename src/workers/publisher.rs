@@ -88,7 +88,7 @@ impl Worker for Publisher {
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        self.redis.publish_shards().await?;
+        self.redis.publish_setup().await?;
         let Some(current) = self.catalogs.current() else {
             return Ok(Progress::Done);
         };

@@ -175,6 +175,45 @@ async fn without_redis_it_starts_says_so_and_becomes_ready() {
     assert_eq!(balance(&sidecar).await, (440, 60));
 }
 
+/// A wrong `--data-dir`: neither ledger nor balances may take harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_is_not_used_with_another_ledger() {
+    let server = Server::start(Kind::Redis);
+    let hot = format!("redis://{}", server.address());
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let args = ["--hot", &hot, "--set", PATIENT];
+    let mut sidecar = Sidecar::start(own.path(), &args);
+    wait_ready(&sidecar);
+    create(&sidecar).await;
+    let mut quota = sidecar.quota().await;
+    quota.reserve(reserve("r1", 60)).await.unwrap();
+    quota.reserve(reserve("r2", 40)).await.unwrap();
+    quota.commit(commit("r1", 45)).await.unwrap();
+    sidecar.kill();
+
+    let mut wrong = Sidecar::start(other.path(), &args);
+    wait("the refusal", || {
+        readyz(&wrong).contains("stores: not ready: ") && readyz(&wrong).contains("of ledger ")
+    });
+    let refused = wrong.quota().await.commit(commit("r2", 10)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    let (status, _) = wrong.terminate();
+    assert_eq!(status.code(), Some(0));
+    let file = other.path().join("ledger.db");
+    let ledger = format!("sqlite://{}", file.display());
+    let compared = run(&["reconcile", "--hot", &hot, "--ledger", &ledger]);
+    let said = String::from_utf8_lossy(&compared.stderr);
+    assert_eq!(compared.status.code(), Some(69), "{said}");
+    assert!(said.contains("of ledger "), "{said}");
+
+    let sidecar = Sidecar::start(own.path(), &args);
+    wait_ready(&sidecar);
+    assert_eq!(balance(&sidecar).await, (415, 40));
+    let mut quota = sidecar.quota().await;
+    quota.commit(commit("r2", 10)).await.unwrap();
+    assert_eq!(balance(&sidecar).await, (445, 0));
+}
+
 #[test]
 fn urls_that_name_no_redis_are_refused_and_keep_their_secrets() {
     for url in [

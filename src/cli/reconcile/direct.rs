@@ -84,6 +84,8 @@ async fn open(
         .await
         .map_err(|fault| failed(fault.into()))?;
     options.shards = u32::try_from(cursors.len()).unwrap_or(u32::MAX).max(1);
+    let id = ledger.id().await.map_err(|fault| failed(fault.into()))?;
+    options.ledger_id = Some(id);
     let opened = RedisHot::connect(options).map_err(|error| failed(error.into()))?;
     Ok(Arc::new(opened))
 }

@@ -6,6 +6,7 @@
 //! | key | type | what it is | who writes it | what a crash leaves |
 //! |---|---|---|---|---|
 //! | `tg:shards` | string | the number of shards, fixed at the first start | processes with a ledger, by set-if-absent: when they connect, and every half second, since a server that is flushed closes no connection | nothing else without it: it is set before anything |
+//! | `tg:ledger` | string | the id of the ledger that the balances are of: a process with another one is refused | the same, as often | what belongs to nobody until then |
 //! | `tg:settlers` | sorted set | the processes that settle, by when they last said so: each works on its share of the shards | each of them, every second | a member that says no more, which the others take out after seconds |
 //! | `tg:cold` | set | accounts that a process without a ledger waits for | whoever waits; a settler takes them out to load them | one that was taken and not loaded: whoever still waits puts it in again |
 //! | `tg:bell` | string | a number that grows whenever somebody waits for the ledger | processes that wait for what others settle | nothing: the settlers come round by themselves |
@@ -33,6 +34,8 @@ use crate::domain::ids::AccountId;
 
 /// The number of shards.
 pub(super) const SHARDS: &str = "tg:shards";
+/// The id of the ledger that everything here belongs to.
+pub(super) const LEDGER: &str = "tg:ledger";
 /// The processes that settle.
 pub(super) const SETTLERS: &str = "tg:settlers";
 /// The accounts that somebody waits for.
@@ -43,6 +46,14 @@ pub(super) const BELL: &str = "tg:bell";
 pub(super) const CATALOGS: &str = "tg:catalogs";
 /// The version of the catalogue that is in use.
 pub(super) const CATALOG: &str = "tg:catalog";
+
+/// What says that a store is a ledger's, unless it is one's already; and then, whose it is.
+pub(super) fn claim(ledger_id: &str) -> (redis::Cmd, redis::Cmd) {
+    let (mut set, mut get) = (redis::cmd("SET"), redis::cmd("GET"));
+    set.arg(LEDGER).arg(ledger_id).arg("NX");
+    get.arg(LEDGER);
+    (set, get)
+}
 
 /// The keys of one shard.
 #[derive(Clone, Debug)]
@@ -127,6 +138,7 @@ mod tests {
         assert_eq!(&*keys.meta, "{tg:12}:meta");
         assert_eq!(&*keys.ended, "{tg:12}:ended");
         assert_eq!(SHARDS, "tg:shards");
+        assert_eq!(LEDGER, "tg:ledger");
         assert_eq!(SETTLERS, "tg:settlers");
         assert_eq!(COLD, "tg:cold");
         assert_eq!(BELL, "tg:bell");

@@ -49,6 +49,8 @@ pub(super) struct LinkOptions {
     pub shards: u32,
     /// Whether this process may fix their number.
     pub fixes_shards: bool,
+    /// The id of this process's ledger; absent: any will do.
+    pub ledger_id: Option<String>,
 }
 
 /// A command, once it is known on which server it will run, by that server's name; `true`: with
@@ -120,6 +122,17 @@ struct NoAnswer {
 struct OtherShards {
     there: u32,
     here: u32,
+}
+
+/// The store has the balances of another ledger.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store has the balances of ledger {there}, and this process has ledger {here}: give it the \
+     ledger or the data folder that this Redis was used with, or another Redis"
+)]
+struct OtherLedger {
+    there: String,
+    here: String,
 }
 
 /// No process that may has set the store up.
@@ -209,6 +222,17 @@ impl Link {
             State::Up(..) | State::Connecting { .. } | State::Down(..) => return,
         };
         line.lose(number, "the server has another replication id by now");
+    }
+
+    /// Leaves every connection, and checks the store anew that the next ones are made to.
+    pub fn leave(&self, why: &str) {
+        for line in &self.lines {
+            let number = match &*line.state.lock() {
+                State::Up(number, ..) => *number,
+                State::Connecting { .. } | State::Down(..) => continue,
+            };
+            line.lose(number, why);
+        }
     }
 
     fn line(&self, lane: u32) -> &Arc<Line> {
@@ -353,6 +377,7 @@ impl Line {
         let mut wire = self.target.connect(&self.options).await?;
         let server = wire.server().await?;
         self.check_shards(&mut wire).await?;
+        self.check_ledger(&mut wire).await?;
         Ok((wire, server))
     }
 
@@ -374,6 +399,26 @@ impl Line {
             Some(there) if there != here => Err(Box::new(OtherShards { there, here })),
             Some(_) => Ok(()),
             None => Err(Box::new(NotSetUp)),
+        }
+    }
+
+    /// Makes a store that belongs to no ledger this process's one's, and refuses another's.
+    async fn check_ledger(
+        &self,
+        wire: &mut Wire,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Some(here) = &self.options.ledger_id else {
+            return Ok(());
+        };
+        let (claim, ask) = keys::claim(here);
+        wire.send(&claim).await?;
+        let there: Option<String> = redis::from_redis_value(wire.send(&ask).await?)?;
+        match there {
+            Some(there) if there != *here => Err(Box::new(OtherLedger {
+                there,
+                here: here.clone(),
+            })),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What is published in Redis for processes that know nothing else: the number of shards, and the
-//! catalogue, which is the text of every version and which one is in use. A text is there before
+//! What is published in Redis for processes that know nothing else: the number of shards, whose
+//! balances these are, and the catalogue, which is the text of every version and which one is in use. A text is there before
 //! its version is in use, and is never replaced.
 
 use std::collections::BTreeSet;
@@ -17,13 +17,24 @@ pub struct Published {
 }
 
 impl RedisHot {
-    /// Puts back the number of shards where the server has lost it: without it no process that may
-    /// not fix it can connect. Whoever may has fixed it when he connected, but a server that is
-    /// flushed closes no connection.
-    pub async fn publish_shards(&self) -> Result<(), HotFault> {
+    /// Puts back the number of shards and the ledger's id where the server has lost them: without
+    /// the number no process that may not fix it can connect. Whoever may has fixed both when he
+    /// connected, but a server that is flushed closes no connection. Where a process with another
+    /// ledger has come first this one uses the store no more.
+    pub async fn publish_setup(&self) -> Result<(), HotFault> {
+        const OPERATION: &str = "publish_setup";
         let mut set = redis::cmd("SET");
         set.arg(keys::SHARDS).arg(self.options.shards).arg("NX");
-        let _: Option<String> = self.plain("publish_shards", 0, &set).await?;
+        let _: Option<String> = self.plain(OPERATION, 0, &set).await?;
+        let Some(here) = &self.options.ledger_id else {
+            return Ok(());
+        };
+        let (claim, ask) = keys::claim(here);
+        let _: Option<String> = self.plain(OPERATION, 0, &claim).await?;
+        let there: Option<String> = self.plain(OPERATION, 0, &ask).await?;
+        if there.is_some_and(|there| there != *here) {
+            self.link.leave("it belongs to another ledger by now");
+        }
         Ok(())
     }
 

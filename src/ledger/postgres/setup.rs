@@ -1,4 +1,4 @@
-//! What a start-up asks: how many shards this ledger is for, and what a catalogue must have.
+//! What a start-up asks: what this ledger is called, how many shards this ledger is for, and what a catalogue must have.
 
 use sqlx::PgPool;
 
@@ -31,6 +31,12 @@ pub(super) async fn fix_shards(pool: &PgPool, wanted: u32) -> Result<u32, Fault>
         .await?;
     transaction.commit().await?;
     Ok(u32::try_from(fixed).unwrap_or(u32::MAX))
+}
+
+/// What the ledger is called.
+pub(super) async fn id(pool: &PgPool) -> Result<String, Fault> {
+    let id = sqlx::query_scalar("SELECT id FROM identity");
+    Ok(id.fetch_one(pool).await?)
 }
 
 /// Plans of accounts that are not closed, and modes of open reservations.

@@ -21,12 +21,13 @@ use super::{SqliteLedger, desk::Desk, kept::Kept, writer::Writer};
 /// "tolg" in the file's header, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x746f_6c67;
 /// Every migration, oldest first; each one sets `user_version` to its place in this list.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/sqlite/1_ledger.sql"),
     include_str!("../migrations/sqlite/2_admin_calls.sql"),
     include_str!("../migrations/sqlite/3_epochs.sql"),
     include_str!("../migrations/sqlite/4_packed_entries.sql"),
     include_str!("../migrations/sqlite/5_slim_balances.sql"),
+    include_str!("../migrations/sqlite/6_identity.sql"),
 ];
 /// How many connections read at the same time.
 const READERS_MAX: u32 = 4;

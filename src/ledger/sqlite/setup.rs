@@ -1,4 +1,4 @@
-//! What a start-up asks: how many shards this ledger is for, and what a catalogue must have.
+//! What a start-up asks: what this ledger is called, how many shards this ledger is for, and what a catalogue must have.
 
 use std::collections::BTreeSet;
 
@@ -27,6 +27,12 @@ pub(super) async fn fix_shards(
     }
     transaction.commit().await?;
     Ok(wanted)
+}
+
+/// What the ledger is called.
+pub(super) async fn id(readers: &SqlitePool) -> Result<String, Fault> {
+    let id = sqlx::query_scalar("SELECT id FROM identity");
+    Ok(id.fetch_one(readers).await?)
 }
 
 /// Plans of accounts that are not closed, and modes of open reservations.

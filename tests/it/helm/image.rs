@@ -100,8 +100,9 @@ fn run_step(rest: &str, folder: &Path) {
     let command = rest
         .replace(" --release", "")
         .replace("target/release", "target/debug");
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", &command]).current_dir(folder);
+    // Compiling takes all processors for a minute, beside tests that wait for something to happen.
+    let mut shell = Command::new("nice");
+    shell.args(["sh", "-ec", &command]).current_dir(folder);
     // What `cargo test` sets for its tests is not for the builds that they start.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
         if name != "CARGO_HOME" {

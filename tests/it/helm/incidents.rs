@@ -42,5 +42,9 @@ async fn what_the_runbook_says_is_so_and_helps() {
     plays.spawn(ledger::play());
     plays.spawn(money::play());
     plays.spawn(process::play());
-    plays.join_all().await;
+    let mut failures = Vec::new();
+    while let Some(played) = plays.join_next().await {
+        failures.extend(played.err().map(|error| error.to_string()));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -493,6 +493,7 @@ mod support {
         conversation(id: &str, page: Option<PageToken>, max: usize) -> EntryPage;
         put_catalog(catalog: &StoredCatalog, now: Timestamp) -> bool;
         catalogs() -> Vec<StoredCatalog>;
+        id() -> String;
         fix_shards(wanted: u32) -> u32;
         in_use() -> InUse;
         log_calls(calls: &[AdminCall]) -> ();

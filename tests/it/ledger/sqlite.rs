@@ -134,7 +134,7 @@ async fn a_newer_version_is_left_alone() {
                 error,
                 OpenError::Newer {
                     found: 7,
-                    known: 5,
+                    known: 6,
                     ..
                 }
             ),
@@ -157,6 +157,7 @@ const TO_VERSION_4: &str = "
     UPDATE grants SET used = (SELECT used FROM grant_uses AS u
         WHERE u.account_id = grants.account_id AND u.grant_id = grants.grant_id);
     DROP TABLE grant_uses;
+    DROP TABLE identity;
     PRAGMA user_version = 4";
 
 /// Before version 4 an entry was kept as JSON, and nothing of it beside the columns to look it up by.

@@ -208,6 +208,39 @@ async fn another_number_of_shards_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_of_one_ledger_until_it_is_emptied() {
+    let server = Server::start(Kind::Redis);
+    let of = |ledger: &str| {
+        store_with(RedisOptions {
+            deadline: DEADLINE,
+            shards: 4,
+            ledger_id: Some(ledger.to_owned()),
+            ..RedisOptions::new(server.url().parse().expect("a URL"))
+        })
+    };
+    let (first, second) = (of("one"), of("two"));
+    works(&first).await;
+    let fault = second.balance(&acme()).await.expect_err("it is one's");
+    assert!(is_determinate(&fault));
+    let text = fault.to_string();
+    assert!(
+        text.contains("of ledger one, and this process has ledger two"),
+        "{text}"
+    );
+    // Who has no ledger does not ask.
+    store(&server.url()).now().await.expect("no fault");
+
+    // The server is emptied, and the other one comes first: whoever was there leaves.
+    server.ask::<()>(&redis::cmd("FLUSHALL"));
+    until_it_works(RECOVERY, async || second.now().await).await;
+    first.publish_setup().await.expect("no fault");
+    let fault = first.now().await.expect_err("it is two's by now");
+    assert!(fault.to_string().contains("of ledger two"), "{fault}");
+    second.publish_setup().await.expect("no fault");
+    second.now().await.expect("it is two's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unix_socket_and_a_user_with_a_password_are_reached() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("redis.sock");

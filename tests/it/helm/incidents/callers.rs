@@ -6,7 +6,7 @@ use tollgate::pb::{
 };
 use tonic::{Code, transport::Channel};
 
-use super::drill::{Caller, Drill, Folder, Place};
+use super::drill::{Caller, Drill, Folder, PATIENT, Place};
 use crate::{
     process::Sidecar,
     support::requests::{commit_of, reserve_of},
@@ -43,7 +43,7 @@ struct World {
 }
 
 fn start(place: &Place, settings: &[&str]) -> Sidecar {
-    let own = ["settle.ack=hot", "grpc.calls_max=8"];
+    let own = ["settle.ack=hot", "grpc.calls_max=8", PATIENT];
     let all = own.iter().chain(settings);
     let args: Vec<&str> = all.flat_map(|one| ["--set", one]).collect();
     place.start(&args)

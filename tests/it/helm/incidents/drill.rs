@@ -29,6 +29,8 @@ use crate::{
     },
 };
 
+/// So long that a busy machine fails no call.
+pub const PATIENT: &str = "grpc.request_timeout_ms=15000";
 /// How often everything is scraped and judged.
 const EVERY: &str = "500ms";
 /// How long something may take to be seen.
@@ -146,17 +148,19 @@ impl Drill {
     /// Waits until an alert fires. Then every panel that its section names must have a curve, and
     /// those that are named here one of which this is so.
     pub async fn fires(&self, alert: &str, shows: &[(&str, &str)]) {
-        // Some fire for as long as a range is only.
-        let fired =
-            format!("last_over_time(ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}[5s])");
+        let is_first = self.fired.lock().unwrap().insert(alert.to_owned());
+        // Some fire for as long as a range is only, which is short, and may be over already.
+        let range = if is_first { "1m" } else { "5s" };
+        let fired = format!(
+            "last_over_time(ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}[{range}])"
+        );
         let fires = || !self.prometheus.query(&fired).is_empty();
         until(&format!("{alert} to fire"), fires).await;
-        self.fired.lock().unwrap().insert(alert.to_owned());
         let (_, look) = self.section(alert).split_once("**Look.**").unwrap();
         let look = look.split("**Do.**").next().unwrap();
         for panel in emphasised(look) {
             match look.contains(&format!("*{panel}* is empty")) {
-                true => self.is_empty(alert, panel),
+                true => self.is_empty(alert, panel).await,
                 false => self.shows(alert, panel, "").await,
             }
         }
@@ -173,10 +177,10 @@ impl Drill {
         expressions
     }
 
-    fn is_empty(&self, alert: &str, panel: &str) {
+    async fn is_empty(&self, alert: &str, panel: &str) {
         for expression in self.expressions(alert, panel) {
-            let found = self.prometheus.query(expression);
-            assert!(found.is_empty(), "{alert}: {panel}: {found:?}");
+            let is_so = || self.prometheus.query(expression).is_empty();
+            until(&format!("{alert}: {panel} to be empty"), is_so).await;
         }
     }
 

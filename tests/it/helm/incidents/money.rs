@@ -55,7 +55,10 @@ async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
     let zero = [("Must be zero", "> 0")];
     drill.fires("TollgateInvariantViolated", &zero).await;
     let of_gateway = "tollgate_invariant_violations_total{job=\"gateway\"} > 0";
-    assert!(!drill.prometheus.query(of_gateway).is_empty());
+    until("the gateway to be scraped", || {
+        !drill.prometheus.query(of_gateway).is_empty()
+    })
+    .await;
     drill.fires("TollgateDrift", &zero).await;
     let named = ["the hot store differs from the ledger", "acme"];
     pair.control_place.logs(&named).await;

@@ -7,7 +7,7 @@ use tollgate::pb::{
 };
 use tonic::{Code, transport::Channel};
 
-use super::drill::{Caller, Drill, Folder, Place};
+use super::drill::{self, Caller, Drill, Folder, Place};
 use crate::{
     process::Sidecar,
     support::{
@@ -21,7 +21,7 @@ use crate::{
 const PATIENT: &[&str] = &[
     "redis.call_timeout_ms=3000",
     "redis.load_timeout_ms=10000",
-    "grpc.request_timeout_ms=15000",
+    drill::PATIENT,
     "settle.ack=hot",
 ];
 /// The same for Postgres, which a busy machine may take long to reach at the start.
