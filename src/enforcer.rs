@@ -34,7 +34,7 @@ use crate::{
         cycle::Cycle,
         decision::{Balance, CycleEnded, Denial, Refusal, Released, ReservationView, Reserved},
         ids::{AccountId, ReservationId},
-        rate_card::{OutcomeRule, Price},
+        rate_card::{OutcomeRule, Price, RateCard},
         reservation::{self, State},
         usage::{Action, Amount, Outcome, Usage},
     },
@@ -123,18 +123,9 @@ impl Enforcer {
 
     /// Sets credits aside, or denies it.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveAnswer, EnforceError> {
-        let catalog = self.catalog()?;
-        let card = &catalog.rate_card;
-        let credits = match &request.amount {
-            Amount::Usage(estimate) => {
-                let price = card.credits(&request.action, estimate, Outcome::Succeeded)?;
-                pricing::credits(price)?
-            }
-            Amount::Credits(credits) => {
-                card.check_action(&request.action)?;
-                *credits
-            }
-        };
+        let (account_id, id) = (&request.account_id, &request.reservation_id);
+        let price = |card: &RateCard| pricing::of_hold(card, &request.action, &request.amount);
+        let (credits, version) = self.priced(account_id, id, price).await?;
         let command = Reserve {
             effective_ttl_ms: request.ttl_ms.unwrap_or(self.options.default_ttl_ms),
             account_id: request.account_id,
@@ -144,7 +135,7 @@ impl Enforcer {
             credits,
             min_credits: request.min_credits,
             ttl_ms: request.ttl_ms,
-            rate_card_version: Arc::clone(card.version()),
+            rate_card_version: version,
             dry_run: request.dry_run,
         };
         let done = self
@@ -276,18 +267,9 @@ impl Enforcer {
 
     /// Reserves and commits in one step.
     pub async fn charge(&self, request: ChargeRequest) -> Result<ChargeAnswer, EnforceError> {
-        let catalog = self.catalog()?;
-        let card = &catalog.rate_card;
-        let (credits, price) = match &request.amount {
-            Amount::Usage(usage) => {
-                let price = card.price(&request.action, usage, Outcome::Succeeded)?;
-                (pricing::credits(price.credits)?, Some(Arc::new(price)))
-            }
-            Amount::Credits(credits) => {
-                card.check_action(&request.action)?;
-                (*credits, None)
-            }
-        };
+        let (account_id, id) = (&request.account_id, &request.charge_id);
+        let price = |card: &RateCard| pricing::of_charge(card, &request.action, &request.amount);
+        let ((credits, price), version) = self.priced(account_id, id, price).await?;
         let command = Charge {
             account_id: request.account_id,
             charge_id: request.charge_id,
@@ -295,7 +277,7 @@ impl Enforcer {
             amount: request.amount,
             credits,
             price,
-            rate_card_version: Arc::clone(card.version()),
+            rate_card_version: version,
             force: request.force,
         };
         let done = self

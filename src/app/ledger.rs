@@ -8,6 +8,7 @@ use super::{CHECK_LEDGER, error::StartError};
 use crate::{
     clock::Clock,
     config::{Config, HotUrl, LedgerUrl, Migrate, SecretUrl},
+    domain::timestamp::Timestamp,
     http::Readiness,
     ledger::{
         Ledger, LedgerFault,
@@ -38,9 +39,9 @@ impl Opened {
     ) -> Result<Arc<dyn Ledger>, StartError> {
         let ledger: Arc<dyn Ledger> = match self {
             Opened::Sqlite(redo) => {
-                let watched = Arc::clone(redo);
+                let (watched, clock) = (Arc::clone(redo), Arc::clone(clock));
                 metrics
-                    .watch_redo(move || levels(watched.depth()))
+                    .watch_redo(move || levels(watched.depth(), clock.now()))
                     .map_err(|error| StartError::Internal(error.into()))?;
                 Arc::clone(redo) as _
             }
@@ -74,8 +75,10 @@ impl Opened {
     }
 }
 
-fn levels(depth: Depth) -> RedoLevels {
+fn levels(depth: Depth, now: Timestamp) -> RedoLevels {
+    let waited = |oldest: Timestamp| now.millis().saturating_sub(oldest.millis());
     RedoLevels {
+        age_ms: depth.oldest.map_or(0, waited).max(0),
         records: depth.records,
         bytes: depth.bytes,
         commits: depth.commits,

@@ -8,12 +8,54 @@ use crate::domain::{
     catalog::Catalog,
     credits::Credits,
     decision::ReservationView,
-    rate_card::PriceError,
+    ids::{AccountId, ReservationId},
+    rate_card::{Price, PriceError, RateCard},
     reservation::State,
-    usage::{Amount, OUTPUT_TOKENS, Usage},
+    usage::{Action, Amount, OUTPUT_TOKENS, Outcome, Usage},
 };
 
 impl Enforcer {
+    /// The price of what is reserved or charged by this id, and the version that it is by: the one in
+    /// force. Where that one has no price, as of a model that it has dropped, the request may be a
+    /// retry: then it is priced as it was, and gets the answer that it got.
+    pub(super) async fn priced<T: Send>(
+        &self,
+        account_id: &AccountId,
+        id: &ReservationId,
+        price: impl Fn(&RateCard) -> Result<T, EnforceError> + Send + Sync,
+    ) -> Result<(T, Arc<str>), EnforceError> {
+        let catalog = self.catalog()?;
+        let card = &catalog.rate_card;
+        match price(card) {
+            Ok(priced) => Ok((priced, Arc::clone(card.version()))),
+            // Rare: boxed, so that it makes no other call's future larger.
+            Err(error) => {
+                let again = self.priced_before(account_id, id, price);
+                Box::pin(again).await?.ok_or(error)
+            }
+        }
+    }
+
+    /// The same by the version that the id's reservation was made with, where there is one.
+    async fn priced_before<T>(
+        &self,
+        account_id: &AccountId,
+        id: &ReservationId,
+        price: impl Fn(&RateCard) -> Result<T, EnforceError>,
+    ) -> Result<Option<(T, Arc<str>)>, EnforceError> {
+        let known = match self.on(account_id, || self.hot.terms(account_id, id)).await {
+            Ok(done) => done.value,
+            Err(EnforceError::AccountNotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(terms) = known else {
+            return Ok(None);
+        };
+        let catalog = self.catalog_of(&terms.rate_card_version).await?;
+        let priced = price(&catalog.rate_card).ok();
+        Ok(priced.map(|priced| (priced, terms.rate_card_version)))
+    }
+
     /// The catalogue of a version, whatever is in use now.
     pub(super) async fn catalog_of(&self, version: &str) -> Result<Arc<Catalog>, EnforceError> {
         match self.catalogs.version(version) {
@@ -76,6 +118,39 @@ fn quantities(amount: &Amount) -> Option<&Usage> {
     match amount {
         Amount::Usage(usage) => Some(usage),
         Amount::Credits(_) => None,
+    }
+}
+
+/// What is set aside for an action.
+pub(super) fn of_hold(
+    card: &RateCard,
+    action: &Action,
+    amount: &Amount,
+) -> Result<Credits, EnforceError> {
+    match amount {
+        Amount::Usage(estimate) => credits(card.credits(action, estimate, Outcome::Succeeded)?),
+        Amount::Credits(asked) => {
+            card.check_action(action)?;
+            Ok(*asked)
+        }
+    }
+}
+
+/// What an action is charged, and how that came to be where it was worked out.
+pub(super) fn of_charge(
+    card: &RateCard,
+    action: &Action,
+    amount: &Amount,
+) -> Result<(Credits, Option<Arc<Price>>), EnforceError> {
+    match amount {
+        Amount::Usage(usage) => {
+            let price = card.price(action, usage, Outcome::Succeeded)?;
+            Ok((credits(price.credits)?, Some(Arc::new(price))))
+        }
+        Amount::Credits(asked) => {
+            card.check_action(action)?;
+            Ok((*asked, None))
+        }
     }
 }
 

@@ -4,7 +4,11 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{action::Labels, answer, quota},
+    convert::{
+        action::Labels,
+        answer,
+        quota::{self, Priced},
+    },
     core::{Core, describe_action, describe_estimate, describe_usage},
     gate::Caller,
 };
@@ -129,14 +133,18 @@ impl QuotaService for QuotaApi {
         Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Reserve", &quota::of_estimate(error));
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
-        let (request, labels) =
-            quota::reserve(request.into_inner(), &catalog.rate_card, &self.core.limits)
-                .map_err(failed)?;
+        let Priced {
+            request,
+            labels,
+            lacks,
+        } = quota::reserve(request.into_inner(), &catalog.rate_card, &self.core.limits)
+            .map_err(failed)?;
         self.core.describe_account(&request.account_id);
         describe_action(&request.action, labels);
         describe_estimate(&request.amount);
         let asked = self.asked(&request);
-        let answer = self.core.enforcer.reserve(request).await.map_err(failed)?;
+        let answer = self.core.enforcer.reserve(request).await;
+        let answer = answer.map_err(|error| failed(quota::in_full(error, lacks)))?;
         self.count_reserve(&answer, asked, labels);
         let reserved = &answer.reserved;
         let result = match &reserved.result {
@@ -254,13 +262,17 @@ impl QuotaService for QuotaApi {
         Caller::admits(request.extensions(), &request.get_ref().account_id)?;
         let failed = |error| self.core.failed("Charge", &error);
         let catalog = self.core.enforcer.catalog().map_err(failed)?;
-        let (request, labels) =
-            quota::charge(request.into_inner(), &catalog.rate_card).map_err(failed)?;
+        let Priced {
+            request,
+            labels,
+            lacks,
+        } = quota::charge(request.into_inner(), &catalog.rate_card).map_err(failed)?;
         self.core.describe_account(&request.account_id);
         describe_action(&request.action, labels);
         describe_usage(&request.amount);
         let charge_id = request.charge_id.clone();
-        let answer = self.core.enforcer.charge(request).await.map_err(failed)?;
+        let answer = self.core.enforcer.charge(request).await;
+        let answer = answer.map_err(|error| failed(quota::in_full(error, lacks)))?;
         let charged = &answer.charged;
         if charged.replayed {
             self.core.replayed("Charge");

@@ -64,7 +64,7 @@ pub struct Spec {
 }
 
 /// All of them, in the order of the parts above.
-pub const ALL: [Spec; 58] = [
+pub const ALL: [Spec; 59] = [
     CALLS,
     CALLS_IN_FLIGHT,
     CALLS_REFUSED,
@@ -102,6 +102,7 @@ pub const ALL: [Spec; 58] = [
     CURSOR_CONFLICTS,
     REDO_BACKLOG,
     REDO_BYTES,
+    REDO_AGE,
     BUFFERED_COMMITS,
     CATALOG_INFO,
     CATALOG_RELOADS,

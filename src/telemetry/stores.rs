@@ -29,6 +29,8 @@ pub struct RedoLevels {
     pub bytes: usize,
     /// Commits that were written to it since the start.
     pub commits: usize,
+    /// How long the oldest of its records has waited, in milliseconds.
+    pub age_ms: i64,
 }
 
 /// What the hot store does.

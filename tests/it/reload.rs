@@ -12,11 +12,13 @@ use std::{
 use tollgate::{
     catalogs::BUILTIN_YAML,
     pb::{
-        Action, ChangePlanRequest, CommitRequest, CreateAccountRequest, GetCatalogRequest,
-        GrantCreditsRequest, GrantKind, ReserveRequest, Usage, commit_request,
-        grant_credits_request, reserve_request, reserve_response,
+        Action, ChangePlanRequest, ChargeRequest, CommitRequest, CreateAccountRequest,
+        GetCatalogRequest, GrantCreditsRequest, GrantKind, ReserveRequest, Usage, charge_request,
+        commit_request, grant_credits_request, reserve_request, reserve_response,
     },
 };
+use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::process::Sidecar;
 
@@ -215,6 +217,84 @@ async fn a_change_is_answered_again_though_the_catalogue_has_lost_what_it_names(
         refused.message().contains("no plan of the catalogue"),
         "{refused:?}"
     );
+}
+
+/// The same of a caller who did not hear what was held or charged: whatever the rate card has by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_done_is_answered_again_though_the_rate_card_has_no_price_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.yaml");
+    fs::write(&path, catalog("one", "0.2")).unwrap();
+    let args = ["--catalog", path.to_str().unwrap()];
+    let sidecar = Sidecar::start(&folder.path().join("data"), &args);
+    let create = CreateAccountRequest {
+        account_id: "acme".into(),
+        plan_id: "pro".into(),
+        ..CreateAccountRequest::default()
+    };
+    sidecar.admin().await.create_account(create).await.unwrap();
+    let mut quota = sidecar.quota().await;
+    let action = |mode: &str| {
+        Some(Action {
+            mode: mode.into(),
+            model: "claude-opus-4".into(),
+            ..Action::default()
+        })
+    };
+    let usage = || Usage {
+        output_tokens: 1_000,
+        ..Usage::default()
+    };
+    let reserve = |id: &str| ReserveRequest {
+        account_id: "acme".into(),
+        reservation_id: id.into(),
+        action: action("discuss"),
+        amount: Some(reserve_request::Amount::Estimate(usage())),
+        ..ReserveRequest::default()
+    };
+    let charge = |id: &str, amount: charge_request::Amount| ChargeRequest {
+        account_id: "acme".into(),
+        charge_id: id.into(),
+        action: action("edit"),
+        amount: Some(amount),
+        force: false,
+    };
+    let used = |id: &str| charge(id, charge_request::Amount::Usage(usage()));
+    let credits = |id: &str, credits| charge(id, charge_request::Amount::Credits(credits));
+    let held = quota.reserve(reserve("held")).await.unwrap().into_inner();
+    let first = quota.charge(used("used")).await.unwrap().into_inner();
+    let flat = quota.charge(credits("flat", 7)).await.unwrap().into_inner();
+
+    let smaller: String = catalog("two", "0.2")
+        .lines()
+        .filter(|line| first_word(line) != "edit:" && !line.contains("opus"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    swap(&path, &smaller);
+    until("version two", async || version(&sidecar).await == "two").await;
+    let again = quota.reserve(reserve("held")).await.unwrap().into_inner();
+    assert_eq!((again.result, again.replayed), (held.result, true));
+    let again = quota.charge(used("used")).await.unwrap().into_inner();
+    assert_eq!((again.result, again.replayed), (first.result, true));
+    let again = quota.charge(credits("flat", 7)).await.unwrap().into_inner();
+    assert_eq!((again.result, again.replayed), (flat.result, true));
+    let other = quota.charge(credits("flat", 8)).await.unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists, "{other:?}");
+
+    // What was not done before has no price any more, and all of why is told.
+    let fields = |status: tonic::Status| -> Vec<String> {
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let request = status.get_details_bad_request().unwrap();
+        let violations = request.field_violations.into_iter();
+        violations.map(|violation| violation.field).collect()
+    };
+    let refused = quota.charge(used("new")).await.unwrap_err();
+    assert_eq!(fields(refused), ["action.mode", "action.model"]);
+    let refused = quota.reserve(reserve("new")).await.unwrap_err();
+    assert_eq!(fields(refused), ["action.model"]);
+    // Nor where the id is known, and was for something else.
+    let refused = quota.reserve(reserve("used")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused:?}");
 }
 
 fn first_word(line: &str) -> &str {

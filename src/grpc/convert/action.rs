@@ -48,7 +48,8 @@ fn tier(tier: &str) -> &str {
     if tier.is_empty() { NONE } else { tier }
 }
 
-/// An action that is to be priced by this rate card now: mode and model must be known to it.
+/// An action that is to be priced by this rate card now. Where its mode or its model is not known to
+/// it, that is noted as a price that is missing.
 pub fn priced<'c>(
     action: Option<pb::Action>,
     card: &'c RateCard,
@@ -66,27 +67,20 @@ pub fn priced<'c>(
     let action = described(action, problems)?;
     let mode = card.modes().find(|mode| *mode == action.mode);
     let model = card.tier_of(&action.model);
-    match (mode, model) {
-        (Some(mode), Ok(found)) => {
-            return Some((
-                action,
-                Labels {
-                    mode,
-                    tier: tier(found),
-                },
-            ));
-        }
-        (Some(_), Err(error)) => problems.add(error.field(), error.to_string()),
-        (None, model) => {
-            if let Err(error) = card.check_action(&action) {
-                problems.add(error.field(), error.to_string());
-            }
-            if let Err(error) = model {
-                problems.add(error.field(), error.to_string());
-            }
-        }
+    if mode.is_none()
+        && let Err(error) = card.check_action(&action)
+    {
+        problems.unpriced(error.field(), error.to_string());
     }
-    None
+    let found = match model {
+        Ok(found) => tier(found),
+        Err(error) => {
+            problems.unpriced(error.field(), error.to_string());
+            NONE
+        }
+    };
+    let mode = mode.unwrap_or(NONE);
+    Some((action, Labels { mode, tier: found }))
 }
 
 /// An action within the bounds of its texts, whatever the rate card says of it.

@@ -24,6 +24,8 @@ const NANOS_PER_S: i32 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Violation>,
+    /// How many of them are the rate card's.
+    unpriced: usize,
 }
 
 impl Problems {
@@ -33,6 +35,13 @@ impl Problems {
             let (field, description) = (field.into(), description.into());
             self.found.push(Violation { field, description });
         }
+    }
+
+    /// Notes that the rate card has no price for a field.
+    pub fn unpriced(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        let before = self.found.len();
+        self.add(field, description);
+        self.unpriced += self.found.len() - before;
     }
 
     /// Whether nothing was found so far.
@@ -45,6 +54,21 @@ impl Problems {
         match request {
             Some(request) if self.found.is_empty() => Ok(request),
             Some(_) | None => Err(EnforceError::BadRequest(self.found)),
+        }
+    }
+
+    /// The same, where a price may be missing: the request, and what it lacks then.
+    pub fn finish_unpriced<T>(
+        self,
+        request: Option<T>,
+    ) -> Result<(T, Option<EnforceError>), EnforceError> {
+        if self.unpriced < self.found.len() {
+            return Err(EnforceError::BadRequest(self.found));
+        }
+        let lacks = self.unpriced > 0;
+        match request {
+            Some(request) if lacks => Ok((request, Some(EnforceError::BadRequest(self.found)))),
+            request => self.finish(request).map(|request| (request, None)),
         }
     }
 

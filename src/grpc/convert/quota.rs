@@ -9,7 +9,7 @@ use crate::{
     domain::{
         credits::{Credits, MAX_CREDITS},
         ids::{AccountId, ExtensionId, ReservationId},
-        rate_card::RateCard,
+        rate_card::{PriceError, RateCard},
         usage::{Action, Amount, Outcome, Usage},
     },
     enforcer::{
@@ -23,6 +23,25 @@ use crate::{
 const ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// How many of them one id has: enough for 128 random bits.
 const ID_CHARS: usize = 26;
+
+/// A request to be priced.
+pub struct Priced<'c, T> {
+    /// The request.
+    pub request: T,
+    /// What the metrics call its action.
+    pub labels: Labels<'c>,
+    /// Why the rate card can't price it, where it can't: all there is to say of that. A retry may
+    /// have been priced by an earlier one.
+    pub lacks: Option<EnforceError>,
+}
+
+/// Why a request failed, with all that it `lacks` where it was for want of a price.
+pub fn in_full(error: EnforceError, lacks: Option<EnforceError>) -> EnforceError {
+    match (error, lacks) {
+        (EnforceError::BadRequest(_), Some(lacks)) => lacks,
+        (error, _) => error,
+    }
+}
 
 /// An action and how much of it, to be priced.
 pub fn quote(request: pb::QuoteRequest, card: &RateCard) -> Result<(Action, Usage), EnforceError> {
@@ -39,12 +58,12 @@ pub fn quote(request: pb::QuoteRequest, card: &RateCard) -> Result<(Action, Usag
     problems.finish(request)
 }
 
-/// A hold, with what the metrics call its action.
+/// A hold.
 pub fn reserve<'c>(
     request: pb::ReserveRequest,
     card: &'c RateCard,
     limits: &Limits,
-) -> Result<(ReserveRequest, Labels<'c>), EnforceError> {
+) -> Result<Priced<'c, ReserveRequest>, EnforceError> {
     use pb::reserve_request::Amount as Asked;
     let mut problems = Problems::default();
     let account_id = problems.id("account_id", &request.account_id, AccountId::new);
@@ -90,7 +109,15 @@ pub fn reserve<'c>(
         };
         Some((request, labels))
     };
-    problems.finish(parsed())
+    problems.finish_unpriced(parsed()).map(priced)
+}
+
+fn priced<T>(((request, labels), lacks): ((T, Labels<'_>), Option<EnforceError>)) -> Priced<'_, T> {
+    Priced {
+        request,
+        labels,
+        lacks,
+    }
 }
 
 /// The least that will do: at least one, and no more than what is asked for.
@@ -122,8 +149,12 @@ fn also_price(
     if problems.is_empty() {
         return;
     }
-    if let Err(error) = card.price(action, usage, Outcome::Succeeded) {
-        problems.add(under(&error.field(), field), error.to_string());
+    match card.price(action, usage, Outcome::Succeeded) {
+        Err(error @ (PriceError::UnknownMeter { .. } | PriceError::TooMuch)) => {
+            problems.unpriced(under(&error.field(), field), error.to_string());
+        }
+        // Those of the action are noted already.
+        Err(PriceError::UnknownMode { .. } | PriceError::UnknownModel { .. }) | Ok(_) => {}
     }
 }
 
@@ -245,11 +276,11 @@ pub fn release(
     problems.finish(parsed())
 }
 
-/// An action whose cost is known, with what the metrics call it.
+/// An action whose cost is known.
 pub fn charge(
     request: pb::ChargeRequest,
     card: &RateCard,
-) -> Result<(ChargeRequest, Labels<'_>), EnforceError> {
+) -> Result<Priced<'_, ChargeRequest>, EnforceError> {
     use pb::charge_request::Amount as Used;
     let mut problems = Problems::default();
     let account_id = problems.id("account_id", &request.account_id, AccountId::new);
@@ -277,7 +308,7 @@ pub fn charge(
         };
         Some((request, labels))
     };
-    problems.finish(parsed())
+    problems.finish_unpriced(parsed()).map(priced)
 }
 
 /// An account.

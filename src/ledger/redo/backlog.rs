@@ -33,6 +33,8 @@ const PACE: Duration = Duration::from_millis(500);
 const GATHER: Duration = Duration::from_millis(2_000);
 /// The pause after the ledger behind failed.
 const RETRY: Duration = Duration::from_millis(500);
+/// Of so many failures one after the other, for the same reason, the log tells of one.
+const TOLD_OF: u64 = 20;
 /// How long deleting waits for whoever has the files. A fence has them until all is written, and
 /// waits for this; what stays is deleted the next time.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -92,6 +94,8 @@ pub struct Depth {
     pub bytes: usize,
     /// Commits that were written to the log since it was opened.
     pub commits: usize,
+    /// When the oldest of these records was settled, where there is one.
+    pub oldest: Option<Timestamp>,
 }
 
 /// What is in the log and not yet in the ledger behind.
@@ -222,6 +226,23 @@ impl Backlog {
         let _ = failures.wait_for(|failures| *failures >= enough).await;
     }
 
+    /// The ledger behind has failed.
+    fn fail(&self, error: String) {
+        let mut queue = self.queue.lock();
+        let is_new = queue.failure.as_ref() != Some(&error);
+        let failures = *self.failures.borrow() + 1;
+        if is_new || failures.is_multiple_of(TOLD_OF) {
+            tracing::error!(
+                error,
+                records = queue.depth.records,
+                "the ledger does not take what the redo log has"
+            );
+        }
+        queue.failure = Some(error);
+        drop(queue);
+        self.failures.send_replace(failures);
+    }
+
     /// Waits until fewer than `max` entries and reservations wait.
     pub(super) async fn has_room(&self, max: usize) {
         let mut written = self.written.subscribe();
@@ -232,7 +253,11 @@ impl Backlog {
 
     /// How much waits, and has waited.
     pub(super) fn depth(&self) -> Depth {
-        self.queue.lock().depth
+        let queue = self.queue.lock();
+        Depth {
+            oldest: queue.waiting.front().map(|waiting| waiting.now),
+            ..queue.depth
+        }
     }
 
     /// Why somebody waited in vain.
@@ -350,9 +375,7 @@ pub(super) async fn write_on(
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the ledger does not take what the redo log has");
-                backlog.queue.lock().failure = Some(error);
-                backlog.failures.send_modify(|failures| *failures += 1);
+                backlog.fail(error);
                 sleep(RETRY).await;
             }
         }

@@ -73,6 +73,7 @@ fn touched() -> Metrics {
         records: 12,
         bytes: 3_400,
         commits: 56,
+        age_ms: 1_250,
     };
     metrics.watch_redo(move || redo).unwrap();
     metrics.watch_breaker(|| true).unwrap();
@@ -185,6 +186,7 @@ fn values_and_labels_come_out() {
         "tollgate_oldest_hold_age_seconds 61",
         "tollgate_redo_backlog_records 12",
         "tollgate_redo_backlog_bytes 3400",
+        "tollgate_redo_backlog_age_seconds 1.25",
         "tollgate_buffered_commits_total{log=\"redo\"} 56",
         "tollgate_breaker_open{store=\"hot\"} 1",
         "tollgate_degraded_answers_total{answer=\"unavailable\",rpc=\"Reserve\"} 1",

@@ -83,14 +83,16 @@ impl Metrics {
         &self,
         look: impl Fn() -> RedoLevels + Clone + Send + Sync + 'static,
     ) -> Result<(), prometheus::Error> {
-        let level = |of: fn(RedoLevels) -> usize| {
+        let level = |of: fn(RedoLevels) -> f64| {
             let look = look.clone();
-            move || of(look()) as f64
+            move || of(look())
         };
         let r = &self.registry;
-        Pulled::register(r, &names::REDO_BACKLOG, level(|redo| redo.records))?;
-        Pulled::register(r, &names::REDO_BYTES, level(|redo| redo.bytes))?;
-        let commits = level(|redo| redo.commits);
+        Pulled::register(r, &names::REDO_BACKLOG, level(|redo| redo.records as f64))?;
+        Pulled::register(r, &names::REDO_BYTES, level(|redo| redo.bytes as f64))?;
+        let age = level(|redo| redo.age_ms as f64 / 1000.0);
+        Pulled::register(r, &names::REDO_AGE, age)?;
+        let commits = level(|redo| redo.commits as f64);
         Pulled::register_of(r, &names::BUFFERED_COMMITS, ["redo"], commits)
     }
 

@@ -139,6 +139,15 @@ pub const REDO_BYTES: Spec = gauge(
     &[],
     "What the redo log has on disk that SQLite does not have yet.",
 );
+/// How long it waits.
+pub const REDO_AGE: Spec = gauge(
+    "tollgate_redo_backlog_age_seconds",
+    "tollgate.redo.backlog.age",
+    "s",
+    &[],
+    "How long the oldest record of the redo log has waited for SQLite; more than some seconds: SQLite \
+     does not take it.",
+);
 /// Commits that were safe on disk before the ledger had them.
 pub const BUFFERED_COMMITS: Spec = counter(
     "tollgate_buffered_commits_total",

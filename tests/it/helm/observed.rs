@@ -38,6 +38,7 @@ const ROUNDS: u32 = 100;
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "max(tollgate_redo_backlog_records)",
     "max(tollgate_redo_backlog_bytes)",
+    "max(tollgate_redo_backlog_age_seconds)",
     "sum(rate(tollgate_buffered_commits_total[$__rate_interval]))",
     "sum by (rpc, answer) (rate(tollgate_degraded_answers_total[$__rate_interval]))",
     "min by (pod, instance) (tollgate_tls_certificate_not_after_seconds > 0) - time()",

@@ -261,6 +261,7 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
         let text = metrics(&sidecar);
         value(&text, "tollgate_redo_backlog_records") == 0.0
             && value(&text, "tollgate_redo_backlog_bytes") == 0.0
+            && value(&text, "tollgate_redo_backlog_age_seconds") == 0.0
     });
     wait("an empty outbox", || {
         let text = metrics(&sidecar);

@@ -12,11 +12,17 @@ fn reserve_request() -> pb::ReserveRequest {
     }
 }
 
+/// What is wrong with a request, and what it lacks.
+fn priced<T>(read: Result<quota::Priced<'_, T>, EnforceError>) -> Result<T, EnforceError> {
+    let read = read?;
+    read.lacks.map_or(Ok(read.request), Err)
+}
+
 fn reserve(change: impl FnOnce(&mut pb::ReserveRequest)) -> Vec<(String, String)> {
     let mut request = reserve_request();
     change(&mut request);
     let catalog = catalogs::builtin();
-    violations(quota::reserve(request, &catalog.rate_card, &LIMITS))
+    violations(priced(quota::reserve(request, &catalog.rate_card, &LIMITS)))
 }
 
 #[test]
@@ -28,7 +34,8 @@ fn a_right_reserve_is_read_as_it_stands() {
         nanos: 1,
     });
     request.min_credits = Some(60);
-    let (read, labels) = quota::reserve(request, &catalog.rate_card, &LIMITS).unwrap();
+    let read = quota::reserve(request, &catalog.rate_card, &LIMITS).unwrap();
+    let (read, labels) = (read.request, read.labels);
     assert_eq!(read.ttl_ms, Some(1001), "rounded up");
     assert_eq!(read.min_credits.unwrap().get(), 60);
     assert_eq!((labels.mode, labels.tier), ("agent", "standard"));
@@ -44,7 +51,7 @@ fn a_reserve_without_an_id_gets_one() {
         };
         quota::reserve(request, &catalog.rate_card, &LIMITS)
             .unwrap()
-            .0
+            .request
             .reservation_id
     };
     let (one, other) = (made(), made());
@@ -288,9 +295,7 @@ fn extensions_commits_releases_and_charges_are_checked() {
         ["account_id", "reservation_id", "reason"]
     );
     let catalog = catalogs::builtin();
-    let found = fields(quota::charge(
-        pb::ChargeRequest::default(),
-        &catalog.rate_card,
-    ));
+    let request = pb::ChargeRequest::default();
+    let found = fields(priced(quota::charge(request, &catalog.rate_card)));
     assert_eq!(found, ["account_id", "charge_id", "action", "amount"]);
 }

@@ -28,6 +28,7 @@ pub const ALERTS: &[&str] = &[
     "TollgateFileDescriptors",
     "TollgateFileRefused",
     "TollgateRedoBacklog",
+    "TollgateRedoStuck",
     "TollgateRestarts",
     "TollgateTelemetryFailing",
     "TollgateVersionsDiffer",
@@ -222,10 +223,17 @@ async fn the_disk_is_slow(world: &World, behind: &Sidecar) {
     }
     let backlog = [("Outbox", "> 20"), ("Redo log", "> 1000")];
     world.drill.fires("TollgateRedoBacklog", &backlog).await;
+    let waits = [("Outbox lag", "> 4"), ("Outbox", "> 20")];
+    let alert = "TollgateRedoStuck";
+    world.drill.fires(alert, &waits).await;
+    let line = world.drill.command(alert, "the ledger does not take");
+    let locked = world.drill.command(alert, "database is locked");
+    world.behind.logs(&["ERROR", &line, &locked]).await;
     sqlx::query("ROLLBACK").execute(&mut *lock).await.unwrap();
     drop(lock);
     connection.close().await.unwrap();
     world.drill.ends("TollgateRedoBacklog").await;
+    world.drill.ends(alert).await;
 }
 
 async fn a_process_restarts_again_and_again(world: &World, mut behind: Sidecar) -> Sidecar {

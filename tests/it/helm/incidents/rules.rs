@@ -21,6 +21,7 @@ const THRESHOLDS: &[(&str, &str)] = &[
         "_redo_backlog_records) > 65536",
         "_redo_backlog_records) > 20",
     ),
+    ("_backlog_age_seconds) > 60", "_backlog_age_seconds) > 4"),
     // Three starts of a process take some seconds.
     ("_start_time_seconds[30m]", "_start_time_seconds[5h]"),
 ];
