@@ -30,8 +30,16 @@ pub const ALERTS: &[&str] = &[
     "TollgateReservesSlowSlow",
 ];
 
-/// What loses nothing when its process is killed.
-const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
+/// What loses nothing when its process is killed, and does not call a script too long that is long on
+/// a busy machine only.
+const DURABLE: [&str; 6] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "everysec",
+    "--lua-time-limit",
+    "60000",
+];
 /// How far a slow script counts: about half a second.
 const LONG: u64 = 60_000_000;
 
