@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{sync::Barrier, task::JoinSet};
@@ -18,6 +19,7 @@ use tollgate::{
         entry::{Entry, EntryKind},
         grant::GrantKind,
         ids::AccountId,
+        reservation::State,
     },
     hot::HotStore,
 };
@@ -27,7 +29,7 @@ use crate::support::{
     Backend, Fixture, Setup,
     account::{create, grant, granting, open, plan},
     account_id,
-    commands::{acme, charge, commit, commit_open, release, reserve},
+    commands::{TTL_MS, acme, charge, commit, commit_open, release, reservation_id, reserve},
 };
 
 /// How often a race is run.
@@ -200,6 +202,61 @@ fn with_releases_racing_never_more_than_six_are_held() {
                 .value;
             assert_eq!((balance.available, balance.held), (500, 0), "{account}");
         }
+        check(&*store).await;
+    });
+}
+
+/// A hold that is due is ended once, whoever needs it: reserves that it stands in the way of, its own
+/// commit, the sweeper.
+#[test]
+fn a_hold_that_is_due_is_ended_once_by_whoever_comes_first() {
+    const CALLERS: usize = 8;
+    on_every_backend(async |backend| {
+        let accounts = accounts(RACES / 3);
+        let Fixture { store, clock } = start(backend, &accounts, 500).await;
+        for account in &accounts {
+            for id in ["due-0", "due-1"] {
+                assert!(hold(&*store, account, id, 250).await);
+            }
+        }
+        clock.advance(Duration::from_millis(TTL_MS));
+        for account in &accounts {
+            let granted = race(CALLERS + 2, |n| {
+                let (store, account) = (store.clone(), account.clone());
+                async move {
+                    match n {
+                        CALLERS => {
+                            let again = Commit {
+                                account_id: account,
+                                ..commit_open("due-0", 1, 0)
+                            };
+                            let done = store.commit(&again).await.expect("no fault");
+                            done.expect("what is used is charged");
+                            0
+                        }
+                        CALLERS.. => {
+                            store.sweep(1).await.expect("no fault");
+                            0
+                        }
+                        _ => usize::from(hold(&*store, &account, &format!("r{n}"), 100).await),
+                    }
+                }
+            })
+            .await;
+            let granted = granted.iter().sum::<usize>();
+            assert!([4, 5].contains(&granted), "{granted} of {account}");
+        }
+        // What the shards say is open is what the accounts have.
+        let mut open = 0;
+        for account in &accounts {
+            let ids = (0..CALLERS).map(|n| format!("r{n}"));
+            for id in ids.chain(["due-0".to_owned(), "due-1".to_owned()]) {
+                let found = store.reservation(account, &reservation_id(&id)).await;
+                let view = found.expect("no fault").expect("loaded").value;
+                open += usize::from(view.is_some_and(|view| view.state == Some(State::Open)));
+            }
+        }
+        assert_eq!(store.stats().await.expect("no fault").open, open);
         check(&*store).await;
     });
 }

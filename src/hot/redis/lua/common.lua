@@ -158,6 +158,8 @@ function book.flush()
   end
   if due < account[A_DUE] then call('ZADD', KEYS[3], text('%.0f', due), ARGV[5]) end
   account[A_DUE] = due
+  -- First: one of them may be opened anew by this very step.
+  for i = 1, #stale do call('ZREM', KEYS[2], stale[i]) end
   local packed = #grants >= FOLD_MIN and not account[A_FOLD] and book.fold()
   local bytes, opened = pack(account), -#stale
   local writes = {KEYS[1], bytes}
@@ -191,7 +193,6 @@ function book.flush()
     call('DEL', KEYS[7])
     folded = nil
   end
-  for i = 1, #stale do call('ZREM', KEYS[2], stale[i]) end
   if #entries > 0 then call('HSET', KEYS[5], 'tail', text('%.0f', tail)) end
   if opened ~= 0 then call('HINCRBY', KEYS[5], 'open', text('%.0f', opened)) end
   return bytes

@@ -28,8 +28,9 @@ function book.expire_given()
     if held == false then
       -- The step's own reservation, which it has expired already.
     elseif not held or not held.was_open then
-      -- A deadline without its hold: what evicted the record broke the promise of its key.
-      stale[#stale + 1] = id
+      -- Somebody has ended it since this step was told of it, and its deadline with it. If not: what
+      -- evicted the record broke the promise of its key, and left a deadline without its hold.
+      if call('ZSCORE', KEYS[2], id) then stale[#stale + 1] = id end
     elseif book.is_due(held) then
       book.expire(held)
     end
