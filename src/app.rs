@@ -34,7 +34,7 @@ use crate::{
     http::{self, Readiness},
     ledger::{Ledger, LedgerFault, redo},
     telemetry::{Exporter, Metrics, Observer},
-    workers::{self, Worker, reloader, settler::Settler, shares::Sharer},
+    workers::{self, Caught, Worker, reloader, settler::Settler, shares::Sharer},
 };
 
 /// How often it is looked whether what this process depends on is there.
@@ -127,6 +127,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let tasks = TaskTracker::new();
     for (worker, interval) in roster.workers {
         let metrics = Arc::clone(&parts.metrics);
+        let worker = Arc::new(Caught(worker));
         tasks.spawn(workers::run(worker, interval, metrics, working.clone()));
     }
     let settler_ended = match &roster.settler {
@@ -372,7 +373,7 @@ async fn flush(
     if let Some(settler) = settler {
         loop {
             match settler.step().await {
-                Ok(workers::Progress::Done) => break,
+                Ok(workers::Progress::Done | workers::Progress::Resting) => break,
                 Ok(workers::Progress::More) => {}
                 // What a shared store keeps any other process settles, or the next one.
                 Err(_) if is_shared => break,

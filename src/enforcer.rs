@@ -161,6 +161,11 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.extend(&command))
             .await?;
+        if done.value.replayed
+            && let Ok(view) = &done.value.result
+        {
+            self.shown(view, done.mark).await?;
+        }
         self.reserve_answer(done.value).await
     }
 

@@ -20,10 +20,10 @@ pub mod subscriber;
 pub mod substitute;
 pub mod sweeper;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{any::Any, error::Error, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::{domain::ids::AccountId, enforcer::error::EnforceError, telemetry::Metrics};
@@ -47,6 +47,8 @@ pub enum Progress {
     More,
     /// Nothing is left to do for now.
     Done,
+    /// Another process does it: that this one is well says nothing.
+    Resting,
 }
 
 /// Some accounts of a step failed. The others are done.
@@ -92,7 +94,8 @@ pub async fn run(
     let mut failures: u32 = 0;
     while !stop.is_cancelled() {
         match burst(worker.as_ref()).await {
-            Ok(()) => {
+            Ok(Progress::Resting) => failures = 0,
+            Ok(Progress::More | Progress::Done) => {
                 failures = 0;
                 metrics.worker_success(worker.name());
             }
@@ -126,13 +129,54 @@ async fn wakeable(worker: &dyn Worker, interval: Duration, failures: u32) {
     worker.woken().await;
 }
 
-async fn burst(worker: &dyn Worker) -> Result<(), StepError> {
+async fn burst(worker: &dyn Worker) -> Result<Progress, StepError> {
     for _ in 0..BURST_MAX {
-        if worker.step().await? == Progress::Done {
-            break;
+        let progress = worker.step().await?;
+        if progress != Progress::More {
+            return Ok(progress);
         }
     }
-    Ok(())
+    Ok(Progress::More)
+}
+
+/// A worker whose step fails where it panics, so that it is tried again, counted and told of.
+pub struct Caught(pub Arc<dyn Worker>);
+
+#[async_trait]
+impl Worker for Caught {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn step(&self) -> Result<Progress, StepError> {
+        // A step is safe to repeat, whatever happened to the last one.
+        let step = AssertUnwindSafe(self.0.step()).catch_unwind();
+        step.await
+            .unwrap_or_else(|panic| Err(told_by(panic.as_ref())))
+    }
+
+    fn rest(&self) {
+        self.0.rest();
+    }
+
+    fn backoff_max(&self) -> Duration {
+        self.0.backoff_max()
+    }
+
+    async fn woken(&self) {
+        self.0.woken().await;
+    }
+}
+
+/// What a panic says.
+fn told_by(panic: &(dyn Any + Send)) -> StepError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or(panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "it has panicked: {}",
+        text.unwrap_or("nothing is known of why")
+    )
+    .into()
 }
 
 /// Does a step's work on each of some accounts. One that fails is most likely the first one in the
@@ -162,5 +206,44 @@ where
             account_id,
             source,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        shares::{Led, Shares},
+        *,
+    };
+
+    struct Panicking;
+
+    #[async_trait]
+    impl Worker for Panicking {
+        fn name(&self) -> &'static str {
+            "panicking"
+        }
+
+        async fn step(&self) -> Result<Progress, StepError> {
+            panic!("at step {}", 1)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panics_has_failed_and_is_tried_again() {
+        let worker = Caught(Arc::new(Panicking));
+        for _ in 0..2 {
+            let error = worker.step().await.expect_err("it panics").to_string();
+            assert_eq!(error, "it has panicked: at step 1");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_another_process_leads_is_not_said_to_be_well() {
+        let led = Led {
+            worker: Arc::new(Panicking),
+            shares: Arc::new(Shares::none()),
+        };
+        assert_eq!(burst(&led).await.unwrap(), Progress::Resting);
     }
 }

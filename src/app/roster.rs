@@ -149,8 +149,14 @@ impl Roster {
         let Some(redis) = parts.opened_hot.redis() else {
             return;
         };
-        if config.roles.has(Role::Settler) {
-            let sharer = Arc::new(Sharer::new(Arc::clone(redis), Arc::clone(&parts.shares)));
+        if let Some(books) = parts
+            .books
+            .as_ref()
+            .filter(|_| config.roles.has(Role::Settler))
+        {
+            let ledger = Arc::clone(&books.ledger);
+            let shares = Arc::clone(&parts.shares);
+            let sharer = Arc::new(Sharer::new(Arc::clone(redis), ledger, shares));
             self.workers.push((Arc::clone(&sharer) as _, BEAT_INTERVAL));
             self.sharer = Some(sharer);
             let loader = Loader {
@@ -204,5 +210,6 @@ fn settler(parts: &Parts, books: &Books, config: &Config) -> Settler {
         metrics: Arc::clone(&parts.metrics),
         batch_max: config.settle.batch_max,
         shares: Arc::clone(&parts.shares),
+        unread: Default::default(),
     }
 }

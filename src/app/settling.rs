@@ -13,7 +13,7 @@ use crate::{
     config::{Config, HotUrl, LedgerUrl, SettleAck},
     http::Readiness,
     telemetry::Metrics,
-    workers::{self, Progress, StepError, Worker},
+    workers::{self, Caught, Progress, StepError, Worker},
 };
 
 /// The name of the readiness check for settling, where answers wait for that of this process.
@@ -41,14 +41,15 @@ pub(super) fn run(
     working: &CancellationToken,
 ) -> Result<CancellationToken, StartError> {
     let interval = Duration::from_millis(config.settle.flush_interval_ms);
-    let run = workers::run(settler, interval, Arc::clone(metrics), working.clone());
+    let run = |settler| workers::run(settler, interval, Arc::clone(metrics), working.clone());
     let ended = CancellationToken::new();
     let is_embedded =
         matches!(config.hot, HotUrl::Memory) && matches!(config.ledger, Some(LedgerUrl::Sqlite(_)));
     if !is_embedded {
-        tasks.spawn(run);
+        tasks.spawn(run(Arc::new(Caught(settler))));
         return Ok(ended);
     }
+    let run = run(settler);
     let internal = |error: std::io::Error| StartError::Internal(error.into());
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().build().map_err(internal)?;

@@ -114,7 +114,8 @@ impl Acks {
         }
         let mut settled = settled.subscribe();
         self.wake();
-        self.waits.notify_one();
+        // Not one alone: the follower and the substitute listen.
+        self.waits.notify_waiters();
         let started = self.clock.as_ref().map(|clock| clock.monotonic());
         let timeout = started.map_or(timeout, |now| present::patience(now, timeout));
         let progress = self.progress.load(Ordering::Relaxed);
@@ -159,8 +160,13 @@ impl Acks {
 
     /// Returns while somebody waits: at once, or when the first one begins to.
     pub async fn waiting(&self) {
-        while self.waited().is_empty() {
-            self.waits.notified().await;
+        loop {
+            // Made before the look, so that whoever comes in between is noticed.
+            let begins = self.waits.notified();
+            if !self.waited().is_empty() {
+                return;
+            }
+            begins.await;
         }
     }
 
@@ -223,6 +229,29 @@ mod tests {
         assert!(settled);
         assert!(waits(&acks, mark(1, 1)).await);
         assert!(waits(&acks, mark(0, 3)).await);
+    }
+
+    #[tokio::test]
+    async fn all_who_listen_hear_that_somebody_waits() {
+        let acks = Acks::new(2);
+        let waits = acks.settled(mark(1, 1), LONG);
+        let listen = async {
+            tokio::join!(acks.waiting(), acks.waiting());
+            assert_eq!(acks.waited(), [1]);
+            acks.publish(mark(1, 1));
+        };
+        let (settled, ()) = tokio::join!(waits, listen);
+        assert!(settled);
+        // And those who listen before there is anybody.
+        let listen = async { tokio::join!(acks.waiting(), acks.waiting()) };
+        let later = async {
+            tokio::task::yield_now().await;
+            acks.settled(mark(0, 1), LONG).await
+        };
+        tokio::select! {
+            _ = later => panic!("nobody has said so"),
+            _ = listen => {}
+        }
     }
 
     #[tokio::test]

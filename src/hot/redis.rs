@@ -58,6 +58,7 @@ use self::{
     link::{Link, LinkOptions},
     recent::Recent,
     recovery::Recovery,
+    shards::BatchSize,
     steps::Violations,
 };
 use super::{
@@ -149,6 +150,7 @@ pub struct RedisHot {
     clock: SystemClock,
     recent: Recent,
     known: Known,
+    batch_size: BatchSize,
 }
 
 impl RedisHot {
@@ -178,6 +180,7 @@ impl RedisHot {
             clock: SystemClock::new(),
             recent: Recent::default(),
             known: Known::nothing(shards),
+            batch_size: BatchSize::default(),
         })
     }
 

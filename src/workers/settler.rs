@@ -9,19 +9,22 @@ use std::{collections::HashMap, slice, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     clock::Clock,
-    domain::change::Change,
+    domain::{change::Change, timestamp::Timestamp},
     enforcer::{Enforcer, acks::Acks},
-    hot::{Cursor, HotStore, OutboxBatch},
+    hot::{Cursor, HotFault, HotStore, OutboxBatch},
     ledger::{Ledger, LedgerFault},
     telemetry::Metrics,
 };
 
 /// How many outboxes are read at once.
 const SHARDS_AT_ONCE: usize = 16;
+/// From how many attempts in a row on the log tells of an outbox that can't be read.
+const TOLD_FROM: u32 = 32;
 
 /// Moves the outbox to the ledger.
 pub struct Settler {
@@ -42,6 +45,27 @@ pub struct Settler {
     pub batch_max: usize,
     /// Which shards are this settler's.
     pub shares: Arc<Shares>,
+    /// What it can't read.
+    pub unread: Mutex<Unread>,
+}
+
+/// Outboxes that can't be read, since when, and how often in a row. For a moment that is nothing: a
+/// shard is being verified, or a node of a cluster is away. What lasts is told, and counts as lag.
+#[derive(Debug, Default)]
+pub struct Unread(HashMap<u32, (Timestamp, u32)>);
+
+impl Unread {
+    fn failed(&mut self, shard: u32, fault: &HotFault, now: Timestamp) {
+        let (since, times) = self.0.entry(shard).or_insert((now, 0));
+        *times += 1;
+        if *times >= TOLD_FROM && times.is_power_of_two() {
+            tracing::warn!(shard, %since, %fault, "an outbox can't be read");
+        }
+    }
+
+    fn since(&self) -> Option<i64> {
+        self.0.values().map(|(since, _)| since.millis()).min()
+    }
 }
 
 /// The ledger is behind what it has said that it has, in these shards.
@@ -107,11 +131,14 @@ impl Worker for Settler {
     async fn step(&self) -> Result<Progress, StepError> {
         let all = 0..self.hot.shards();
         let own: Vec<u32> = all.filter(|shard| self.shares.has(*shard)).collect();
+        self.unread.lock().0.retain(|shard, _| own.contains(shard));
         let (batches, more) = self.gather(&own).await?;
-        self.metrics.set_oldest_unsettled(oldest(&batches));
+        let unread = self.unread.lock().since();
+        let waits = oldest(&batches).into_iter().chain(unread).min();
+        self.metrics.set_oldest_unsettled(waits);
         match self.settle(&batches).await? {
             Outcome::Done if !more => {
-                self.metrics.set_oldest_unsettled(None);
+                self.metrics.set_oldest_unsettled(unread);
                 Ok(Progress::Done)
             }
             Outcome::Done => Ok(Progress::More),
@@ -266,14 +293,16 @@ impl Settler {
                 more = true;
                 break;
             }
-            for batch in self.hot.outboxes(some).await {
+            for (shard, batch) in some.iter().zip(self.hot.outboxes(some).await) {
                 let batch = match batch {
                     Ok(batch) => batch,
                     Err(fault) => {
+                        self.unread.lock().failed(*shard, &fault, self.clock.now());
                         failed.push(fault);
                         continue;
                     }
                 };
+                self.unread.lock().0.remove(shard);
                 // What was there before is in the ledger: a retry after a restart waits for no
                 // more.
                 self.acks.publish(batch.mark_at(batch.from));
@@ -286,11 +315,7 @@ impl Settler {
         // A shard that is being verified keeps the others from nothing.
         match failed.pop() {
             Some(fault) if failed.len() + 1 == shards.len() => Err(fault.into()),
-            Some(fault) => {
-                tracing::debug!(%fault, others = failed.len(), "an outbox can't be read yet");
-                Ok((batches, more))
-            }
-            None => Ok((batches, more)),
+            Some(_) | None => Ok((batches, more)),
         }
     }
 }

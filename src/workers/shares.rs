@@ -17,10 +17,12 @@ use std::{
 use async_trait::async_trait;
 
 use super::{MESSENGER_BACKOFF_MAX, Progress, StepError, Worker};
-use crate::hot::redis::RedisHot;
+use crate::{hot::redis::RedisHot, ledger::Ledger};
 
 /// How often a process says that it lives.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the ledger may take to answer whoever has a share.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it is believed, in milliseconds: two beats may be lost.
 const LIFETIME_MS: i64 = 3_000;
 
@@ -71,6 +73,7 @@ fn pack(place: u32, of: u32) -> u64 {
 /// Keeps this process's share.
 pub struct Sharer {
     redis: Arc<RedisHot>,
+    ledger: Arc<dyn Ledger>,
     shares: Arc<Shares>,
     /// What this process calls itself.
     member: String,
@@ -78,9 +81,10 @@ pub struct Sharer {
 
 impl Sharer {
     /// Keeps `shares`, under a name that nobody else has.
-    pub fn new(redis: Arc<RedisHot>, shares: Arc<Shares>) -> Self {
+    pub fn new(redis: Arc<RedisHot>, ledger: Arc<dyn Ledger>, shares: Arc<Shares>) -> Self {
         Sharer {
             redis,
+            ledger,
             shares,
             member: format!("{:016x}", rand::random::<u64>()),
         }
@@ -106,9 +110,24 @@ impl Worker for Sharer {
     }
 
     /// Where Redis can't be asked, the share stays what it was: a shard with two settlers is
-    /// better than one without.
+    /// better than one without. Where this process does not reach the ledger it has none, as long
+    /// as there are others: of several that do not the last keeps all.
     async fn step(&self) -> Result<Progress, StepError> {
+        let asked = tokio::time::timeout(LEDGER_TIMEOUT, self.ledger.cursors());
+        let no_ledger = match asked.await {
+            Ok(Ok(_)) => None,
+            Ok(Err(fault)) => Some(fault.to_string()),
+            Err(_) => Some(format!(
+                "the ledger did not answer within {LEDGER_TIMEOUT:?}"
+            )),
+        };
         let members = self.redis.beat(&self.member, LIFETIME_MS).await?;
+        if let Some(why) = no_ledger
+            && members.len() > 1
+        {
+            self.leave().await;
+            return Err(format!("left the shards to the other settlers: {why}").into());
+        }
         let place = members.iter().position(|one| *one == self.member);
         // Somebody whose clock is far off has taken it out; the next beat puts it back.
         let Some(place) = place else {
@@ -144,7 +163,7 @@ impl Worker for Led {
             self.worker.step().await
         } else {
             self.worker.rest();
-            Ok(Progress::Done)
+            Ok(Progress::Resting)
         }
     }
 

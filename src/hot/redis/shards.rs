@@ -1,6 +1,9 @@
 //! What concerns a whole shard: the sweep, the outbox, the counts. Every pass is bounded.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     RedisHot,
@@ -16,13 +19,41 @@ use crate::{
     hot::{Cursor, HotFault, HotStats, Line, Mark, OutboxBatch, Swept},
 };
 
-/// The most records that one batch of an outbox has.
+/// The most records that one batch of an outbox has, and the least that it may have where more wait
+/// and the network is too slow for them.
 const BATCH_MAX: u64 = 2_000;
+const BATCH_MIN: u64 = 50;
 /// The most accounts that one sweep looks at in one shard, and the most reservations that it
 /// forgets in one call.
 const VISITS_MAX: usize = 1_000;
 /// How many of them may fail before the sweep of their shard does.
 const VISIT_FAULTS_MAX: usize = 8;
+
+/// How many records of an outbox are asked for: fewer after a reply that did not come in time, since
+/// the same ones would be asked for again.
+#[derive(Debug)]
+pub(super) struct BatchSize(AtomicU64);
+
+impl Default for BatchSize {
+    fn default() -> Self {
+        BatchSize(AtomicU64::new(BATCH_MAX))
+    }
+}
+
+impl BatchSize {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `asked` records were asked for, and came or did not.
+    fn learn(&self, asked: u64, came: bool) {
+        let next = match came {
+            true => (asked * 2).min(BATCH_MAX),
+            false => (asked / 2).max(BATCH_MIN),
+        };
+        self.0.store(next, Ordering::Relaxed);
+    }
+}
 
 impl RedisHot {
     pub(super) async fn sweep_shards(&self, max: usize) -> Result<Swept, HotFault> {
@@ -153,10 +184,13 @@ impl RedisHot {
             return Ok(OutboxBatch::default());
         };
         let given = [keys.out.to_string(), keys.meta.to_string()];
-        let arguments = [text(BATCH_MAX)];
+        let asked = self.batch_size.get();
+        let arguments = [text(asked)];
         let reply = self
             .run(OPERATION, shard, &scripts::OUTBOX, &given, &arguments)
-            .await?;
+            .await;
+        self.batch_size.learn(asked, reply.is_ok());
+        let reply = reply?;
         let read = |mut reader: Reader<'_>| -> Result<OutboxBatch, Broken> {
             let from = reader.uint()?;
             let (epoch, era) = (reader.uint()?, reader.uint()?);
@@ -251,5 +285,27 @@ impl RedisHot {
         let reply = self.link.plain(shard, command, self.link.deadline());
         let value = reply.await.map_err(|failure| failure.of(operation))?;
         redis::from_redis_value(value).map_err(|error| Failure::unknown(error).of(operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_does_not_come_is_asked_for_in_parts() {
+        let size = BatchSize::default();
+        for _ in 0..3 {
+            size.learn(size.get(), false);
+        }
+        assert_eq!(size.get(), BATCH_MAX / 8);
+        for _ in 0..10 {
+            size.learn(size.get(), false);
+        }
+        assert_eq!(size.get(), BATCH_MIN);
+        for _ in 0..10 {
+            size.learn(size.get(), true);
+        }
+        assert_eq!(size.get(), BATCH_MAX);
     }
 }

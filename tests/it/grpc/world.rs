@@ -242,6 +242,7 @@ async fn enforcer(
         metrics: Arc::clone(metrics),
         batch_max: 1000,
         shares: Arc::new(Shares::whole()),
+        unread: Default::default(),
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();

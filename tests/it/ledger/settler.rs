@@ -66,6 +66,7 @@ impl Plane {
             clock,
             batch_max: 100,
             shares: Arc::new(Shares::whole()),
+            unread: Default::default(),
         };
         Plane {
             world,

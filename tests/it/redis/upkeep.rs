@@ -1,17 +1,20 @@
 //! Workers that go through many accounts: one whose record can't be read holds up no other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tollgate::{
     clock::{Clock, ManualClock, SystemClock},
+    domain::{command::Charge, entry::EntryKind},
     hot::HotStore,
-    ledger::{Ledger, access::Access},
+    ledger::{EntryFilter, Ledger, access::Access},
     workers::{Progress, StepError, Worker, applier::Applier, renewer::Renewer},
 };
 
 use super::recovery::plane::{ALLOWANCE, Plane, packing};
 use crate::support::{
-    account_id, postgres,
+    account_id,
+    commands::charge,
+    postgres,
     postgres::Database,
     records::{account_key, make_foreign},
     servers::{Kind, Server},
@@ -106,4 +109,50 @@ async fn an_account_that_can_not_be_changed_holds_up_no_other() {
         assert_eq!(balance.available, ALLOWANCE + 1_000, "{account}");
     }
     names_both(step);
+}
+
+/// Nobody can tell what is in it, so nobody may say that nothing waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_that_can_not_be_read_holds_up_no_other_and_counts_as_lag() {
+    let world = world().await;
+    let (lost, sound) = ("a1", "a2");
+    let out = account_key(&world.server, lost).replace(&format!(":a:{lost}"), ":out");
+    assert!(!account_key(&world.server, sound).starts_with(out.trim_end_matches("out")));
+    for id in ["c1", "c2"] {
+        for account in [lost, sound] {
+            let command = Charge {
+                account_id: account_id(account),
+                ..charge(id, 1)
+            };
+            let charged = world.plane.hot.charge(&command).await;
+            charged.expect("no fault").expect("loaded");
+        }
+    }
+    let mut first = redis::cmd("XRANGE");
+    first.arg(&out).arg("-").arg("+").arg("COUNT").arg(1);
+    let first: Vec<(String, redis::Value)> = world.server.ask(&first);
+    world
+        .server
+        .ask::<()>(redis::cmd("XDEL").arg(&out).arg(&first[0].0));
+
+    let settler = &world.plane.settler;
+    settler.step().await.expect("the others are settled");
+    let lag = || -> f64 {
+        let text = settler.metrics.render().unwrap();
+        let lag = text.split("\ntollgate_outbox_lag_seconds ").nth(1).unwrap();
+        lag.lines().next().unwrap().parse().unwrap()
+    };
+    let before = lag();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    settler.step().await.expect("nothing waits but there");
+    assert!(lag() >= before + 0.05, "{before} and {}", lag());
+    for (account, settled) in [(lost, 0), (sound, 2)] {
+        let filter = EntryFilter {
+            account_id: Some(account_id(account)),
+            kinds: vec![EntryKind::Usage],
+            ..EntryFilter::default()
+        };
+        let page = world.plane.ledger.entries(&filter, None, 10).await.unwrap();
+        assert_eq!(page.entries.len(), settled, "{account}");
+    }
 }

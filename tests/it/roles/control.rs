@@ -78,6 +78,42 @@ async fn control_planes_share_the_shards_and_take_over_from_each_other() {
     assert_eq!(lost.await, [""; 0]);
 }
 
+/// It reaches Redis all the while, so it could go on saying that it lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_without_the_ledger_leaves_shards_and_lead_to_the_other() {
+    let stage = Stage::new().await;
+    let proxy = Proxy::start(shared().port()).await;
+    let ledger = stage.database.url_at(proxy.port);
+    let cut = ["--roles", "admin,settler", "--ledger", &ledger];
+    let cut = stage.start(&stage.hot(), &cut);
+    wait_ready(&cut);
+    let other = stage.control(&[]);
+    wait("both", || members(&stage) == 2);
+    for number in 0..ACCOUNTS {
+        create(&other, &format!("a{number}")).await;
+    }
+    let gateway = stage.gateway(&["--set", "settle.ack=ledger"]);
+    wait_ready(&gateway);
+    let mut quota = gateway.quota().await;
+
+    proxy.set(Network::Cuts);
+    // It comes back for a moment whenever it looks whether there are others.
+    let is_alone = || {
+        std::thread::sleep(Duration::from_millis(20));
+        members(&stage) == 1
+    };
+    wait("the other one alone", || (0..10).all(|_| is_alone()));
+    let before = settled_by(&other);
+    round(&mut quota, "cut").await;
+    assert_eq!(settled_by(&other) - before, ACCOUNTS as u64);
+    let said = readyz(&cut);
+    assert!(said.contains("ledger: not ready"), "{said}");
+
+    proxy.set(Network::Works);
+    wait("both", || members(&stage) == 2);
+    round(&mut quota, "both").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_whose_process_is_killed_half_way_is_finished_by_another() {
     let stage = Stage::new().await;

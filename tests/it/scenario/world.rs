@@ -115,6 +115,7 @@ impl<'b> World<'b> {
                 metrics: metrics.clone(),
                 batch_max: BATCH_MAX,
                 shares: Arc::new(Shares::whole()),
+                unread: Default::default(),
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),

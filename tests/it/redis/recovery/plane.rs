@@ -138,6 +138,7 @@ impl Plane {
             metrics: Arc::new(Metrics::new().expect("metrics")),
             batch_max: 1_000,
             shares: Arc::new(Shares::whole()),
+            unread: Default::default(),
         };
         Plane {
             hot,
