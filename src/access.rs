@@ -14,6 +14,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -121,6 +123,9 @@ impl Access {
     }
 }
 
+/// How long a changed file must stay as it is before it is used.
+pub(crate) const WRITING: Duration = Duration::from_millis(100);
+
 /// What became of a look at a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refreshed {
@@ -168,6 +173,11 @@ impl AccessFile {
             }
         };
         if seen.as_ref() == Some(&bytes) {
+            return Ok(Refreshed::Same);
+        }
+        // Somebody may be writing it: the next look sees all of it.
+        thread::sleep(WRITING);
+        if read(&self.path).ok().as_ref() != Some(&bytes) {
             return Ok(Refreshed::Same);
         }
         let parsed = parse(&bytes);

@@ -371,6 +371,7 @@ async fn flush(
     is_shared: bool,
 ) -> Result<(), LedgerFault> {
     if let Some(settler) = settler {
+        let settler = Caught(settler);
         loop {
             match settler.step().await {
                 Ok(workers::Progress::Done | workers::Progress::Resting) => break,

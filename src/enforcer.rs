@@ -161,12 +161,11 @@ impl Enforcer {
         let done = self
             .on(&command.account_id, || self.hot.extend(&command))
             .await?;
-        if done.value.replayed
-            && let Ok(view) = &done.value.result
-        {
+        if let Ok(view) = &done.value.result {
             self.shown(view, done.mark).await?;
         }
-        self.reserve_answer(done.value).await
+        let answer = self.reserve_answer(done.value).await;
+        answer.map_err(|error| EnforceError::Unfinished(Box::new(error)))
     }
 
     async fn reserve_answer(&self, reserved: Reserved) -> Result<ReserveAnswer, EnforceError> {

@@ -11,6 +11,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use arc_swap::ArcSwap;
@@ -24,7 +25,7 @@ use rustls::{
 
 pub use self::names::{names, not_after_s};
 use crate::{
-    access::Refreshed,
+    access::{Refreshed, WRITING},
     config::{ClientCert, TlsFiles},
 };
 
@@ -119,6 +120,11 @@ impl Tls {
             Err(error) => return seen.take().map_or(Ok(Refreshed::Same), |_| Err(error)),
         };
         if seen.as_ref() == Some(&texts) {
+            return Ok(Refreshed::Same);
+        }
+        // Somebody may be writing them: the next look sees all of it.
+        thread::sleep(WRITING);
+        if read(&self.files).ok().as_ref() != Some(&texts) {
             return Ok(Refreshed::Same);
         }
         let loaded = load(&self.files, &texts);

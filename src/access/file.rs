@@ -55,6 +55,9 @@ pub enum AccessError {
         /// What is wrong, and what is accepted.
         problem: String,
     },
+    /// It lets nobody in, as one does that is not written yet.
+    #[error("the access file has no [[principal]]: give at least one")]
+    Nobody,
     /// There is too much of it.
     #[error("the access file has more than {max} {what}")]
     TooMany {
@@ -94,6 +97,9 @@ struct Entry {
 /// Reads a whole file.
 pub(super) fn parse(text: &str) -> Result<Access, AccessError> {
     let file: File = toml::from_str(text).map_err(|error| syntax(text, &error))?;
+    if file.principal.is_empty() {
+        return Err(AccessError::Nobody);
+    }
     if file.principal.len() > PRINCIPALS_MAX {
         let (what, max) = ("principals", PRINCIPALS_MAX);
         return Err(AccessError::TooMany { what, max });

@@ -190,8 +190,19 @@ fn a_changed_file_is_used_and_a_bad_one_is_not() {
     assert_eq!(file.refresh().unwrap(), Refreshed::Same);
     assert_eq!(file.current().len(), 2);
     fs::write(&path, "").unwrap();
+    assert!(matches!(file.refresh(), Err(AccessError::Nobody)));
     assert_eq!(file.current().len(), 2);
-    fs::write(&path, FILE.replace("gateway\"\n", "gate\"\n")).unwrap();
+    // Somebody writes it just now: a part of it is not used, though it could be.
+    fs::write(&path, FILE.split("\n\n").next().unwrap()).unwrap();
+    let rest = FILE.replace("gateway\"\n", "gate\"\n");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(WRITING / 4);
+            fs::write(&path, rest).unwrap();
+        });
+        assert_eq!(file.refresh().unwrap(), Refreshed::Same);
+    });
+    assert_eq!(file.current().len(), 2);
     assert_eq!(file.refresh().unwrap(), Refreshed::Changed);
     assert_eq!(file.current().len(), 2);
 }

@@ -140,6 +140,7 @@ impl Roster {
             ledger: Arc::clone(&books.ledger),
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
+            is_put_off: Default::default(),
         };
         self.add(reloader, RELOAD_INTERVAL);
     }

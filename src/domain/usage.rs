@@ -124,20 +124,6 @@ impl Usage {
         self.custom.is_empty() && self.contract == [0; METERS.len()]
     }
 
-    /// Meter by meter, the greater of the two.
-    pub fn max(&self, other: &Usage) -> Usage {
-        let mut most = self.clone();
-        for (quantity, other) in most.contract.iter_mut().zip(other.contract) {
-            *quantity = other.max(*quantity);
-        }
-        for (meter, quantity) in &other.custom {
-            if *quantity > most.get(meter) {
-                most.set(meter, *quantity);
-            }
-        }
-        most
-    }
-
     /// Whether no meter exceeds the other's.
     pub fn within(&self, other: &Usage) -> bool {
         self.iter()

@@ -60,6 +60,9 @@ pub enum EnforceError {
         /// Which.
         account_id: AccountId,
     },
+    /// It has happened, and what its answer says besides could not be found out.
+    #[error("it is done, and its answer can't be made yet: send the same request again: {0}")]
+    Unfinished(Box<EnforceError>),
     /// No catalogue was published yet.
     #[error("there is no catalogue to price by yet: send the same request again")]
     NoCatalog,
@@ -92,7 +95,9 @@ impl EnforceError {
     pub fn certainty(&self) -> Certainty {
         match self {
             EnforceError::Hot(fault) => fault.certainty,
-            EnforceError::NotSettledInTime => Certainty::Indeterminate,
+            EnforceError::NotSettledInTime | EnforceError::Unfinished(_) => {
+                Certainty::Indeterminate
+            }
             EnforceError::BadRequest(_)
             | EnforceError::AccountNotFound { .. }
             | EnforceError::Refused(_)

@@ -1,6 +1,6 @@
 //! Prices that depend on a reservation: its own rate card version, and how far its hold reaches.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{Enforcer, error::EnforceError};
 use crate::catalogs;
@@ -81,7 +81,7 @@ impl Enforcer {
     }
 
     /// The most output tokens that the hold still pays for, at the reservation's model and mode,
-    /// after the estimated input or what was reported since, whichever is more. `None` where
+    /// after the estimated input or what was reported since, whichever costs more. `None` where
     /// output tokens are not priced, and where the reservation is not open.
     pub(super) async fn max_output_tokens(
         &self,
@@ -92,19 +92,27 @@ impl Enforcer {
             return Ok(None);
         }
         let catalog = self.catalog_of(&view.rate_card_version).await?;
-        let asked = quantities(&view.asked);
-        let reported = view.reported.as_ref().and_then(quantities);
-        let spent = reported.map_or(0, |reported| reported.get(OUTPUT_TOKENS));
-        // Whatever output tokens it has do not count.
-        let base = match (asked, reported) {
-            (Some(asked), Some(reported)) => Cow::Owned(asked.max(reported)),
-            (Some(only), None) | (None, Some(only)) => Cow::Borrowed(only),
-            (None, None) => Cow::Owned(Usage::default()),
-        };
-        let credits = view.held + view.charged;
         let card = &catalog.rate_card;
-        match card.max_output_tokens(&view.action, &base, credits) {
-            Ok(most) => Ok(most.map(|most| most.saturating_sub(spent))),
+        let most = |base: &Usage, credits| card.max_output_tokens(&view.action, base, credits);
+        let credits = view.held + view.charged;
+        let nothing = Usage::default();
+        let estimated = quantities(&view.asked).unwrap_or(&nothing);
+        let left = match &view.reported {
+            None => most(estimated, credits),
+            // Each by itself: what was estimated may have been read from a cache.
+            Some(Amount::Usage(reported)) => most(estimated, credits).and_then(|by_estimate| {
+                let both = by_estimate.zip(most(reported, credits)?);
+                let spent = reported.get(OUTPUT_TOKENS);
+                Ok(both.map(|(one, other)| one.min(other).saturating_sub(spent)))
+            }),
+            // How many tokens were among it is not known: as many as it pays for.
+            Some(Amount::Credits(_)) => most(estimated, credits).and_then(|all| {
+                let spent = most(estimated, view.charged)?;
+                Ok(all.map(|all| all.saturating_sub(spent.unwrap_or(0))))
+            }),
+        };
+        match left {
+            Ok(left) => Ok(left),
             // A late commit in credits may have named no action at all.
             Err(PriceError::UnknownMode { .. } | PriceError::UnknownModel { .. }) => Ok(None),
             Err(error @ (PriceError::UnknownMeter { .. } | PriceError::TooMuch)) => {

@@ -61,7 +61,7 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         .plans
         .iter()
         .filter(|plan| gained(balance, plan.allowance.get()) >= missing)
-        .filter(|plan| plan.allowance.get() > balance.plan_allowance)
+        .filter(|plan| plan.allowance.get() > balance.plan_allowance && can_grow(balance))
         .min_by_key(|plan| plan.allowance);
     if let Some(plan) = plan {
         let (plan_id, allowance) = (plan.id.clone(), plan.allowance);
@@ -73,6 +73,12 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         });
     }
     remedies
+}
+
+/// Whether an upgrade gives anything before the renewal: not where the plan's grant was voided, of
+/// which nothing is left although less was used and held than it had.
+fn can_grow(balance: &Balance) -> bool {
+    balance.plan_remaining > 0 || balance.plan_used + balance.held >= balance.plan_allowance
 }
 
 /// What an upgrade brings: it keeps what was used and held, which may be more than the allowance of

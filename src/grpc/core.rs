@@ -52,6 +52,7 @@ impl Core {
             | EnforceError::Ledger(_)
             | EnforceError::NotSettledInTime
             | EnforceError::NotLoadedInTime { .. } => self.metrics.degraded(rpc),
+            EnforceError::Unfinished(why) => self.count(rpc, why),
             EnforceError::BadRequest(_)
             | EnforceError::AccountNotFound { .. }
             | EnforceError::Refused(_)
@@ -116,8 +117,12 @@ impl Core {
         }
     }
 
-    /// What a commit did that was done for the first time.
+    /// What a commit did that was done for the first time. One that was overtaken by a later report
+    /// did nothing.
     pub(super) fn committed(&self, committed: &Committed, next_hold: u64) {
+        if is_overtaken(&committed.receipt) {
+            return;
+        }
         self.settled(&committed.receipt);
         if committed.receipt.late {
             self.metrics.late_commit();
@@ -174,4 +179,9 @@ pub(super) fn describe_usage(amount: &Amount) {
         }
         Amount::Credits(_) => {}
     });
+}
+
+/// Whether nothing was settled, as every settlement has a number.
+pub(super) fn is_overtaken(receipt: &Receipt) -> bool {
+    receipt.sequence == 0
 }

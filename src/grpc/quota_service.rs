@@ -9,7 +9,7 @@ use super::{
         answer,
         quota::{self, Priced},
     },
-    core::{Core, describe_action, describe_estimate, describe_usage},
+    core::{Core, describe_action, describe_estimate, describe_usage, is_overtaken},
     gate::Caller,
 };
 use crate::{
@@ -205,7 +205,8 @@ impl QuotaService for QuotaApi {
             self.core.committed(committed, next_hold);
         }
         // What is already used is settled whatever it is; the next hold is decided about.
-        if !committed.replayed && next_hold > 0 {
+        let is_new = !committed.replayed && !is_overtaken(&committed.receipt);
+        if is_new && next_hold > 0 {
             self.count_known("Commit", Some(&view.action), next_hold_denial);
         } else {
             self.describe_known(&view.action);

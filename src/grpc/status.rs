@@ -112,6 +112,7 @@ fn of_step(error: &EnforceError, certainty: Certainty) -> Status {
                         again, its id makes that safe";
             Draft::new(Code::Unavailable, "NOT_SETTLED_YET", text).retry(certainty)
         }
+        EnforceError::Unfinished(why) => return of_step(why, certainty),
         EnforceError::NotLoadedInTime { account_id } => {
             let text = "the account was not loaded in time, and nothing was done: send the same \
                         request again";

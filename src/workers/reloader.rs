@@ -4,7 +4,11 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -33,7 +37,12 @@ pub struct Reloader {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whether the ledger could not be asked the last time: then it is asked again soon.
+    pub is_put_off: AtomicBool,
 }
+
+/// How soon.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Why a catalogue can't be taken into use.
 #[derive(Debug, thiserror::Error)]
@@ -163,13 +172,26 @@ impl Worker for Reloader {
     }
 
     async fn woken(&self) {
-        self.changed.notified().await;
+        let again = self.is_put_off.load(Ordering::Relaxed);
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = tokio::time::sleep(RETRY), if again => {}
+        }
     }
 
     async fn step(&self) -> Result<Progress, StepError> {
-        if let Err(error) = self.reload().await {
-            self.metrics.catalog_reload(Reload::Refused);
-            tracing::error!(%error, "the changed catalogue is not used; the old one stays");
+        let reloaded = self.reload().await;
+        let is_put_off = matches!(reloaded, Err(ReloadError::Ledger(_)));
+        self.is_put_off.store(is_put_off, Ordering::Relaxed);
+        match reloaded {
+            Ok(()) => {}
+            Err(ReloadError::Ledger(fault)) => {
+                tracing::warn!(%fault, "whether the catalogue can be used is not known yet");
+            }
+            Err(error) => {
+                self.metrics.catalog_reload(Reload::Refused);
+                tracing::error!(%error, "the changed catalogue is not used; the old one stays");
+            }
         }
         Ok(Progress::Done)
     }

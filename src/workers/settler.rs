@@ -132,6 +132,10 @@ impl Worker for Settler {
         let all = 0..self.hot.shards();
         let own: Vec<u32> = all.filter(|shard| self.shares.has(*shard)).collect();
         self.unread.lock().0.retain(|shard, _| own.contains(shard));
+        if own.is_empty() {
+            self.metrics.set_oldest_unsettled(None);
+            return Ok(Progress::Resting);
+        }
         let (batches, more) = self.gather(&own).await?;
         let unread = self.unread.lock().since();
         let waits = oldest(&batches).into_iter().chain(unread).min();

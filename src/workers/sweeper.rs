@@ -43,6 +43,10 @@ impl Worker for Sweeper {
         let earliest = stats.earliest_deadline.map(Timestamp::millis);
         self.metrics.set_earliest_deadline(earliest);
         let full = swept.expired >= self.batch_max || swept.forgotten >= self.batch_max;
-        Ok(if full { Progress::More } else { Progress::Done })
+        Ok(match full {
+            _ if !self.shares.leads() => Progress::Resting,
+            true => Progress::More,
+            false => Progress::Done,
+        })
     }
 }

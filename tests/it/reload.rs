@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tollgate::{
     catalogs::BUILTIN_YAML,
     pb::{
@@ -158,6 +159,29 @@ async fn a_changed_file_is_used_a_bad_one_is_not_and_old_holds_keep_their_rates(
     }
     swap(&path, &catalog("five", "0.1"));
     until("version five", async || version(&sidecar).await == "five").await;
+}
+
+/// The ledger can't be asked just when the file changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalogue_that_the_ledger_can_not_take_yet_is_used_once_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.yaml");
+    fs::write(&path, catalog("one", "0.2")).unwrap();
+    let args = ["--catalog", path.to_str().unwrap()];
+    let data = folder.path().join("data");
+    let sidecar = Sidecar::start(&data, &args);
+    let options = SqliteConnectOptions::new().filename(data.join("ledger.db"));
+    let mut connection = options.connect().await.unwrap();
+    let mut lock = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    swap(&path, &catalog("two", "0.4"));
+    // Longer than SQLite waits for somebody else's lock.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    sqlx::query("ROLLBACK").execute(&mut *lock).await.unwrap();
+    drop(lock);
+    until("version two", async || version(&sidecar).await == "two").await;
+    let text = metrics(&sidecar);
+    let refused = "tollgate_catalog_reloads_total{result=\"refused\"} 0";
+    assert!(text.contains(refused), "{text}");
 }
 
 /// A caller who did not hear that his change was done asks again, maybe days later.

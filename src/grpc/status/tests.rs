@@ -217,6 +217,12 @@ fn table() -> Vec<(
             Some(("certainty", "may_have_happened")),
         ),
         (
+            EnforceError::Unfinished(Box::new(hot(Certainty::Determinate))),
+            Code::Unavailable,
+            "STORE_UNAVAILABLE",
+            Some(("certainty", "may_have_happened")),
+        ),
+        (
             EnforceError::Busy { account_id: acme() },
             Code::Aborted,
             "BUSY",

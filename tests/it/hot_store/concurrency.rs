@@ -225,6 +225,9 @@ fn a_hold_that_is_due_is_ended_once_by_whoever_comes_first() {
                 let (store, account) = (store.clone(), account.clone());
                 async move {
                     match n {
+                        0..CALLERS => {
+                            usize::from(hold(&*store, &account, &format!("r{n}"), 100).await)
+                        }
                         CALLERS => {
                             let again = Commit {
                                 account_id: account,
@@ -234,11 +237,10 @@ fn a_hold_that_is_due_is_ended_once_by_whoever_comes_first() {
                             done.expect("what is used is charged");
                             0
                         }
-                        CALLERS.. => {
+                        _ => {
                             store.sweep(1).await.expect("no fault");
                             0
                         }
-                        _ => usize::from(hold(&*store, &account, &format!("r{n}"), 100).await),
                     }
                 }
             })

@@ -270,6 +270,7 @@ pub fn error(error: &EnforceError) -> Result<Answer, String> {
         | EnforceError::Ledger(_)
         | EnforceError::NotSettledInTime
         | EnforceError::NotLoadedInTime { .. }
+        | EnforceError::Unfinished(_)
         | EnforceError::NoCatalog
         | EnforceError::Busy { .. } => return Err(format!("a fault: {error}")),
     };

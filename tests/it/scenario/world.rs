@@ -134,6 +134,7 @@ impl<'b> World<'b> {
                 ledger: stores.ledger.clone(),
                 clock,
                 metrics,
+                is_put_off: Default::default(),
             },
             caller: Caller::new(enforcer, clerk, self.clock.clone(), owners),
             stores,
