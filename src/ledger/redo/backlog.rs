@@ -16,7 +16,6 @@ use tokio::{
 
 use super::{RedoError, files::Files};
 use crate::{
-    clock::{Clock, SystemClock},
     domain::{change::Change, entry::EntryKind, ids::AccountId, timestamp::Timestamp},
     hot::{Cursor, Line, OutboxBatch},
     ledger::Ledger,
@@ -366,12 +365,12 @@ pub(super) async fn write_on(
     ledger: Arc<dyn Ledger>,
     files: Arc<tokio::sync::Mutex<Files>>,
 ) {
-    let clock = SystemClock::new();
     let (mut paced, mut gathered) = (sleep(PACE), sleep(GATHER));
     loop {
         backlog.wait_until_due(paced, gathered).await;
         gathered = sleep(GATHER);
-        let began = clock.monotonic();
+        // A ledger has no clock: this is the timers' own.
+        let began = sleep(Duration::ZERO).deadline();
         let oldest = backlog.oldest();
         let written = match oldest.last() {
             Some(last) => write(ledger.as_ref(), &oldest, last.now).await,
@@ -379,7 +378,7 @@ pub(super) async fn write_on(
         };
         match written {
             Ok(reversals) => {
-                let took = clock.monotonic().saturating_sub(began);
+                let took = sleep(Duration::ZERO).deadline() - began;
                 paced = sleep((took * REST).max(PACE.saturating_sub(took)));
                 if let Some(needed) = backlog.pop(&oldest, reversals) {
                     delete_before(needed, &files).await;
