@@ -32,7 +32,10 @@ use crate::{
         command::{Charge, Commit, Extend, Release, Renewal, Reserve},
         credits::Credits,
         cycle::Cycle,
-        decision::{Balance, CycleEnded, Denial, Refusal, Released, ReservationView, Reserved},
+        decision::{
+            Balance, Charged, Committed, CycleEnded, Denial, Refusal, Released, ReservationView,
+            Reserved,
+        },
         ids::{AccountId, ReservationId},
         rate_card::{OutcomeRule, Price, RateCard},
         reservation::{self, State},
@@ -180,8 +183,13 @@ impl Enforcer {
         })
     }
 
-    /// Settles usage; never refused for want of credits.
-    pub async fn commit(&self, request: CommitRequest) -> Result<CommitAnswer, EnforceError> {
+    /// Settles usage; never refused for want of credits. `told` hears of it once it is settled, also
+    /// where it is not durable in time and so has no answer.
+    pub async fn commit(
+        &self,
+        request: CommitRequest,
+        told: impl Fn(&Committed) + Send + Sync,
+    ) -> Result<CommitAnswer, EnforceError> {
         for _ in 0..PRICE_ATTEMPTS {
             let command = self.price_commit(&request).await?;
             let step = self
@@ -191,8 +199,9 @@ impl Enforcer {
                 Err(EnforceError::Refused(Refusal::Reprice)) => continue,
                 other => other?,
             };
-            self.durable(done.mark).await?;
             let committed = done.value;
+            told(&committed);
+            self.durable(done.mark).await?;
             let max_output_tokens = self.max_output_tokens(&committed.reservation).await?;
             let denial = committed.next_hold_denial.as_ref();
             let remedies = denial
@@ -269,8 +278,12 @@ impl Enforcer {
         Ok(done.value)
     }
 
-    /// Reserves and commits in one step.
-    pub async fn charge(&self, request: ChargeRequest) -> Result<ChargeAnswer, EnforceError> {
+    /// Reserves and commits in one step. `told` hears of it as with [`Enforcer::commit`].
+    pub async fn charge(
+        &self,
+        request: ChargeRequest,
+        told: impl Fn(&Charged) + Send + Sync,
+    ) -> Result<ChargeAnswer, EnforceError> {
         let (account_id, id) = (&request.account_id, &request.charge_id);
         let price = |card: &RateCard| pricing::of_charge(card, &request.action, &request.amount);
         let ((credits, price), version) = self.priced(account_id, id, price).await?;
@@ -288,6 +301,7 @@ impl Enforcer {
             .on(&command.account_id, || self.hot.charge(&command))
             .await?;
         let charged = done.value;
+        told(&charged);
         let remedies = match &charged.result {
             Ok(_) => {
                 self.durable(done.mark).await?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        decision::Denial,
+        decision::{Charged, Committed, Denial},
         usage::{Action, Amount},
     },
     enforcer::{ReserveAnswer, request::ReserveRequest},
@@ -64,6 +64,34 @@ impl QuotaApi {
             .is_ok_and(|view| view.state.is_some())
         {
             self.core.moved(CreditsKind::Held, held);
+        }
+    }
+
+    fn count_commit(&self, committed: &Committed, next_hold: u64) {
+        let action = &committed.reservation.action;
+        if committed.replayed {
+            self.core.replayed("Commit");
+        } else {
+            self.core.committed(committed, next_hold);
+        }
+        // What is already used is settled whatever it is; the next hold is decided about.
+        let is_new = !committed.replayed && !is_overtaken(&committed.receipt);
+        if is_new && next_hold > 0 {
+            self.count_known("Commit", Some(action), committed.next_hold_denial.as_ref());
+        } else {
+            self.describe_known(action);
+        }
+    }
+
+    fn count_charge(&self, charged: &Charged, labels: Labels<'_>) {
+        if charged.replayed {
+            self.core.replayed("Charge");
+            return;
+        }
+        self.core
+            .decided("Charge", charged.result.as_ref().err(), false, labels);
+        if let Ok(receipt) = &charged.result {
+            self.core.settled(receipt);
         }
     }
 
@@ -195,22 +223,12 @@ impl QuotaService for QuotaApi {
             describe_usage(&request.amount);
         }
         let next_hold = request.next_hold.get();
-        let answer = self.core.enforcer.commit(request).await.map_err(failed)?;
+        let told = |committed: &Committed| self.count_commit(committed, next_hold);
+        let answer = self.core.enforcer.commit(request, told).await;
+        let answer = answer.map_err(failed)?;
         let committed = &answer.committed;
         let view = &committed.reservation;
         let next_hold_denial = committed.next_hold_denial.as_ref();
-        if committed.replayed {
-            self.core.replayed("Commit");
-        } else {
-            self.core.committed(committed, next_hold);
-        }
-        // What is already used is settled whatever it is; the next hold is decided about.
-        let is_new = !committed.replayed && !is_overtaken(&committed.receipt);
-        if is_new && next_hold > 0 {
-            self.count_known("Commit", Some(&view.action), next_hold_denial);
-        } else {
-            self.describe_known(&view.action);
-        }
         Ok(Response::new(pb::CommitResponse {
             receipt: Some(answer::receipt(&committed.receipt, view.id.as_str())),
             reservation: Some(answer::reservation(view, answer.max_output_tokens)),
@@ -272,22 +290,12 @@ impl QuotaService for QuotaApi {
         describe_action(&request.action, labels);
         describe_usage(&request.amount);
         let charge_id = request.charge_id.clone();
-        let answer = self.core.enforcer.charge(request).await;
+        let told = |charged: &Charged| self.count_charge(charged, labels);
+        let answer = self.core.enforcer.charge(request, told).await;
         let answer = answer.map_err(|error| failed(quota::in_full(error, lacks)))?;
         let charged = &answer.charged;
-        if charged.replayed {
-            self.core.replayed("Charge");
-        } else {
-            self.core
-                .decided("Charge", charged.result.as_ref().err(), false, labels);
-        }
         let result = match &charged.result {
-            Ok(receipt) => {
-                if !charged.replayed {
-                    self.core.settled(receipt);
-                }
-                Outcome::Receipt(answer::receipt(receipt, charge_id.as_str()))
-            }
+            Ok(receipt) => Outcome::Receipt(answer::receipt(receipt, charge_id.as_str())),
             Err(denial) => Outcome::Denial(answer::denial(denial, &answer.remedies)),
         };
         Ok(Response::new(pb::ChargeResponse {

@@ -34,6 +34,7 @@ use super::*;
 use crate::{
     grpc::wire,
     process::run,
+    reload::metrics,
     support::{
         Setup,
         account::{create as creation, plan},
@@ -182,7 +183,10 @@ async fn a_commit_that_no_ledger_confirms_is_answered_in_its_callers_time() {
         assert_eq!(info.reason, "NOT_SETTLED_YET");
     }
 
-    // It counts all the same, once.
+    // It counts all the same, once: in the metrics too, which may not wait for an answer.
+    let text = metrics(&gateway);
+    let settled = "\ntollgate_credits_total{kind=\"settled\"} 45\n";
+    assert!(text.contains(settled), "{text}");
     let _control = stage.control(&[]);
     let answer = quota.commit(commit("acme", "r1", 45)).await.unwrap();
     assert!(answer.into_inner().replayed);

@@ -164,7 +164,7 @@ impl Caller {
         };
         Ok(self
             .enforcer
-            .commit(request)
+            .commit(request, |_| ())
             .await
             .map(|answer| render::committed(&answer)))
     }
@@ -193,7 +193,7 @@ impl Caller {
         self.owners.lock().unwrap().insert(charge_id, account_id);
         Ok(self
             .enforcer
-            .charge(request)
+            .charge(request, |_| ())
             .await
             .map(|answer| render::charged(&answer)))
     }

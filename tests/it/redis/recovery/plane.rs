@@ -220,7 +220,7 @@ impl Plane {
                 next_hold: credits(0),
                 action: Some(discuss()),
             };
-            self.enforcer.commit(request).await
+            self.enforcer.commit(request, |_| ()).await
         })
         .await;
         answer.committed.balance.available
@@ -249,7 +249,7 @@ impl Plane {
             amount: Amount::Credits(credits(amount)),
             force: true,
         };
-        self.enforcer.charge(request).await.map(|_| ())
+        self.enforcer.charge(request, |_| ()).await.map(|_| ())
     }
 
     /// Charges one credit after the other from several clients until it is told to stop; answers
