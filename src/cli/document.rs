@@ -14,6 +14,7 @@ use serde::{
 };
 
 use super::{
+    client::Key,
     exit::Exit,
     output::{Failure, Output},
 };
@@ -69,6 +70,42 @@ pub(crate) fn write<A: Answer>(
     }
 }
 
+/// As [`write`], of an answer that does not have the id of what was done: with that under `field`, and
+/// in the text where the id was made here.
+pub(crate) fn write_keyed<A: Answer>(
+    output: Output,
+    answer: &A,
+    (key, field): (&Key, &'static str),
+    text: impl FnOnce(&A) -> String,
+) -> Result<(), Failure> {
+    if !output.is_json() {
+        let what = field.trim_end_matches("_id");
+        return output.result(&(), |()| key.note(text(answer), what));
+    }
+    let keyed = Keyed {
+        document: Document::new(answer)?,
+        field,
+        id: key.id(),
+    };
+    output.result(&keyed, |_| String::new())
+}
+
+/// A document with one more field.
+struct Keyed<'a> {
+    document: Document,
+    field: &'static str,
+    id: &'a str,
+}
+
+impl Serialize for Keyed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields(&self.document.0, &mut map)?;
+        map.serialize_entry(self.field, self.id)?;
+        map.end()
+    }
+}
+
 /// A server's answer lacks what it must have.
 pub(crate) fn incomplete(what: &str) -> Failure {
     Failure::new(Exit::Internal, format!("the server's answer has no {what}"))
@@ -106,6 +143,11 @@ fn message<S: Serializer>(shown: &DynamicMessage, serializer: S) -> Result<S::Ok
         return serializer.serialize_str(&instant(shown)?);
     }
     let mut map = serializer.serialize_map(None)?;
+    fields(shown, &mut map)?;
+    map.end()
+}
+
+fn fields<M: SerializeMap>(shown: &DynamicMessage, map: &mut M) -> Result<(), M::Error> {
     for field in shown.descriptor().fields() {
         if field.supports_presence() && !shown.has_field(&field) {
             continue;
@@ -113,7 +155,7 @@ fn message<S: Serializer>(shown: &DynamicMessage, serializer: S) -> Result<S::Ok
         let value = shown.get_field(&field);
         map.serialize_entry(field.name(), &Shown(&value, &field))?;
     }
-    map.end()
+    Ok(())
 }
 
 fn instant<E: Error>(shown: &DynamicMessage) -> Result<String, E> {

@@ -6,7 +6,7 @@ use super::{KEYS, LIST_ROWS_MAX, more, paged};
 use crate::{
     cli::{
         client::{Client, Key, ServerArgs, failure},
-        document::{Answer, incomplete, write},
+        document::{Answer, incomplete, write, write_keyed},
         exit::Exit,
         output::{Failure, Output},
         show, values,
@@ -213,8 +213,8 @@ async fn plan(args: PlanArgs, client: &Client, output: Output) -> Result<Exit, F
         .account
         .as_ref()
         .ok_or_else(|| incomplete("account"))?;
-    write(output, &answer, |_| {
-        key.note(show::account(account), "change")
+    write_keyed(output, &answer, (&key, "change_id"), |_| {
+        show::account(account)
     })?;
     Ok(Exit::Ok)
 }

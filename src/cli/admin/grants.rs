@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use crate::{
     cli::{
         client::{Call, Key, failure},
-        document::{incomplete, write},
+        document::{incomplete, write, write_keyed},
         exit::Exit,
         output::{Failure, Output},
         show, values,
@@ -181,10 +181,10 @@ pub(super) async fn refund(call: Call<RefundArgs>, output: Output) -> Result<Exi
     let client = call.server.connect().await?;
     let answer = key.answer(client.admin().refund(client.request(message)).await)?;
     let entry = answer.entry.as_ref().ok_or_else(|| incomplete("entry"))?;
-    write(output, &answer, |answer| {
+    write_keyed(output, &answer, (&key, "refund_id"), |answer| {
         let text = format!("refunded {}", show::credits(entry.credits.unsigned_abs()));
         let text = format!("{text}\n{}", show::entry_line(entry));
-        key.note(with_balance(text, answer.balance.as_ref()), "refund")
+        with_balance(text, answer.balance.as_ref())
     })?;
     Ok(Exit::Ok)
 }

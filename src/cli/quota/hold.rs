@@ -6,7 +6,7 @@ use crate::{
     cli::{
         amounts::{ActionArgs, Amount, AmountArgs},
         client::{Call, Key, failure},
-        document::{incomplete, write},
+        document::{incomplete, write, write_keyed},
         exit::Exit,
         output::{Failure, Output},
         show, values,
@@ -130,8 +130,8 @@ pub(super) async fn extend(call: Call<ExtendArgs>, output: Output) -> Result<Exi
         ExtendResult::Reservation(_) => Exit::Ok,
         ExtendResult::Denial(_) => Exit::Denied,
     };
-    write(output, &answer, |answer| {
-        key.note(show::extended(answer, &args.account), "extension")
+    write_keyed(output, &answer, (&key, "extension_id"), |answer| {
+        show::extended(answer, &args.account)
     })?;
     Ok(exit)
 }

@@ -25,6 +25,17 @@ fn accounts_are_made_changed_and_listed() {
         "starter"
     );
 
+    // An id that was made here is told, so that the same can be asked for again.
+    let shown = session.json("account plan acme starter", 0);
+    let again = format!(
+        "account plan acme starter --change-id {}",
+        shown["change_id"].as_str().unwrap()
+    );
+    let again = session.json(&again, 0);
+    assert_eq!(again["change_id"], shown["change_id"]);
+    let version = |shown: &serde_json::Value| shown["account"]["balance"]["version"].clone();
+    assert_eq!(version(&again), version(&shown));
+
     let listed = session.json("account list --limit 1", 0);
     assert_eq!(
         listed["accounts"].as_array().map(Vec::len),
@@ -88,7 +99,9 @@ fn a_dispute_is_looked_up_and_refunded() {
             "{shown}"
         );
     }
-    assert_eq!(session.json(refund, 0)["entry"]["kind"], "refund");
+    let shown = session.json(refund, 0);
+    assert_eq!(shown["entry"]["kind"], "refund");
+    assert_eq!(shown["refund_id"], "dispute-9");
 
     let receipt = session.done("conversation conv-1");
     for line in [
