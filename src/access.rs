@@ -124,7 +124,13 @@ impl Access {
 }
 
 /// How long a changed file must stay as it is before it is used.
-pub(crate) const WRITING: Duration = Duration::from_millis(100);
+const WRITING: Duration = Duration::from_millis(100);
+
+/// Whether what a file has stays as it is, and nobody is writing it: looks again a moment later.
+pub(crate) fn is_written<T: PartialEq, E>(seen: &T, again: impl FnOnce() -> Result<T, E>) -> bool {
+    thread::sleep(WRITING);
+    again().is_ok_and(|now| now == *seen)
+}
 
 /// What became of a look at a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,9 +181,7 @@ impl AccessFile {
         if seen.as_ref() == Some(&bytes) {
             return Ok(Refreshed::Same);
         }
-        // Somebody may be writing it: the next look sees all of it.
-        thread::sleep(WRITING);
-        if read(&self.path).ok().as_ref() != Some(&bytes) {
+        if !is_written(&bytes, || read(&self.path)) {
             return Ok(Refreshed::Same);
         }
         let parsed = parse(&bytes);

@@ -11,7 +11,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
 };
 
 use arc_swap::ArcSwap;
@@ -25,7 +24,7 @@ use rustls::{
 
 pub use self::names::{names, not_after_s};
 use crate::{
-    access::{Refreshed, WRITING},
+    access::{Refreshed, is_written},
     config::{ClientCert, TlsFiles},
 };
 
@@ -122,9 +121,7 @@ impl Tls {
         if seen.as_ref() == Some(&texts) {
             return Ok(Refreshed::Same);
         }
-        // Somebody may be writing them: the next look sees all of it.
-        thread::sleep(WRITING);
-        if read(&self.files).ok().as_ref() != Some(&texts) {
+        if !is_written(&texts, || read(&self.files)) {
             return Ok(Refreshed::Same);
         }
         let loaded = load(&self.files, &texts);

@@ -117,12 +117,8 @@ impl Core {
         }
     }
 
-    /// What a commit did that was done for the first time. One that was overtaken by a later report
-    /// did nothing.
+    /// What a commit did that was done for the first time.
     pub(super) fn committed(&self, committed: &Committed, next_hold: u64) {
-        if is_overtaken(&committed.receipt) {
-            return;
-        }
         self.settled(&committed.receipt);
         if committed.receipt.late {
             self.metrics.late_commit();
@@ -179,9 +175,4 @@ pub(super) fn describe_usage(amount: &Amount) {
         }
         Amount::Credits(_) => {}
     });
-}
-
-/// Whether nothing was settled, as every settlement has a number.
-pub(super) fn is_overtaken(receipt: &Receipt) -> bool {
-    receipt.sequence == 0
 }

@@ -9,7 +9,7 @@ use super::{
         answer,
         quota::{self, Priced},
     },
-    core::{Core, describe_action, describe_estimate, describe_usage, is_overtaken},
+    core::{Core, describe_action, describe_estimate, describe_usage},
     gate::Caller,
 };
 use crate::{
@@ -69,13 +69,15 @@ impl QuotaApi {
 
     fn count_commit(&self, committed: &Committed, next_hold: u64) {
         let action = &committed.reservation.action;
+        // One that was overtaken by a later report has settled nothing, and held nothing.
+        let is_new = !committed.replayed && committed.receipt.sequence > 0;
         if committed.replayed {
             self.core.replayed("Commit");
-        } else {
+        }
+        if is_new {
             self.core.committed(committed, next_hold);
         }
         // What is already used is settled whatever it is; the next hold is decided about.
-        let is_new = !committed.replayed && !is_overtaken(&committed.receipt);
         if is_new && next_hold > 0 {
             self.count_known("Commit", Some(action), committed.next_hold_denial.as_ref());
         } else {

@@ -45,6 +45,16 @@ async fn create(sidecar: &Sidecar) {
     sidecar.admin().await.create_account(create).await.unwrap();
 }
 
+/// An account with `r1` settled and `r2` open, once the sidecar is ready.
+async fn settled_and_held(sidecar: &Sidecar) {
+    wait_ready(sidecar);
+    create(sidecar).await;
+    let mut quota = sidecar.quota().await;
+    quota.reserve(reserve("r1", 60)).await.unwrap();
+    quota.reserve(reserve("r2", 40)).await.unwrap();
+    quota.commit(commit("r1", 45)).await.unwrap();
+}
+
 /// Available and held.
 async fn balance(sidecar: &Sidecar) -> (u64, u64) {
     let request = GetBalanceRequest {
@@ -62,12 +72,7 @@ async fn holds_and_balances_in_redis_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["--hot", &hot, "--set", PATIENT];
     let mut sidecar = Sidecar::start(folder.path(), &args);
-    wait_ready(&sidecar);
-    create(&sidecar).await;
-    let mut quota = sidecar.quota().await;
-    quota.reserve(reserve("r1", 60)).await.unwrap();
-    quota.reserve(reserve("r2", 40)).await.unwrap();
-    quota.commit(commit("r1", 45)).await.unwrap();
+    settled_and_held(&sidecar).await;
     assert_eq!(balance(&sidecar).await, (415, 40));
     sidecar.kill();
 
@@ -183,12 +188,7 @@ async fn a_redis_is_not_used_with_another_ledger() {
     let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let args = ["--hot", &hot, "--set", PATIENT];
     let mut sidecar = Sidecar::start(own.path(), &args);
-    wait_ready(&sidecar);
-    create(&sidecar).await;
-    let mut quota = sidecar.quota().await;
-    quota.reserve(reserve("r1", 60)).await.unwrap();
-    quota.reserve(reserve("r2", 40)).await.unwrap();
-    quota.commit(commit("r1", 45)).await.unwrap();
+    settled_and_held(&sidecar).await;
     sidecar.kill();
 
     let mut wrong = Sidecar::start(other.path(), &args);
