@@ -16,6 +16,7 @@
 mod admin_service;
 mod audit;
 mod call;
+mod connection;
 mod convert;
 mod core;
 mod deadline;

@@ -167,7 +167,7 @@ impl Account {
             plan_used: self.plan_grant().map_or(0, |grant| grant.used),
             plan_remaining: plan.map_or(0, Grant::remaining),
             pack_remaining,
-            renews_at: self.head.cycle.end,
+            renews_at: self.head.cycle.next(now),
             sequence: self.sequence,
             as_of: now,
             version: self.version,

@@ -24,6 +24,15 @@ pub struct Cycle {
 }
 
 impl Cycle {
+    /// When the next cycle begins: this one does, where the subscription is still to come.
+    pub fn next(&self, now: Timestamp) -> Timestamp {
+        if now < self.start {
+            self.start
+        } else {
+            self.end
+        }
+    }
+
     /// The cycle that `now` falls into, of an account anchored at `anchor`. Before the anchor it
     /// is the first one. Instants outside [`EARLIEST`] to [`LATEST`] count as the nearer bound.
     pub fn at(anchor: Timestamp, now: Timestamp) -> Cycle {

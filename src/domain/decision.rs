@@ -77,7 +77,7 @@ pub struct Balance {
     pub plan_remaining: u64,
     /// Left of packs, promotions and adjustments together.
     pub pack_remaining: u64,
-    /// When the next cycle begins.
+    /// When the next cycle begins: the first one, where the subscription is still to come.
     pub renews_at: Timestamp,
     /// Of the newest ledger entry.
     pub sequence: u64,

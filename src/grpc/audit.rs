@@ -5,10 +5,11 @@
 //! whenever the process dies. Where such a call then fails, a second line says how it ended.
 //!
 //! A call runs to its end here even where its caller is gone, so that what was done has a line.
-//! Calls that are refused at the gate leave lines too, a bounded number of them: strangers must not
-//! fill the ledger.
+//! Calls that end before they begin here (kept out at the gate, one too many, not a message) leave
+//! lines too, a bounded number of them: strangers must not fill the ledger.
 
 use std::{
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
         Arc,
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -75,6 +77,40 @@ impl ChangeLine {
     }
 }
 
+/// A call on its way here: where it ends before it begins, it leaves its line through this.
+pub(super) struct Outside {
+    log: Arc<AuditLog>,
+    caller: Caller,
+    has_begun: Begun,
+}
+
+/// Whether a call has begun, so that it leaves its line itself.
+#[derive(Clone, Default)]
+struct Begun(Arc<AtomicBool>);
+
+impl Outside {
+    /// One by `caller`.
+    pub(super) fn new(log: &Arc<AuditLog>, caller: Caller) -> Self {
+        Outside {
+            log: Arc::clone(log),
+            caller,
+            has_begun: Begun::default(),
+        }
+    }
+
+    /// Has the call, whose request this is, say when it begins.
+    pub(super) fn watch<B>(&self, request: &mut http::Request<B>) {
+        request.extensions_mut().insert(self.has_begun.clone());
+    }
+
+    /// The call ends like this.
+    pub(super) fn ends(&self, method: &'static str, request_id: &str, status: &Status) {
+        if !self.has_begun.0.load(Ordering::Relaxed) {
+            self.log.kept_out(method, &self.caller, request_id, status);
+        }
+    }
+}
+
 /// The log.
 pub(super) struct AuditLog {
     lines: mpsc::Sender<Line>,
@@ -104,13 +140,7 @@ impl AuditLog {
     }
 
     /// Writes a call that was refused before it began, unless there were too many of late.
-    pub(super) fn kept_out(
-        &self,
-        method: &'static str,
-        caller: &Caller,
-        request_id: &str,
-        status: &Status,
-    ) {
+    fn kept_out(&self, method: &'static str, caller: &Caller, request_id: &str, status: &Status) {
         let written = self.has_room_for_refusal() && {
             let short = method.rsplit('/').next().unwrap_or(method);
             let mut call = ended(self.line(short, caller, "", ""), Some(status));
@@ -143,14 +173,18 @@ impl AuditLog {
     }
 
     async fn write(&self, call: AdminCall) -> Result<(), LedgerFault> {
-        let gone = || LedgerFault {
-            operation: "log_calls",
-            source: "the task that writes the audit log has ended".into(),
-        };
+        let gone = || fault("the task that writes the audit log has ended");
         let (tell, told) = oneshot::channel();
         let sent = self.lines.send((call, Some(tell))).await;
         sent.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
+    }
+}
+
+fn fault(why: &'static str) -> LedgerFault {
+    LedgerFault {
+        operation: "log_calls",
+        source: why.into(),
     }
 }
 
@@ -159,7 +193,11 @@ async fn write(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Line>) {
     let mut lines: Vec<Line> = Vec::new();
     while waiting.recv_many(&mut lines, BATCH_MAX).await > 0 {
         let (calls, tell): (Vec<_>, Vec<_>) = lines.drain(..).unzip();
-        let written = ledger.log_calls(&calls).await;
+        // A panic must not end the log with it.
+        let writing = AssertUnwindSafe(ledger.log_calls(&calls)).catch_unwind();
+        let written = writing
+            .await
+            .unwrap_or_else(|_| Err(fault("it has panicked")));
         if let Err(fault) = &written {
             tracing::error!(error = %fault, lines = calls.len(), "the audit log can't be written");
         }
@@ -225,6 +263,9 @@ impl<A: AdminService> Audited<A> {
         let Some(caller) = request.extensions().get::<Caller>() else {
             return Err(status::panicked());
         };
+        if let Some(begun) = request.extensions().get::<Begun>() {
+            begun.0.store(true, Ordering::Relaxed);
+        }
         let message = request.get_ref();
         let (account_id, key) = (message.account_id(), message.key());
         let mut line = self.log.line(method, caller, account_id, key);
@@ -247,7 +288,7 @@ impl<A: AdminService> Audited<A> {
         let log = Arc::clone(&self.log);
         let work = async move {
             let answer = match answer {
-                Ok(answer) => answer.await,
+                Ok(answer) => caught(method, answer).await,
                 Err(status) => Err(status),
             };
             let has_line = answer.is_ok() && with_change.is_written.load(Ordering::Relaxed);
@@ -270,6 +311,19 @@ impl<A: AdminService> Audited<A> {
         let tasks = self.tasks.clone();
         ToItsEnd::new(work, tasks).await
     }
+}
+
+/// How a call ended, also where it has panicked.
+async fn caught<T>(
+    method: &'static str,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    // Its line is the same whatever the panic has left undone: it does not touch it.
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        tracing::error!(method, "a handler panicked");
+        Err(status::panicked())
+    })
 }
 
 /// Work that goes on in a task of its own where whoever waits for it goes away.
@@ -342,4 +396,16 @@ audited! {
     get_conversation "GetConversation": GetConversationRequest -> GetConversationResponse,
     get_catalog "GetCatalog": GetCatalogRequest -> GetCatalogResponse,
     list_audit "ListAudit": ListAuditRequest -> ListAuditResponse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_has_ended_like_any_other() {
+        let ended = caught("X", async { panic!("!") as Result<(), Status> }).await;
+        assert_eq!(ended.unwrap_err().code(), Code::Internal);
+        assert_eq!(caught("X", async { Ok(7) }).await.unwrap(), 7);
+    }
 }

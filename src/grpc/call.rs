@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 
-use super::{deadline, status};
+use super::{audit::Outside, deadline, status};
 use crate::{
     config::GrpcConfig,
     telemetry::{
@@ -116,6 +116,7 @@ impl Traffic {
             limit,
             sleep: None,
             code: None,
+            outside: None,
             traffic: Arc::clone(self),
         }
     }
@@ -141,10 +142,18 @@ pub(super) struct Call {
     sleep: Option<Pin<Box<Sleep>>>,
     /// How it was answered; absent: it was not, the caller is gone.
     code: Option<Code>,
+    /// For one to AdminService, where that has an audit log.
+    outside: Option<Box<Outside>>,
     traffic: Arc<Traffic>,
 }
 
 impl Call {
+    /// The same, of which there is a line in the audit log also where it does not reach its handler.
+    pub(super) fn audited(mut self, outside: Option<Outside>) -> Call {
+        self.outside = outside.map(Box::new);
+        self
+    }
+
     fn answered(&mut self, response: Response<Body>) -> Response<Body> {
         // Only a call without an answer has its status in the headers.
         let Some(status) = Status::from_header_map(response.headers()) else {
@@ -166,6 +175,9 @@ impl Call {
     fn failed(&mut self, status: &Status) -> Response<Body> {
         self.code = Some(status.code());
         let request_id = self.present.request_id();
+        if let Some(outside) = &self.outside {
+            outside.ends(self.method, request_id, status);
+        }
         let mut response = status::with_request(status, request_id).into_http();
         if let Ok(id) = HeaderValue::from_str(request_id) {
             response.headers_mut().insert(REQUEST_ID, id);

@@ -10,9 +10,9 @@ use tonic_reflection::server::Builder as ReflectionBuilder;
 use tower::util::BoxCloneSyncService;
 
 use super::{
-    audit::AuditLog,
+    audit::{AuditLog, Outside},
     call::{Answer, Call, Traffic},
-    gate::{Gate, KeptOut},
+    gate::{Caller, Gate, KeptOut},
     health::{Health, HealthApi},
     methods::{self, Method, OTHER, Route},
     peer::Peer,
@@ -82,14 +82,24 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         let Some(method) = methods::find(request.uri().path()) else {
             return self.not_served(&request);
         };
-        match self.gate.admit(method, request.headers(), peer) {
-            Ok(None) => {}
-            Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
+        let outside = match self.gate.admit(method, request.headers(), peer) {
+            Ok(None) => None,
+            Ok(Some(caller)) => {
+                let outside = self.outside(method, &caller);
+                request.extensions_mut().insert(caller);
+                outside
+            }
             Err(kept_out) => return self.kept_out(method, *kept_out, request.headers()),
-        }
+        };
         match method.route {
             Route::Quota => self.bounded(method, "gateway", self.quota.as_ref(), request),
-            Route::Admin => self.bounded(method, "admin", self.admin.as_ref(), request),
+            Route::Admin => {
+                if let Some(outside) = &outside {
+                    outside.watch(&mut request);
+                }
+                self.bounded(method, "admin", self.admin.as_ref(), request)
+                    .audited(outside)
+            }
             Route::Health => self.unbounded(method, Some(&self.health), request),
             Route::ReflectionV1 => self.unbounded(method, self.reflection_v1.as_ref(), request),
             Route::ReflectionV1Alpha => {
@@ -98,15 +108,19 @@ impl<Q: QuotaService, A: AdminService> Router<Q, A> {
         }
     }
 
-    /// A call that its caller may not make. One to AdminService leaves a line in the audit log,
-    /// which nobody waits for.
+    /// What a call leaves its line through that ends before it begins; `None`: it leaves none.
+    fn outside(&self, method: Method, caller: &Caller) -> Option<Outside> {
+        let log = self.log.as_ref()?;
+        (method.route == Route::Admin).then(|| Outside::new(log, caller.clone()))
+    }
+
+    /// A call that its caller may not make.
     fn kept_out(&self, method: Method, kept_out: KeptOut, headers: &HeaderMap) -> Call {
         let KeptOut { status, caller } = kept_out;
-        let mut present = self.traffic.begin(headers);
-        if let (Some(log), Route::Admin) = (&self.log, method.route) {
-            log.kept_out(method.name(), &caller, present.request_id(), &status);
-        }
-        self.traffic.refused(method.name(), present, status)
+        let present = self.traffic.begin(headers);
+        self.traffic
+            .refused(method.name(), present, status)
+            .audited(self.outside(method, &caller))
     }
 
     /// A call to a service of the contract, where this process has the role that serves it.

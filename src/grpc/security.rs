@@ -39,6 +39,8 @@ pub(super) enum Turned {
     HandshakeFailed,
     /// A process that may not connect to the Unix socket.
     Peer,
+    /// The start of HTTP/2 took too long.
+    PrefaceTimeout,
 }
 
 impl Turned {
@@ -48,6 +50,7 @@ impl Turned {
             Turned::HandshakeTimeout => "handshake_timeout",
             Turned::HandshakeFailed => "handshake_failed",
             Turned::Peer => "unix_peer",
+            Turned::PrefaceTimeout => "preface_timeout",
         }
     }
 }

@@ -9,11 +9,10 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rand::Rng;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -25,6 +24,7 @@ use super::{
     admin_service::AdminApi,
     audit::{AuditLog, Audited},
     call::Traffic,
+    connection::{Bounds, PREFACE_WAIT, PREFACE_WAIT_AT_STOP, over, until_begun},
     convert::Limits,
     core::Core,
     gate::Gate,
@@ -36,7 +36,7 @@ use super::{
     security::{Handshakes, Security, Turned},
 };
 use crate::{
-    config::{GrpcConfig, UnixPeers},
+    config::GrpcConfig,
     gathered::Gathered,
     pb::{admin_service_server::AdminService, quota_service_server::QuotaService},
     telemetry::{Metrics, Observer},
@@ -46,10 +46,6 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a silent connection is asked whether it is still there, and how long it may take.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// By how much the age of a connection differs from what is configured, at most: connections that
-/// were made together do not end together.
-const AGE_JITTER: f64 = 0.1;
-
 /// A server that runs. Dropping it cuts every connection that is still open.
 #[derive(Debug)]
 pub struct Server {
@@ -200,40 +196,6 @@ fn http2_settings(config: &GrpcConfig) -> http2::Builder<TokioExecutor> {
     settings
 }
 
-/// What the connections of one listener may have.
-#[derive(Clone)]
-struct Bounds {
-    connections_max: usize,
-    /// Absent: they may live for ever.
-    age_max: Option<Duration>,
-    age_grace: Duration,
-    unix_peers: Arc<UnixPeers>,
-}
-
-impl Bounds {
-    fn new(config: &GrpcConfig) -> Self {
-        let connections_max = usize::try_from(config.connections_max).unwrap_or(usize::MAX);
-        let age_max = Duration::from_millis(config.connection_age_max_ms);
-        Bounds {
-            connections_max: connections_max.min(Semaphore::MAX_PERMITS),
-            age_max: (!age_max.is_zero()).then_some(age_max),
-            age_grace: Duration::from_millis(config.connection_age_grace_ms),
-            unix_peers: Arc::new(config.unix_peers.clone()),
-        }
-    }
-
-    /// Returns when a connection that starts now has lived long enough.
-    async fn old(&self) {
-        match self.age_max {
-            Some(age) => {
-                let part = rand::rng().random_range(1.0 - AGE_JITTER..=1.0 + AGE_JITTER);
-                tokio::time::sleep(age.mul_f64(part)).await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
 /// Makes connections of what arrives.
 struct Acceptor<Q, A> {
     router: Arc<Router<Q, A>>,
@@ -315,17 +277,32 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
     }
 
     /// One connection, to its end.
-    async fn serve<I>(&self, io: I, peer: Peer)
+    async fn serve<I>(&self, io: I, peer: Peer) -> Result<(), Turned>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let endpoint = Endpoint(Arc::clone(&self.router), Arc::new(peer));
+        let (tell, begun) = oneshot::channel();
+        let io = until_begun(io, tell);
         let connection = self.http2.serve_connection(TokioIo::new(io), endpoint);
         let mut connection = pin!(connection);
         let calls = || self.metrics.calls_in_progress();
+        tokio::select! {
+            ended = connection.as_mut() => {
+                over(ended);
+                return Ok(());
+            }
+            _ = begun => {}
+            () = self.cut.cancelled() => return Ok(()),
+            () = self.stopped_waiting() => return Ok(()),
+            () = tokio::time::sleep(PREFACE_WAIT) => return Err(Turned::PrefaceTimeout),
+        }
         let grace = tokio::select! {
-            ended = Gathered::new(connection.as_mut(), calls) => return over(ended),
-            () = self.cut.cancelled() => return,
+            ended = Gathered::new(connection.as_mut(), calls) => {
+                over(ended);
+                return Ok(());
+            }
+            () = self.cut.cancelled() => return Ok(()),
             () = self.stop.cancelled() => None,
             () = self.bounds.old() => Some(self.bounds.age_grace),
         };
@@ -341,12 +318,13 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
             () = self.cut.cancelled() => {}
             () = too_late => tracing::debug!("an old connection was cut"),
         }
+        Ok(())
     }
-}
 
-fn over(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    /// Returns where the server stops and nothing more can come of a connection that has not begun.
+    async fn stopped_waiting(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(PREFACE_WAIT_AT_STOP).await;
     }
 }
 
@@ -382,15 +360,13 @@ impl Listener for TcpListener {
     ) -> Result<(), Turned> {
         let peer = Peer::of_tcp(&io);
         let Some(handshakes) = &acceptor.tls else {
-            acceptor.serve(io, peer).await;
-            return Ok(());
+            return acceptor.serve(io, peer).await;
         };
         let (stream, peer) = tokio::select! {
             shaken = handshakes.shake(io, peer) => shaken?,
             () = acceptor.stop.cancelled() => return Ok(()),
         };
-        acceptor.serve(stream, peer).await;
-        Ok(())
+        acceptor.serve(stream, peer).await
     }
 }
 
@@ -412,7 +388,6 @@ impl Listener for UnixListener {
             tracing::debug!(%peer, "a process that may not connect");
             return Err(Turned::Peer);
         }
-        acceptor.serve(io, peer).await;
-        Ok(())
+        acceptor.serve(io, peer).await
     }
 }

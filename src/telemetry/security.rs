@@ -9,7 +9,12 @@ use super::{
 };
 
 /// Everything that can be said of it before it happens, so that the counters start at zero.
-const REFUSED: [&str; 3] = ["handshake_timeout", "handshake_failed", "unix_peer"];
+const REFUSED: [&str; 4] = [
+    "handshake_timeout",
+    "handshake_failed",
+    "unix_peer",
+    "preface_timeout",
+];
 
 /// The metrics of who is let in.
 #[derive(Debug)]

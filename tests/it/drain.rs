@@ -1,6 +1,6 @@
 //! The real binary, told to stop while calls are open.
 
-use std::{net::TcpStream, path::Path, time::Duration};
+use std::{io::Write, net::TcpStream, path::Path, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -120,4 +120,17 @@ async fn a_call_that_does_not_end_is_cut_at_the_drains_end() {
     let ended = tokio::task::spawn_blocking(move || sidecar.terminate());
     let (status, said) = tokio::time::timeout(LONG, ended).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_never_begins_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(folder.path(), &["--set", "drain_timeout_ms=120000"]);
+    let silent = TcpStream::connect(&sidecar.grpc).unwrap();
+    let mut half = TcpStream::connect(&sidecar.grpc).unwrap();
+    half.write_all(b"PRI * HTTP/2").unwrap();
+    let ended = tokio::task::spawn_blocking(move || sidecar.terminate());
+    let (status, said) = tokio::time::timeout(LONG, ended).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    drop((silent, half));
 }

@@ -8,7 +8,7 @@ pub const CONNECTIONS_REFUSED: Spec = counter(
     "tollgate.connections.refused",
     "{connection}",
     &["reason"],
-    "Connections turned away before their first call: handshake_timeout, handshake_failed, unix_peer.",
+    "Connections turned away before their first call: handshake_timeout, handshake_failed, unix_peer, preface_timeout.",
 );
 /// Calls of AdminService that are kept out.
 pub const ADMIN_REFUSALS: Spec = counter(
@@ -16,7 +16,7 @@ pub const ADMIN_REFUSALS: Spec = counter(
     "tollgate.admin.refusals",
     "{call}",
     &["audited"],
-    "Calls of AdminService refused for want of credentials or roles, in the audit log (yes) or not (no).",
+    "Calls of AdminService refused before they began, in the audit log (yes) or not (no).",
 );
 /// Certificates and access files.
 pub const FILE_RELOADS: Spec = counter(

@@ -1,6 +1,7 @@
 //! Below the messages: bytes that no client of ours would send, and calls that a plain HTTP/2
 //! client makes, so that what the server says is seen as it is.
 
+use axum::body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -21,20 +22,46 @@ pub async fn call(
     headers: &[(&'static str, &'static str)],
     body: Vec<u8>,
 ) -> http::Response<Incoming> {
+    let mut sender = connect(address).await;
+    let request = request(address, path, headers, Body::from(body));
+    sender.send_request(request).await.unwrap()
+}
+
+/// A call whose message never comes, for as long as this is polled.
+pub async fn call_without_end(
+    address: &str,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+) -> http::Response<Incoming> {
+    let mut sender = connect(address).await;
+    let never = tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let request = request(address, path, headers, Body::from_stream(never));
+    sender.send_request(request).await.unwrap()
+}
+
+async fn connect(address: &str) -> http2::SendRequest<Body> {
     let host = address.strip_prefix("http://").unwrap();
     let stream = TcpStream::connect(host).await.unwrap();
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .unwrap();
     tokio::spawn(connection);
+    sender
+}
+
+fn request(
+    address: &str,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+    body: Body,
+) -> http::Request<Body> {
     let mut request = http::Request::post(format!("{address}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(axum::body::Body::from(body)).unwrap();
-    sender.send_request(request).await.unwrap()
+    request.body(body).unwrap()
 }
 
 /// The error in an answer's headers.
@@ -77,6 +104,23 @@ async fn an_unknown_method_is_answered_with_the_services_that_there_are() {
     }
     let text = world.metrics.render().unwrap();
     assert!(text.contains(r#"rpc_method="_OTHER""#), "{text}");
+}
+
+/// It keeps the place of one that has something to ask, so it is closed after ten seconds.
+#[tokio::test]
+async fn a_connection_that_never_begins_is_closed() {
+    let world = World::new().await;
+    let host = world.address.strip_prefix("http://").unwrap();
+    let mut silent = TcpStream::connect(host).await.unwrap();
+    let mut half = TcpStream::connect(host).await.unwrap();
+    half.write_all(&PREFACE[..10]).await.unwrap();
+    for stream in [&mut silent, &mut half] {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+    }
+    let text = world.metrics.render().unwrap();
+    let line = r#"tollgate_connections_refused_total{reason="preface_timeout"} 2"#;
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test]

@@ -141,7 +141,10 @@ impl Oracle {
                 .filter(|lot| self.is_active(lot))
                 .map(|lot| self.left(lot))
                 .sum(),
-            renews_at: self.cycle.end,
+            renews_at: match self.now < self.cycle.start {
+                true => self.cycle.start,
+                false => self.cycle.end,
+            },
             sequence: self.journal.len() as u64,
             as_of: self.now,
             version: 0,

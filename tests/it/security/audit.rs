@@ -1,7 +1,10 @@
 //! The audit log, as calls leave it.
 
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-use tollgate::{config::AdminConfig, pb};
+use tollgate::{
+    config::{AdminConfig, GrpcConfig},
+    pb,
+};
 use tonic::{Code, Request};
 
 use super::{AccessFolder, principal};
@@ -192,6 +195,75 @@ async fn strangers_do_not_fill_the_log() {
     assert!(found.len() <= 100, "{}", found.len());
     assert!(found.iter().all(|entry| entry.principal.is_empty()));
     assert!(found.iter().all(|entry| entry.reason == "CALLER_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn a_call_that_is_no_message_or_one_too_many_has_its_line() {
+    let (viewer, token) = principal("viewer", "\"billing\", \"viewer\"", "");
+    let access = AccessFolder::new(&viewer);
+    let admin = AdminConfig::default();
+    let config = GrpcConfig {
+        calls_max: 1,
+        max_message_bytes: 1024,
+        ..config()
+    };
+    let mut world = World::guarded(config, &admin, access.security(), (true, true)).await;
+    let path = "/tollgate.v1.AdminService/CreateAccount";
+    let bearer: &'static str = format!("Bearer {token}").leak();
+    let headers = [("authorization", bearer)];
+    let garbage = wire::framed(4, &[0xff; 4]);
+    let large = wire::framed(2000, &[0; 2000]);
+    for (body, expected) in [
+        (garbage, Code::InvalidArgument),
+        (large, Code::ResourceExhausted),
+    ] {
+        let answer = wire::call(&world.address, path, &headers, body).await;
+        assert_eq!(wire::status(&answer).code(), expected);
+    }
+    // One that never sends its message takes the only place.
+    let address = world.address.clone();
+    let waits = tokio::spawn(async move { wire::call_without_end(&address, path, &headers).await });
+    while world.metrics.calls_in_progress() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut late = world.admin.clone();
+    let refused = async {
+        let create = crate::grpc::world::create("acme");
+        late.create_account(as_caller(create, &token, "req-9"))
+            .await
+    };
+    assert_eq!(reason(&refused.await.unwrap_err()), "TOO_MANY_CALLS");
+    waits.abort();
+
+    let ask = pb::ListAuditRequest {
+        method: "CreateAccount".to_owned(),
+        ..Default::default()
+    };
+    // Its place is free once the server has seen that it is gone.
+    let listed = async {
+        loop {
+            let ask = as_caller(ask.clone(), &token, "");
+            match world.admin.list_audit(ask).await {
+                Ok(page) => return page.into_inner().entries,
+                Err(status) => assert_eq!(reason(&status), "TOO_MANY_CALLS"),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let found = listed.await;
+    // The one that was given up may have been seen to end in the middle of its message.
+    let oldest: Vec<_> = found.iter().rev().take(3).collect();
+    let shown: Vec<[&str; 3]> = oldest
+        .iter()
+        .map(|entry| [&*entry.principal, &*entry.outcome, &*entry.reason])
+        .collect();
+    let expected = [
+        ["viewer", "INVALID_ARGUMENT", "NOT_A_MESSAGE"],
+        ["viewer", "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE"],
+        ["viewer", "RESOURCE_EXHAUSTED", "TOO_MANY_CALLS"],
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(oldest[2].request_id, "req-9");
 }
 
 #[tokio::test]

@@ -119,6 +119,7 @@ fn allowed(label: &str) -> Option<Vec<&'static str>> {
             "rejected",
             "handshake_failed",
             "handshake_timeout",
+            "preface_timeout",
             "unix_peer",
         ],
         "kind" => vec![
