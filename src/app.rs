@@ -107,24 +107,29 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
     let exporter = Exporter::start(&config.telemetry, &metrics, &clock)?;
+    let (readiness, tasks) = (
+        Arc::new(Readiness::new(checks(&config))),
+        TaskTracker::new(),
+    );
+    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
+    let works = working.clone().drop_guard();
+    let http_addr = http_listener
+        .local_addr()
+        .map_err(|error| StartError::Internal(error.into()))?;
+    // From now on: what is opened may take minutes, and whoever watches must not take it for dead.
+    spawn_http(&tasks, http_listener, &readiness, &metrics, &working);
     let parts = parts::open(&config, clock, metrics).await?;
     let changed = Arc::new(Notify::new());
     let watch = watch_catalog(&config, &changed)?;
     let mut roster = roster::roster(&parts, &config, changed);
-    let readiness = Arc::new(Readiness::new(checks(&config)));
     roster.workers.extend(probes(&parts, &config, &readiness));
     roster
         .workers
         .extend(security.workers(&config, &parts.metrics));
     let (grpc_addr, admin_addr) = (sockets.tcp_addr(), sockets.admin_addr());
-    let http_addr = http_listener
-        .local_addr()
-        .map_err(|error| StartError::Internal(error.into()))?;
-    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let observer = observer(&parts, &config, exporter.as_ref());
     let guard = security.of_server(&config);
     let server = serve_grpc(sockets, &parts, (observer, guard), &config, &serving);
-    let tasks = TaskTracker::new();
     for (worker, interval) in roster.workers {
         let metrics = Arc::clone(&parts.metrics);
         let worker = Arc::new(Caught(worker));
@@ -134,8 +139,6 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         Some(settler) => run_settler(settler, (&parts, &config), &readiness, &tasks, &working)?,
         None => CancellationToken::new(),
     };
-    let metrics = &parts.metrics;
-    spawn_http(&tasks, http_listener, &readiness, metrics, &working);
     readiness.set(CHECK_SERVING, true, "yes");
     let health = server.health().clone();
     health.set_serving(readiness.is_ready());
@@ -156,7 +159,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         readiness,
         server,
         serving,
-        _works: working.clone().drop_guard(),
+        _works: works,
         working,
         tasks,
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -337,13 +340,17 @@ impl Running {
         }
     }
 
-    /// Stops: not serving, no new calls, open calls finish, everything is flushed. Each of the
-    /// two takes at most the drain's time: a peer that hangs must not cost the flush.
-    pub async fn stop(self) -> Stopped {
+    /// Stops: not serving, no new calls, open calls finish or are cut once `cut` is cancelled,
+    /// everything is flushed. Each of the two takes at most the drain's time: a peer that hangs must
+    /// not cost the flush.
+    pub async fn stop(self, cut: &CancellationToken) -> Stopped {
         self.readiness.set(CHECK_SERVING, false, "shutting down");
         self.serving.cancel();
         let calls = tokio::time::timeout(self.drain_timeout, self.server.stopped());
-        let drained = calls.await.is_ok();
+        let drained = tokio::select! {
+            finished = calls => finished.is_ok(),
+            () = cut.cancelled() => false,
+        };
         let flush = flush(self.settler, self.opened, self.is_shared);
         let flushed = tokio::time::timeout(self.drain_timeout, flush);
         let flushed = flushed.await.is_ok_and(|closed| closed.is_ok());

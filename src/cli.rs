@@ -90,7 +90,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(run(cli.command, output)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli.command, output));
+            // What nobody waits for any more, such as a start that was given up, holds up no end.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Failure::new(
             Exit::Internal,
             format!("starting the runtime: {error}"),

@@ -1,7 +1,16 @@
-//! The HTTP port: `/healthz`, `/readyz` and `/metrics`. It changes nothing, and shows neither
-//! accounts nor configuration.
+//! The HTTP port: `/healthz`, `/readyz` and `/metrics`. It changes nothing, and shows no account; of
+//! the configuration it shows which store does not answer.
+//!
+//! Whoever reaches it must not keep others from it, nor from gRPC: what a silent client holds is
+//! bounded, and the newest connection is always served.
 
-use std::{collections::BTreeMap, fmt::Write, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,13 +19,29 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::AbortHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry::{Format, Metrics};
 
 /// How long open requests may take to finish after the stop.
 const DRAIN: Duration = Duration::from_secs(1);
+/// The most connections at once: one more, and the oldest is cut.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take to ask, the first time and between two requests: longer than it is
+/// from one scrape to the next, mostly.
+const ASK_TIMEOUT: Duration = Duration::from_secs(75);
+/// The pause after a connection that could not be accepted, e.g. for want of file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answered to every other path.
 const NO_SUCH_PATH: &str = "no such path; there are /healthz, /readyz and /metrics\n";
 
@@ -124,8 +149,8 @@ pub async fn serve(
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-) -> io::Result<()> {
-    serve_and_drain(listener, router(readiness, metrics), stop, DRAIN).await
+) {
+    serve_and_drain(listener, router(readiness, metrics), stop, DRAIN).await;
 }
 
 async fn serve_and_drain(
@@ -133,16 +158,55 @@ async fn serve_and_drain(
     router: Router,
     stop: CancellationToken,
     drain: Duration,
-) -> io::Result<()> {
-    let served =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let drained = async {
-        stop.cancelled().await;
-        tokio::time::sleep(drain).await;
+) {
+    let tasks = TaskTracker::new();
+    // Oldest first.
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the HTTP port could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        let served = serve_one(stream, router.clone(), stop.clone());
+        connections.push_back(tasks.spawn(served).abort_handle());
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+        connections.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// One connection, to its end.
+async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(ASK_TIMEOUT);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
-    tokio::select! {
-        ended = async { served.await } => ended,
-        () = drained => Ok(()),
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the HTTP port ended early");
     }
 }
 
@@ -258,6 +322,33 @@ mod tests {
         half.write_all(b"GET /hea").await.unwrap();
 
         stop.cancel();
-        served.await.unwrap().unwrap();
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn silent_connections_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let router = router(Arc::new(Readiness::new([])), metrics);
+        tokio::spawn(serve_and_drain(listener, router, stop, Duration::ZERO));
+
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            let mut half = TcpStream::connect(address).await.unwrap();
+            half.write_all(b"GET /hea").await.unwrap();
+            silent.push(half);
+        }
+        let mut asks = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        asks.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        asks.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        // The oldest one is cut, the newest one is not.
+        let _ = silent[0].read_to_end(&mut Vec::new()).await;
+        let newest = silent[2 * CONNECTIONS_MAX - 1].try_read(&mut [0]);
+        assert_eq!(newest.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 }

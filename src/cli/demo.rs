@@ -30,6 +30,8 @@ use super::{
     exit::Exit,
     output::{Failure, Output},
 };
+use tokio_util::sync::CancellationToken;
+
 use crate::{app, clock::ManualClock, domain::timestamp::Timestamp};
 
 /// The account whose days are played.
@@ -84,7 +86,7 @@ pub async fn run(args: DemoArgs, output: Output) -> Result<Exit, Failure> {
     }
     let grpc = running.grpc_addr.to_string();
     drop(stage);
-    let stopped = running.stop().await;
+    let stopped = running.stop(&CancellationToken::new()).await;
     play.step("Stop the sidecar")
         .answer("calls finished, everything flushed")
         .expect("stopped in time", true, stopped.drained && stopped.flushed);

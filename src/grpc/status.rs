@@ -291,11 +291,12 @@ pub fn not_served(path: &str, served: &[&str]) -> Status {
     Draft::new(Code::Unimplemented, "METHOD_NOT_SERVED", text).finish()
 }
 
-/// The contract has the method, and this process has not the role that serves it.
+/// The contract has the method, and what serves it is elsewhere: in another process, or on an
+/// address of its own.
 pub fn process_lacks(method: &str, role: &str, served: &[&str]) -> Status {
     let text = format!(
-        "{method} is not served by this process, which lacks the role {role:?}: ask one that has \
-         it; here there are {}",
+        "{method} is not served here: ask a process that has the role {role:?}, or this one where \
+         it serves that apart (admin.listen, admin.unix_socket); here there are {}",
         served.join(", ")
     );
     Draft::new(Code::Unimplemented, "METHOD_NOT_SERVED", text)

@@ -10,6 +10,9 @@ const TICK: Duration = Duration::from_millis(10);
 const UTIME: usize = 11;
 const STIME: usize = 12;
 
+/// The number of the signal, on Linux.
+const SIGHUP: u32 = 1;
+
 /// Which process.
 #[derive(Clone, Copy, Debug)]
 pub enum Process {
@@ -49,6 +52,12 @@ impl Process {
         parse_limit(&self.read("limits")?)
     }
 
+    /// Whether it was started to live on where its terminal goes away.
+    pub fn ignores_hangup(self) -> bool {
+        self.read("status")
+            .is_some_and(|status| parse_ignored(&status, SIGHUP))
+    }
+
     /// Whether it is there, and its name begins with one of these.
     pub fn is_called(self, names: &[&str]) -> bool {
         let name = self.read("comm").unwrap_or_default();
@@ -80,6 +89,13 @@ fn parse_resident(status: &str) -> Option<u64> {
     Some(kilobytes * 1_024)
 }
 
+fn parse_ignored(status: &str, signal: u32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is signal 1.
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 fn parse_limit(limits: &str) -> Option<f64> {
     let line = limits
         .lines()
@@ -105,6 +121,9 @@ mod tests {
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files   1024  4096  files\n";
         assert_eq!(parse_limit(limits), Some(1024.0));
         assert_eq!(parse_limit(""), None);
+        assert!(parse_ignored("SigIgn:\t0000000000001001\n", SIGHUP));
+        assert!(!parse_ignored("SigIgn:\t0000000000001000\n", SIGHUP));
+        assert!(!parse_ignored("", SIGHUP));
     }
 
     #[cfg(target_os = "linux")]

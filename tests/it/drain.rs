@@ -4,6 +4,7 @@ use std::{io::Write, net::TcpStream, path::Path, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tollgate::telemetry::procfs::Process;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -133,4 +134,31 @@ async fn a_connection_that_never_begins_does_not_hold_up_the_end() {
     let (status, said) = tokio::time::timeout(LONG, ended).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
     drop((silent, half));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_cuts_what_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draining = Draining::start(folder.path(), 120_000).await;
+    assert_eq!(draining.told().await, ServingStatus::NotServing);
+    let mut sidecar = draining.sidecar;
+    let ended = tokio::task::spawn_blocking(move || sidecar.stop_by("INT"));
+    let (status, said) = tokio::time::timeout(LONG, ended).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("open calls are cut"), "{said}");
+}
+
+/// Under `nohup`, and so where whoever runs this test ignores the signal, it is nothing.
+#[test]
+fn a_terminal_that_goes_away_ends_it_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(folder.path(), &[]);
+    if Process::Own.ignores_hangup() {
+        sidecar.signal("HUP");
+        assert!(sidecar.is_ready());
+        return;
+    }
+    let (status, said) = sidecar.stop_by("HUP");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("tollgate: stopping"), "{said}");
 }

@@ -130,14 +130,7 @@ impl Sidecar {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let id = self.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        send(self.id(), name);
     }
 
     /// Kills it as the kernel would.
@@ -148,7 +141,12 @@ impl Sidecar {
 
     /// Asks it to stop, and answers how it did and what it said meanwhile.
     pub fn terminate(&mut self) -> (ExitStatus, String) {
-        self.signal("TERM");
+        self.stop_by("TERM")
+    }
+
+    /// The same by another signal.
+    pub fn stop_by(&mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut said = String::new();
         self.stdout.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap(), said)
@@ -160,6 +158,14 @@ impl Drop for Sidecar {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a process a signal.
+pub fn send(id: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args([format!("-{signal}"), id.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
 }
 
 /// The contract's folder.

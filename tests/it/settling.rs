@@ -4,6 +4,7 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tollgate::{
     app,
     clock::{Clock, SystemClock},
@@ -134,5 +135,8 @@ async fn a_settler_that_panics_is_named() {
     let clock = Arc::new(Deadly(SystemClock::new()));
     let running = app::start(config, clock).await.unwrap();
     assert_eq!(running.broken().await, "settler");
-    assert!(running.stop().await.flushed, "another thread can settle");
+    assert!(
+        running.stop(&CancellationToken::new()).await.flushed,
+        "another thread can settle"
+    );
 }

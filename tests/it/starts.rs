@@ -1,11 +1,19 @@
 //! What the real binary refuses to start with: which code it exits with, what it says, and that it
 //! leaves everything as it was.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
 
 use crate::{
-    process::{Sidecar, binary, run},
-    support::sqlite,
+    process::{Sidecar, binary, run, send},
+    support::{postgres, sqlite},
 };
 
 const FREE_PORTS: [&str; 4] = [
@@ -14,6 +22,9 @@ const FREE_PORTS: [&str; 4] = [
     "--http-listen",
     "127.0.0.1:0",
 ];
+
+/// What whoever migrates a Postgres ledger holds.
+const MIGRATION_LOCK: i64 = 0x746f_6c6c_6761_7465;
 
 /// How often, and after which pause, it is looked whether a start has failed: 30 seconds.
 const LOOKS_MAX: u32 = 600;
@@ -35,7 +46,7 @@ fn refused(args: &[&str]) -> (i32, String) {
             starting.kill().unwrap();
             panic!("it serves: {:?}", starting.wait_with_output());
         }
-        std::thread::sleep(PAUSE);
+        thread::sleep(PAUSE);
     }
     let output = starting.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -171,4 +182,72 @@ async fn balances_that_do_not_add_up_are_not_served() {
     sidecar.terminate();
     tamper(&data, "UPDATE grants SET used = amount + 1").await;
     refuses(&data, 70, &["acme", "plan:0", "tollgate reconcile"]);
+}
+
+/// What is said over HTTP on this port.
+fn ask(http: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(http).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Starts one whose greeting is not looked at, and waits until it answers over HTTP, where that is.
+fn started(args: &[&str], stdout: Stdio) -> (Child, String) {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = free.local_addr().unwrap().to_string();
+    drop(free);
+    let ports = ["--grpc-listen", "127.0.0.1:0", "--http-listen", &http];
+    let mut starting = binary()
+        .arg("serve")
+        .args(ports)
+        .args(args)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while TcpStream::connect(&http).is_err() {
+        assert!(starting.try_wait().unwrap().is_none(), "it has ended");
+        thread::sleep(PAUSE);
+    }
+    (starting, http)
+}
+
+/// Another process migrates the same ledger meanwhile, or so it seems.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_waits_lives_and_can_be_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = postgres::shared().empty().await;
+    let mut migrates = database.connect().await;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut migrates)
+        .await
+        .unwrap();
+    let (url, data_dir) = (database.url(), folder.path().to_str().unwrap());
+    let args = ["--hot", "memory:", "--ledger", &url, "--data-dir", data_dir];
+    let (starting, http) = started(&args, Stdio::piped());
+    assert!(ask(&http, "/healthz").starts_with("HTTP/1.1 200"));
+    let ready = ask(&http, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    assert!(ready.contains("serving: not ready: starting"), "{ready}");
+    send(starting.id(), "TERM");
+    let output = starting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_greeting_that_can_not_be_written_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let args = ["--data-dir", folder.path().to_str().unwrap()];
+    let (serving, http) = started(&args, full.into());
+    while !ask(&http, "/readyz").starts_with("HTTP/1.1 200") {
+        thread::sleep(PAUSE);
+    }
+    send(serving.id(), "TERM");
+    let output = serving.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
