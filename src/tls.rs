@@ -22,7 +22,7 @@ use rustls::{
     server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-pub use self::names::{names, not_after_s};
+pub use self::names::{Validity, names, validity};
 use crate::{
     access::{Refreshed, is_written},
     config::{ClientCert, TlsFiles},
@@ -71,7 +71,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    not_after_s: i64,
+    validity: Validity,
 }
 
 /// The texts of the files.
@@ -105,9 +105,9 @@ impl Tls {
         Arc::clone(&self.current.load().config)
     }
 
-    /// When the certificate that is in use ends, in seconds since 1970.
-    pub fn not_after_s(&self) -> i64 {
-        self.current.load().not_after_s
+    /// From when to when the certificate that is in use is valid.
+    pub fn validity(&self) -> Validity {
+        self.current.load().validity
     }
 
     /// Looks at the files, and takes them into use where they changed. What is bad is an error,
@@ -166,7 +166,7 @@ fn load(files: &TlsFiles, texts: &Texts) -> Result<Loaded, TlsError> {
     let of_cert = |problem: String| wrong("tls.cert", &files.cert, problem);
     let of_key = |problem: String| wrong("tls.key", &files.key, problem);
     let chain = certificates(&texts.cert).map_err(of_cert)?;
-    let not_after_s = not_after_s(&chain).map_err(of_cert)?;
+    let validity = validity(&chain).map_err(of_cert)?;
     let key = PrivateKeyDer::from_pem_slice(&texts.key)
         .map_err(|error| of_key(format!("must be a PEM file with a private key: {error}")))?;
     let provider = provider();
@@ -183,7 +183,7 @@ fn load(files: &TlsFiles, texts: &Texts) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Loaded {
         config: Arc::new(config),
-        not_after_s,
+        validity,
     })
 }
 

@@ -133,6 +133,8 @@ impl Roster {
         changed: Arc<Notify>,
     ) {
         let Some(path) = &config.catalog else { return };
+        // The one that is there is in use.
+        parts.metrics.set_file_refused("catalog", false);
         let reloader = Reloader {
             path: path.clone(),
             changed,

@@ -57,7 +57,7 @@ impl Opened {
     ) -> Vec<(Arc<dyn Worker>, Duration)> {
         let refresher = |watched, interval_ms| -> (Arc<dyn Worker>, Duration) {
             let metrics = Arc::clone(metrics);
-            let refresher = Refresher { watched, metrics };
+            let refresher = Refresher::new(watched, metrics);
             (Arc::new(refresher), Duration::from_millis(interval_ms))
         };
         let tls = self.tls.iter().cloned().map(Watched::Tls);

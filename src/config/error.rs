@@ -98,6 +98,7 @@ impl fmt::Display for Problem {
                 origin,
                 nearest,
             } => {
+                let name = redact(name);
                 write!(f, "{name}: no such key ({origin}){}", suggestion(nearest))
             }
             Problem::UnknownVariable { name, nearest } => {
@@ -112,7 +113,8 @@ impl fmt::Display for Problem {
             Problem::NotAPair { text } => {
                 write!(
                     f,
-                    "--set {text}: must be KEY=VALUE, e.g. --set grpc.listen=127.0.0.1:50051"
+                    "--set {}: must be KEY=VALUE, e.g. --set grpc.listen=127.0.0.1:50051",
+                    redact(text)
                 )
             }
             Problem::WrongValue {
@@ -143,18 +145,75 @@ fn lines(problems: &[Problem]) -> String {
         .join("\n")
 }
 
-/// Takes user and password, and the parameters, out of a URL. Other texts stay as they are.
+/// Takes user and password, and the parameters, out of a URL, also of one that is written wrongly: that
+/// is when it is shown. Other texts stay as they are.
 pub(super) fn redact(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
+    // A password may itself hold an unescaped '@', '/' or '?': the last '@' ends it.
+    let (login, place) = match text.rsplit_once('@') {
+        Some((login, place)) => (Some(login), place),
+        None => (None, text),
     };
-    let (rest, parameters) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, "?***"),
-        None => (rest, ""),
+    let is_url = text.contains("://");
+    let place = match place.split_once('?') {
+        Some((place, _)) if is_url => format!("{place}?***"),
+        Some(_) | None => place.to_owned(),
     };
-    // A password may itself hold an unescaped '@' or '/': the last '@' ends it.
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{parameters}"),
-        None => format!("{scheme}://{rest}{parameters}"),
+    match login {
+        None => place,
+        // Of a pair, its key is no secret; nor is what a URL begins with.
+        Some(login) => match (login.split_once("://"), login.split_once('=')) {
+            (Some((scheme, _)), _) if !scheme.contains('@') => format!("{scheme}://***@{place}"),
+            (None, Some((key, _))) if is_key(key) => format!("{key}=***@{place}"),
+            _ if login.contains(':') => format!("***@{place}"),
+            _ => format!("{login}@{place}"),
+        },
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || b"._".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown_however_the_url_is_written() {
+        for (text, shown) in [
+            ("redis://h:1/2", "redis://h:1/2"),
+            ("redis://u:secret@h:1/2?a=secret", "redis://***@h:1/2?***"),
+            ("redis://:sec?ret@h", "redis://***@h"),
+            ("postgres://u:se@cr/et?x@h/db", "postgres://***@h/db"),
+            (
+                "redis+unix:///run/r.sock?pass=secret",
+                "redis+unix:///run/r.sock?***",
+            ),
+            ("redis:/u:secret@h", "***@h"),
+            ("postgres//u:secret@h/db", "***@h/db"),
+            ("hot=redis://u:secret@h", "hot=redis://***@h"),
+            ("hot=redis:/u:secret@h", "hot=***@h"),
+            ("hot:redis://u:secret@h", "hot:redis://***@h"),
+            ("/home/me@host/data", "/home/me@host/data"),
+            ("what?", "what?"),
+        ] {
+            assert_eq!(redact(text), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pair_or_no_key_may_be_a_url() {
+        let url = "redis://u:secret@h?db=1".to_owned();
+        let pair = Problem::NotAPair { text: url.clone() };
+        let key = Problem::UnknownKey {
+            name: url,
+            origin: Source::Variable("X".to_owned()),
+            nearest: Vec::new(),
+        };
+        for problem in [pair, key] {
+            let told = problem.to_string();
+            assert!(!told.contains("secret"), "{told}");
+        }
     }
 }

@@ -12,11 +12,11 @@ use prometheus::{
 
 use super::names::{Kind, Spec};
 
-/// The upper bounds of latencies, in seconds: a decision in memory takes tens of microseconds,
-/// the longest deadline is a minute.
-pub(super) const LATENCY_BUCKETS: [f64; 17] = [
+/// The upper bounds of latencies, in seconds: a decision in memory takes tens of microseconds, a call
+/// ends after two seconds by default, a statement of Postgres after fifteen.
+pub(super) const LATENCY_BUCKETS: [f64; 21] = [
     50e-6, 100e-6, 200e-6, 300e-6, 500e-6, 750e-6, 1e-3, 2e-3, 3e-3, 5e-3, 10e-3, 25e-3, 50e-3,
-    100e-3, 250e-3, 1.0, 10.0,
+    100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// A counter for each set of label values. That there are as many values as names is checked by

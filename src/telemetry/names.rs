@@ -64,7 +64,7 @@ pub struct Spec {
 }
 
 /// All of them, in the order of the parts above.
-pub const ALL: [Spec; 59] = [
+pub const ALL: [Spec; 61] = [
     CALLS,
     CALLS_IN_FLIGHT,
     CALLS_REFUSED,
@@ -75,6 +75,8 @@ pub const ALL: [Spec; 59] = [
     CONNECTIONS_REFUSED,
     ADMIN_REFUSALS,
     FILE_RELOADS,
+    FILE_REFUSED,
+    CERTIFICATE_NOT_BEFORE,
     CERTIFICATE_NOT_AFTER,
     DECISIONS,
     CREDITS,

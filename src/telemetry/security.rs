@@ -3,7 +3,7 @@
 use prometheus::{IntGauge, Registry};
 
 use super::{
-    instruments::{Counters, gauge},
+    instruments::{Counters, Gauges, gauge},
     labels::Reload,
     names,
 };
@@ -22,7 +22,9 @@ pub(super) struct SecurityMetrics {
     refused: Counters<1>,
     admin_refusals: Counters<1>,
     reloads: Counters<2>,
-    pub(super) certificate_not_after: IntGauge,
+    refused_files: Gauges<1>,
+    certificate_not_before: IntGauge,
+    certificate_not_after: IntGauge,
 }
 
 impl SecurityMetrics {
@@ -31,6 +33,8 @@ impl SecurityMetrics {
             refused: Counters::new(registry, &names::CONNECTIONS_REFUSED)?,
             admin_refusals: Counters::new(registry, &names::ADMIN_REFUSALS)?,
             reloads: Counters::new(registry, &names::FILE_RELOADS)?,
+            refused_files: Gauges::new(registry, &names::FILE_REFUSED)?,
+            certificate_not_before: gauge(registry, &names::CERTIFICATE_NOT_BEFORE)?,
             certificate_not_after: gauge(registry, &names::CERTIFICATE_NOT_AFTER)?,
         };
         for reason in REFUSED {
@@ -54,6 +58,15 @@ impl SecurityMetrics {
     pub(super) fn admin_refusal(&self, audited: bool) {
         self.admin_refusals
             .add([if audited { "yes" } else { "no" }], 1);
+    }
+
+    pub(super) fn file_is_refused(&self, file: &'static str, is_refused: bool) {
+        self.refused_files.set([file], i64::from(is_refused));
+    }
+
+    pub(super) fn certificate(&self, not_before_s: i64, not_after_s: i64) {
+        self.certificate_not_before.set(not_before_s);
+        self.certificate_not_after.set(not_after_s);
     }
 
     pub(super) fn reload(&self, file: &'static str, reload: Reload) {

@@ -19,13 +19,33 @@ pub fn names(certificate: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
     )
 }
 
-/// When the first certificate of a chain that ends does so, in seconds since 1970.
-pub fn not_after_s(chain: &[CertificateDer<'_>]) -> Result<i64, String> {
-    let mut first = i64::MAX;
+/// From when to when a certificate is valid, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before_s: i64,
+    /// The last one.
+    pub not_after_s: i64,
+}
+
+/// The validity of that certificate of a chain which ends first.
+pub fn validity(chain: &[CertificateDer<'_>]) -> Result<Validity, String> {
+    let mut first = Validity {
+        not_before_s: 0,
+        not_after_s: i64::MAX,
+    };
     for certificate in chain {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
             .map_err(|error| format!("has a certificate that can't be read: {error}"))?;
-        first = first.min(parsed.validity().not_after.timestamp());
+        let parsed = parsed.validity();
+        let not_after_s = parsed.not_after.timestamp();
+        if not_after_s < first.not_after_s {
+            let not_before_s = parsed.not_before.timestamp();
+            first = Validity {
+                not_before_s,
+                not_after_s,
+            };
+        }
     }
     Ok(first)
 }

@@ -24,17 +24,24 @@ pub enum Watched {
 
 /// Looks at files.
 pub struct Refresher {
-    /// Which.
-    pub watched: Watched,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
+    watched: Watched,
+    metrics: Arc<Metrics>,
 }
 
 impl Refresher {
-    /// The certificate's end, from now on in the metrics.
+    /// Looks at these, which are in use.
+    pub fn new(watched: Watched, metrics: Arc<Metrics>) -> Self {
+        let refresher = Refresher { watched, metrics };
+        refresher.metrics.set_file_refused(refresher.file(), false);
+        refresher
+    }
+
+    /// The certificate's time, from now on in the metrics.
     fn show(&self) {
         if let Watched::Tls(tls) = &self.watched {
-            self.metrics.set_certificate_not_after(tls.not_after_s());
+            let validity = tls.validity();
+            self.metrics
+                .set_certificate(validity.not_before_s, validity.not_after_s);
         }
     }
 
@@ -67,10 +74,12 @@ impl Worker for Refresher {
             Ok(Refreshed::Same) => {}
             Ok(Refreshed::Changed) => {
                 self.metrics.file_reload(file, Reload::Loaded);
+                self.metrics.set_file_refused(file, false);
                 tracing::info!(file, "the changed file is in use");
             }
             Err(error) => {
                 self.metrics.file_reload(file, Reload::Refused);
+                self.metrics.set_file_refused(file, true);
                 tracing::error!(file, %error, "the changed file is not used; the old one stays");
             }
         }

@@ -184,12 +184,13 @@ impl Worker for Reloader {
         let is_put_off = matches!(reloaded, Err(ReloadError::Ledger(_)));
         self.is_put_off.store(is_put_off, Ordering::Relaxed);
         match reloaded {
-            Ok(()) => {}
+            Ok(()) => self.metrics.set_file_refused("catalog", false),
             Err(ReloadError::Ledger(fault)) => {
                 tracing::warn!(%fault, "whether the catalogue can be used is not known yet");
             }
             Err(error) => {
                 self.metrics.catalog_reload(Reload::Refused);
+                self.metrics.set_file_refused("catalog", true);
                 tracing::error!(%error, "the changed catalogue is not used; the old one stays");
             }
         }

@@ -156,9 +156,11 @@ async fn a_changed_file_is_used_a_bad_one_is_not_and_old_holds_keep_their_rates(
         swap(&path, &bad);
         until("the refusal", async || count(metrics(&sidecar)) != before).await;
         assert_eq!(version(&sidecar).await, "two");
+        assert!(metrics(&sidecar).contains("tollgate_file_refused{file=\"catalog\"} 1"));
     }
     swap(&path, &catalog("five", "0.1"));
     until("version five", async || version(&sidecar).await == "five").await;
+    assert!(metrics(&sidecar).contains("tollgate_file_refused{file=\"catalog\"} 0"));
 }
 
 /// The ledger can't be asked just when the file changes.

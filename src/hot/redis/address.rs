@@ -41,6 +41,10 @@ pub(super) enum Place {
 const ACCEPTED: &str = "redis://HOST:PORT, rediss://, redis+unix:///PATH, \
                         redis+sentinel://HOST:PORT,HOST:PORT/MASTER or redis+cluster://HOST:PORT,HOST:PORT";
 
+/// And its parts.
+const PARTS: &str = "the port must be 1 to 65535, the database a whole number, a socket's path \
+                     absolute, and what has a meaning in URLs percent-encoded in user and password";
+
 impl FromStr for RedisAddress {
     type Err = AddressError;
 
@@ -113,7 +117,7 @@ fn nodes(scheme: &str, rest: &str, db: &str) -> Result<Vec<ConnectionInfo>, Addr
 fn parse(url: &str) -> Result<ConnectionInfo, AddressError> {
     let info = url
         .into_connection_info()
-        .map_err(|error| AddressError(format!("is no Redis URL: {}", error.category())))?;
+        .map_err(|_| AddressError(format!("is no Redis URL: {PARTS}")))?;
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     Ok(info.set_tcp_settings(tcp))
 }
@@ -156,6 +160,8 @@ mod tests {
         ] {
             assert!(url.parse::<RedisAddress>().is_err(), "{url}");
         }
+        let told = "redis://h:99999".parse::<RedisAddress>().unwrap_err();
+        assert!(told.to_string().contains("1 to 65535"), "{told}");
     }
 
     #[test]

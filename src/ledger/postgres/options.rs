@@ -67,6 +67,13 @@ impl PostgresOptions {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
             let is_setting = name.starts_with("options[") || name.starts_with("options%5B");
+            // What follows a '?' in a password is no name, and must not be shown.
+            if name.contains(['@', '/', ':']) {
+                return Err(wrong(
+                    "has a user or password with a '?', which must be percent-encoded (%3F)"
+                        .to_owned(),
+                ));
+            }
             if !PARAMETERS.contains(&name) && !is_setting {
                 return Err(wrong(format!("has the unknown parameter {name:?}")));
             }

@@ -19,8 +19,13 @@ impl Metrics {
         self.security.reload(file, reload);
     }
 
-    /// When the certificate that is in use ends, in seconds since 1970.
-    pub fn set_certificate_not_after(&self, seconds: i64) {
-        self.security.certificate_not_after.set(seconds);
+    /// Whether the file that is there now is not used: `tls`, `access` or `catalog`.
+    pub fn set_file_refused(&self, file: &'static str, is_refused: bool) {
+        self.security.file_is_refused(file, is_refused);
+    }
+
+    /// From when to when the certificate that is in use is valid, in seconds since 1970.
+    pub fn set_certificate(&self, not_before_s: i64, not_after_s: i64) {
+        self.security.certificate(not_before_s, not_after_s);
     }
 }

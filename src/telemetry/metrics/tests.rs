@@ -37,7 +37,8 @@ fn touched() -> Metrics {
     metrics.connection_refused("unix_peer");
     metrics.admin_refusal(true);
     metrics.file_reload("tls", Reload::Refused);
-    metrics.set_certificate_not_after(4_102_444_800);
+    metrics.set_file_refused("tls", true);
+    metrics.set_certificate(1_700_000_000, 4_102_444_800);
     for _ in 0..3 {
         metrics.decision(Decision {
             rpc: "Reserve",

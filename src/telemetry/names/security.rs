@@ -26,6 +26,22 @@ pub const FILE_RELOADS: Spec = counter(
     &["file", "result"],
     "Changed certificates (tls) and access files (access): loaded, or refused (the old one stays).",
 );
+/// Files that are there and not used.
+pub const FILE_REFUSED: Spec = gauge(
+    "tollgate_file_refused",
+    "tollgate.file.refused",
+    "1",
+    &["file"],
+    "Whether the certificate (tls), access file (access) or catalogue (catalog) that lies there now was refused: the old one is in use, and a restart would fail.",
+);
+/// The start of the certificate.
+pub const CERTIFICATE_NOT_BEFORE: Spec = gauge(
+    "tollgate_tls_certificate_not_before_seconds",
+    "tollgate.tls.certificate.not_before",
+    "s",
+    &[],
+    "When the certificate in use began, in seconds since 1970; 0 without TLS.",
+);
 /// The end of the certificate.
 pub const CERTIFICATE_NOT_AFTER: Spec = gauge(
     "tollgate_tls_certificate_not_after_seconds",

@@ -264,10 +264,8 @@ async fn certificates_are_swapped_under_traffic_and_no_call_fails() {
     };
     let tls = Arc::new(Tls::open(files).unwrap());
     let world = world(handshakes(Arc::clone(&tls))).await;
-    let refresher = Refresher {
-        watched: Watched::Tls(Arc::clone(&tls)),
-        metrics: Arc::clone(&world.metrics),
-    };
+    let watched = Watched::Tls(Arc::clone(&tls));
+    let refresher = Refresher::new(watched, Arc::clone(&world.metrics));
 
     // It trusts both, keeps one connection, and makes a new one for every other call.
     let mut both = one.client(None);
@@ -300,10 +298,18 @@ async fn certificates_are_swapped_under_traffic_and_no_call_fails() {
         let from = folder.path().join(from).join(file);
         std::fs::copy(from, folder.path().join("bad").join(file)).unwrap();
     }
+    let is_refused = |expected: u8| {
+        let text = world.metrics.render().unwrap();
+        let line = format!("tollgate_file_refused{{file=\"tls\"}} {expected}\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    };
+    is_refused(0);
     symlink("bad", &next).unwrap();
     std::fs::rename(&next, &data).unwrap();
     refresher.step().await.unwrap();
     refresher.step().await.unwrap();
+    // For as long as it lies there.
+    is_refused(1);
     more(&calls).await;
     call(&world, one.client(None)).await.unwrap();
 
@@ -311,6 +317,7 @@ async fn certificates_are_swapped_under_traffic_and_no_call_fails() {
     std::fs::rename(&next, &data).unwrap();
     refresher.step().await.unwrap();
     assert_eq!(tls.refresh().unwrap(), Refreshed::Same);
+    is_refused(0);
     more(&calls).await;
     call(&world, two.client(None)).await.unwrap();
     assert!(call(&world, one.client(None)).await.is_err());
@@ -323,5 +330,8 @@ async fn certificates_are_swapped_under_traffic_and_no_call_fails() {
             format!("tollgate_file_reloads_total{{file=\"tls\",result=\"{result}\"}} {count}");
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
-    assert!(!text.contains("tollgate_tls_certificate_not_after_seconds 0\n"));
+    for edge in ["before", "after"] {
+        let name = format!("tollgate_tls_certificate_not_{edge}_seconds ");
+        assert!(!text.contains(&format!("{name}0\n")) && text.contains(&name));
+    }
 }

@@ -203,6 +203,7 @@ async fn every_metric_is_there_under_load_and_says_nothing_of_accounts() {
     let absent = BTreeSet::from([
         "tollgate_breaker_open",
         "tollgate_degraded_answers_total",
+        "tollgate_file_refused",
         "tollgate_accept_errors_total",
         "tollgate_hot_faults_total",
         "tollgate_ledger_faults_total",
