@@ -39,7 +39,7 @@ Exit codes:
    1  check, demo, bench or reconcile found something wrong
    3  denied: not enough credits, or the account is not active
    4  no such account, reservation, grant, …
-   5  the id is taken by another request, or the state does not allow it
+   5  the id is taken by another request, the state does not allow it, or the hold has ended
   64  the command line or the configuration is wrong
   65  the server refused the input
   69  the server is out of reach or not ready

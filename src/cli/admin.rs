@@ -3,12 +3,14 @@
 
 mod accounts;
 mod audit;
+mod catalog;
 mod grants;
 mod records;
 
 pub(crate) use self::{
     accounts::AccountCommand,
     audit::AuditArgs,
+    catalog::CatalogArgs,
     grants::{GrantArgs, RefundArgs, VoidArgs},
     records::{ConversationArgs, LedgerArgs},
 };
@@ -55,6 +57,22 @@ pub(crate) enum AdminCommand {
     Audit(Box<Call<AuditArgs>>),
     /// The receipt of a conversation: every action, its price, hold, grants and refunds
     Conversation(Call<ConversationArgs>),
+    /// The catalogue in force: its version, plans and packs, and with --yaml its file
+    Catalog(Call<CatalogArgs>),
+}
+
+/// Where a list starts.
+#[derive(Clone, Debug, clap::Args)]
+struct PageArgs {
+    /// Go on after a list that was cut, with the next_page_token that it ended with and the same
+    /// filters
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    page_token: String,
 }
 
 /// Runs one of them.
@@ -67,17 +85,20 @@ pub(crate) async fn run(command: AdminCommand, output: Output) -> Result<Exit, F
         AdminCommand::Ledger(call) => records::ledger(*call, output).await,
         AdminCommand::Audit(call) => audit::audit(*call, output).await,
         AdminCommand::Conversation(call) => records::conversation(call, output).await,
+        AdminCommand::Catalog(call) => catalog::catalog(call, output).await,
     }
 }
 
-/// The first `limit` rows of a list, and the token of what follows. `page` asks for one page, of so
+/// The first `limit` rows of a list after the token `from`, and the token of what follows; an empty
+/// one stands for the list's start, and for its end. `page` asks for one page, of so
 /// many rows at most and after such a token, and answers it with the next one's token.
 async fn paged<T>(
     limit: u32,
+    from: &str,
     mut page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
 ) -> Result<(Vec<T>, String), Failure> {
     let mut listed = Vec::new();
-    let mut token = String::new();
+    let mut token = from.to_owned();
     for _ in 0..PAGES_MAX {
         let (rows, next) = page(page_size(limit, listed.len()), token).await?;
         listed.extend(rows);
@@ -96,11 +117,15 @@ fn page_size(limit: u32, have: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
-/// The line under a list that was cut.
-fn more(text: String, shown: usize, next_page_token: &str) -> String {
+/// The line under a list that was cut. `from` is the token that it started after.
+fn more(text: String, shown: usize, from: &str, next_page_token: &str) -> String {
+    let which = if from.is_empty() { "first" } else { "next" };
     match next_page_token {
         "" => text,
-        _ => format!("{text}\n\nthe first {shown} are shown; --limit shows more"),
+        next => format!(
+            "{text}\n\nthe {which} {shown} are shown; --limit shows more, and --page-token {next} goes \
+             on from there"
+        ),
     }
 }
 

@@ -45,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use self::args::BenchArgs;
 use self::{
+    check::Calls,
     limits::Runs,
     plan::{Plan, PlanParts},
     report::{Found, Preparation, Report},
@@ -151,9 +152,13 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
     }
     output.progress("checking the ledger")?;
     let mut checked = check::check(&auditor, args.check_accounts).await?;
-    checked.lost_answers = lost_answers;
-    checked.unresolved = unresolved;
-    checked.ok = checked.problems == 0 && unresolved == 0 && checked.accounts_checked > 0;
+    let measurements = [Some(&measured), alone.as_ref()].into_iter().flatten();
+    checked.judge(&Calls {
+        lost: lost_answers,
+        unresolved,
+        is_anothers: args.endpoint.is_some(),
+        ..Calls::new(&args.mix, measurements.map(|measured| &measured.records))
+    });
     let found = Found {
         measured,
         alone,
@@ -182,7 +187,7 @@ async fn runs<'a>(
         None => Stores::new(args)?,
     };
     if !args.fill_anyway {
-        stores.check_empty(&run).await?;
+        stores.check_empty(&run, clock.now()).await?;
     }
     Ok(Runs {
         args,

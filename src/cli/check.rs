@@ -13,11 +13,12 @@ use serde_json::json;
 
 use super::{
     exit::Exit,
-    offline::{LedgerArgs, unreadable},
+    offline::{LedgerArgs, Opened, unreadable},
     output::{Failure, Output},
 };
 use crate::{
     catalogs::{self, CatalogProblems, FILE_BYTES_MAX},
+    config::Flags,
     domain::catalog::Catalog,
 };
 
@@ -98,9 +99,8 @@ fn problems_text(path: &Path, found: &CatalogProblems) -> String {
 
 /// What live accounts and open reservations need and the catalogue lacks.
 async fn missing(catalog: &Catalog, args: &LedgerArgs) -> Result<Vec<String>, Failure> {
-    let ledger = args.open().await?;
+    let Opened { url, ledger } = Opened::new(&args.config(Flags::default())?).await?;
     let in_use = ledger.in_use().await;
-    let url = args.url()?;
     let in_use = in_use.map_err(|error| unreadable(&url, &error))?;
     let plans = in_use.plans.iter().map(String::as_str);
     Ok(catalog.missing(plans, in_use.modes.iter().map(String::as_str)))

@@ -19,8 +19,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use self::credentials::CredentialArgs;
-pub(crate) use self::{address::Address, key::Key, refusal::failure};
+pub(crate) use self::{address::Address, credentials::CredentialArgs, key::Key, refusal::failure};
 use super::{exit::Exit, output::Failure, values};
 use crate::pb::{
     admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
@@ -82,17 +81,31 @@ pub(crate) struct Client {
 impl ServerArgs {
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let tls = self.credentials.tls(&self.endpoint)?;
-        let token = self.credentials.token(&self.endpoint)?;
-        Ok(Client {
-            channel: connect_with(&self.endpoint, self.timeout, tls).await?,
-            timeout: self.timeout,
-            token,
+        let connected = Client::connect(&self.endpoint, self.timeout, &self.credentials).await;
+        connected.map_err(|failure| match failure.exit == Exit::Unavailable {
+            true => failure.hint("so does TOLLGATE_ENDPOINT"),
+            false => failure,
         })
     }
 }
 
 impl Client {
+    /// Connects as whoever the credentials say. `timeout` bounds the connecting, and then each
+    /// answer.
+    pub(crate) async fn connect(
+        address: &Address,
+        timeout: Duration,
+        credentials: &CredentialArgs,
+    ) -> Result<Client, Failure> {
+        let tls = credentials.tls(address)?;
+        let token = credentials.token(address)?;
+        Ok(Client {
+            channel: connect_with(address, timeout, tls).await?,
+            timeout,
+            token,
+        })
+    }
+
     /// The service of the hot path.
     pub(crate) fn quota(&self) -> QuotaServiceClient<Channel> {
         QuotaServiceClient::new(self.channel.clone())
@@ -160,7 +173,7 @@ fn unreachable(address: &Address, why: &str) -> Failure {
     let message = format!("cannot connect to {address}: {why}");
     Failure::new(Exit::Unavailable, message)
         .hint(format!("is `tollgate serve` running at {address}?"))
-        .hint("--endpoint or TOLLGATE_ENDPOINT names another server")
+        .hint("--endpoint names another server")
 }
 
 /// The last cause: the ones before it say that there was a transport error, and no more.

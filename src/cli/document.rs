@@ -45,6 +45,7 @@ answers!(
     ReleaseResponse,
     ChargeResponse,
     GetBalanceResponse,
+    GetReservationResponse,
     CreateAccountResponse,
     GetAccountResponse,
     ListAccountsResponse,
@@ -55,6 +56,7 @@ answers!(
     RefundResponse,
     ListEntriesResponse,
     GetConversationResponse,
+    GetCatalogResponse,
     ListAuditResponse,
 );
 
@@ -256,6 +258,7 @@ mod tests {
             pb::ReleaseResponse::NAME,
             pb::ChargeResponse::NAME,
             pb::GetBalanceResponse::NAME,
+            pb::GetReservationResponse::NAME,
             pb::CreateAccountResponse::NAME,
             pb::GetAccountResponse::NAME,
             pb::ListAccountsResponse::NAME,
@@ -266,6 +269,8 @@ mod tests {
             pb::RefundResponse::NAME,
             pb::ListEntriesResponse::NAME,
             pb::GetConversationResponse::NAME,
+            pb::GetCatalogResponse::NAME,
+            pb::ListAuditResponse::NAME,
         ];
         for name in names {
             assert!(

@@ -13,7 +13,8 @@ pub enum Exit {
     Denied,
     /// The server knows no such account, reservation, grant, …
     NotFound,
-    /// The id is taken by another request, or the state does not allow the change.
+    /// The id is taken by another request, or the state does not allow the change. Of a reserve or
+    /// an extend that was answered before: the reservation has ended since, and nothing is held.
     Conflict,
     /// The command line or the configuration is wrong; nothing was opened or called.
     Usage,

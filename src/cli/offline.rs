@@ -2,13 +2,10 @@
 
 use super::{exit::Exit, output::Failure};
 use crate::{
+    app,
     clock::{Clock, SystemClock},
     config::{self, Config, Flags, LedgerUrl},
-    ledger::{
-        Ledger,
-        postgres::{PostgresLedger, PostgresOptions},
-        sqlite::SqliteLedger,
-    },
+    ledger::{Ledger, postgres::PostgresLedger, sqlite::SqliteLedger},
 };
 
 /// Which ledger. It is only read, and may be in use.
@@ -29,33 +26,43 @@ impl LedgerArgs {
         self.data_dir.is_some() || self.ledger.is_some()
     }
 
-    /// Where the ledger is, by the same rules as those of `serve`: what no flag says a variable or
-    /// the file that TOLLGATE_CONFIG names does, so that beside a server nothing need be said.
-    pub(crate) fn url(&self) -> Result<LedgerUrl, Failure> {
+    /// What is configured, by the same rules as for `serve`: what no flag says a variable or the
+    /// file that TOLLGATE_CONFIG names does, so that beside a server nothing need be said. `more`
+    /// is what the command's other flags say.
+    pub(crate) fn config(&self, more: Flags) -> Result<Config, Failure> {
         let flags = Flags {
             data_dir: self.data_dir.clone(),
             ledger: self.ledger.clone(),
-            ..Flags::default()
+            ..more
         };
-        ledger_of(&Config::load(&flags, config::environment())?)
+        Ok(Config::load(&flags, config::environment())?)
     }
+}
 
-    /// Opens it for reading.
-    pub(crate) async fn open(&self) -> Result<Box<dyn Ledger>, Failure> {
-        let url = self.url()?;
-        match &url {
+/// A ledger that is open for reading.
+pub(crate) struct Opened {
+    /// Where it is.
+    pub(crate) url: LedgerUrl,
+    /// The ledger.
+    pub(crate) ledger: Box<dyn Ledger>,
+}
+
+impl Opened {
+    /// Opens the ledger that is configured.
+    pub(crate) async fn new(config: &Config) -> Result<Self, Failure> {
+        let url = ledger_of(config)?;
+        let ledger: Box<dyn Ledger> = match &url {
             LedgerUrl::Sqlite(path) => {
                 let opened = SqliteLedger::open_read_only(path).await;
-                let ledger = opened.map_err(|error| unreadable(&url, &error))?;
-                Ok(Box::new(ledger))
+                Box::new(opened.map_err(|error| unreadable(&url, &error))?)
             }
             LedgerUrl::Postgres(secret) => {
-                let mut options = PostgresOptions::new(secret.expose())?;
+                let mut options = app::postgres_options(secret, config)?;
                 options.migrate = false;
-                let ledger = PostgresLedger::open(&options, SystemClock::new().now()).await?;
-                Ok(Box::new(ledger))
+                Box::new(PostgresLedger::open(&options, SystemClock::new().now()).await?)
             }
-        }
+        };
+        Ok(Opened { url, ledger })
     }
 }
 

@@ -9,13 +9,16 @@ mod told;
 use serde::Serialize;
 
 use super::{
-    client::{Address, connect},
+    client::{Address, Client, CredentialArgs},
     exit::Exit,
-    offline::{LedgerArgs, unreadable},
+    offline::{LedgerArgs, Opened, unreadable},
     output::{Failure, Output},
     values,
 };
-use crate::ledger::Finding;
+use crate::{
+    config::{Config, Flags},
+    ledger::Finding,
+};
 
 /// Check that ledger and balances add up, on live data; changes nothing without --repair
 #[derive(Clone, Debug, clap::Args)]
@@ -23,7 +26,8 @@ use crate::ledger::Finding;
 Exits with 0 where everything adds up, and with 1 where something is off. The ledger is only read,
 and may be in use by a server. With --endpoint every balance that the server has in memory is held
 against the ledger, and against its own grants, at one sequence for each account; with --hot every
-balance that a Redis has, and every open hold of it.
+balance that a Redis has, and every open hold of it. A server that asks who calls wants one of the
+roles support, billing and viewer, for all accounts.
 --repair puts those in Redis right that differ: the ledger is the truth, open holds stay as far as
 it covers them, and an entry of the kind \"repair\" says what was wrong. A server does the same by
 itself where reconcile.repair is \"auto\". What was off is off: run it again to see that it is right.")]
@@ -31,20 +35,28 @@ pub(crate) struct ReconcileArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
 
-    /// Also compare with this server: host:port, http://host:port or unix:/path
+    /// Also compare with this server: host:port, https://host:port or unix:/path
     #[arg(long, value_name = "ADDRESS")]
     endpoint: Option<Address>,
 
     #[command(flatten)]
     redis: RedisArgs,
 
+    /// Any key of the configuration, e.g. --set redis.tls_ca=/etc/ca.pem; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
     /// How long to wait for each answer of the server, e.g. 500ms, 5s
     #[arg(long, default_value = "5s", value_parser = values::duration, value_name = "DURATION")]
     timeout: std::time::Duration,
 
     /// The most findings to print
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..))]
     limit: u16,
+
+    #[command(flatten, next_help_heading = "For the server of --endpoint")]
+    credentials: CredentialArgs,
 }
 
 /// Which Redis.
@@ -57,10 +69,6 @@ struct RedisArgs {
     /// Put right what differs in Redis
     #[arg(long, requires = "hot")]
     repair: bool,
-
-    /// Any key of the configuration, e.g. --set redis.tls_ca=/etc/ca.pem; repeatable
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
 }
 
 /// What was compared.
@@ -94,23 +102,45 @@ struct Line {
     detail: String,
 }
 
+impl ReconcileArgs {
+    /// What is configured. A flag that would be without effect is refused.
+    fn config(&self) -> Result<Config, Failure> {
+        let refused = |message: String| Err(Failure::new(Exit::Usage, message));
+        if let Some(flag) = self.credentials.given().filter(|_| self.endpoint.is_none()) {
+            return refused(format!("{flag}: no server is called without --endpoint"));
+        }
+        let keys = self.set.iter().filter_map(|pair| pair.split_once('='));
+        if keys.map(|(key, _)| key.trim()).any(|key| key == "hot") {
+            return refused("--set hot=…: --hot names the Redis to compare with".to_owned());
+        }
+        self.ledger.config(Flags {
+            hot: self.redis.hot.clone(),
+            set: self.set.clone(),
+            ..Flags::default()
+        })
+    }
+}
+
 /// Checks, and shows what is off.
 pub(crate) async fn run(args: ReconcileArgs, output: Output) -> Result<Exit, Failure> {
-    let url = args.ledger.url()?;
-    let ledger = args.ledger.open().await?;
+    let config = args.config()?;
+    let client = match &args.endpoint {
+        Some(address) => Some(Client::connect(address, args.timeout, &args.credentials).await?),
+        None => None,
+    };
+    let Opened { url, ledger } = Opened::new(&config).await?;
     let limit = usize::from(args.limit);
     let found = ledger
         .audit(limit)
         .await
         .map_err(|error| unreadable(&url, &error))?;
     let mut findings: Vec<Line> = found.into_iter().map(Line::from).collect();
-    let compared = match (&args.endpoint, &args.redis.hot) {
-        (Some(address), _) => {
-            let channel = connect(address, args.timeout).await?;
-            Some(live::compare(channel, ledger.as_ref(), limit).await?)
-        }
+    let compared = match (&client, &args.redis.hot) {
+        (Some(client), _) => Some(live::compare(client, ledger.as_ref(), limit).await?),
         (None, Some(_)) => {
-            Some(direct::compare(&args.redis, args.timeout, ledger.as_ref(), limit).await?)
+            let hot = direct::open(&config, args.timeout, ledger.as_ref()).await?;
+            let repair = args.redis.repair;
+            Some(direct::compare(hot.as_ref(), repair, ledger.as_ref(), limit).await?)
         }
         (None, None) => None,
     };

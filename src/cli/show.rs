@@ -3,6 +3,7 @@
 
 mod account;
 mod audit;
+mod catalog;
 mod conversation;
 mod denial;
 mod entries;
@@ -16,12 +17,13 @@ use prost_types::Timestamp;
 pub(crate) use self::{
     account::{account, accounts, balance, balance_line, grant_line},
     audit::audit,
+    catalog::catalog,
     conversation::conversation,
     denial::denial,
     entries::{entries, entry_line},
     price::{headline, price_table},
     receipt::{Settlement, receipt},
-    reservation::{charged, committed, extended, released, reserved},
+    reservation::{charged, committed, extended, released, reservation, reserved},
 };
 use crate::pb;
 
@@ -102,6 +104,14 @@ fn meters(usage: &pb::Usage) -> Vec<(String, u64)> {
     own.chain(custom)
         .filter(|(_, quantity)| *quantity > 0)
         .collect()
+}
+
+/// `labels a=1, b=2`, by key; `None` where there are none.
+fn labels(action: &pb::Action) -> Option<String> {
+    let pairs = action.labels.iter();
+    let mut labels: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    labels.sort();
+    (!labels.is_empty()).then(|| format!("labels {}", labels.join(", ")))
 }
 
 /// Each line, that much further to the right.

@@ -59,7 +59,13 @@ fn an_open_loop_makes_every_call_that_is_due() {
         "--accounts=5",
         "--unix-socket",
         "--duration=1s",
+        "--limit",
     ]);
+    // What was set is no measure of a server.
+    for ratio in list(&report["ratios"]) {
+        assert_eq!(ratio["throughput"], Value::Null, "{ratio}");
+        assert!(number(&ratio["p50"]) > 0.0, "{ratio}");
+    }
     let all = &report["tollgate"]["all"];
     let made = number(&all["answers"]) + number(&report["tollgate"]["unsent"]);
     assert_eq!(made, 200.0, "{all}");
@@ -134,6 +140,65 @@ async fn redis_and_postgres_are_measured_beside_the_bare_scripts() {
     assert!(said.contains("has accounts"), "{said}");
 }
 
+/// What somebody has put into a SQLite ledger is not filled by mistake, however it is named. One that
+/// is not there yet, or has no account, may be.
+#[test]
+fn a_sqlite_ledger_that_has_accounts_is_not_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let url = format!("sqlite://{}", path.display());
+    let named = [format!("--ledger={url}"), format!("--set=ledger={url}")];
+    let load = ["--accounts=3", "--mix=charge=1"];
+    let report = bench(&[&load[..], &[named[0].as_str()]].concat());
+    adds_up(&report, 3);
+    for ledger in &named {
+        let output = run(&[ledger]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{ledger}: {said}");
+        assert!(
+            said.contains("has accounts") && said.contains("--fill-anyway"),
+            "{ledger}: {said}"
+        );
+    }
+    let report = bench(&[&load[..], &[named[1].as_str(), "--fill-anyway"]].concat());
+    adds_up(&report, 3);
+}
+
+/// A load that does nothing proves nothing, though the ledger adds up to it.
+#[test]
+fn a_load_that_settles_nothing_is_not_well() {
+    let load = ["--accounts=3", "--duration=500ms", "--warm-up=100ms"];
+    let failed = |argument: &str| -> Value {
+        let output = run(&[&load[..], &[argument]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{argument}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let check = &report["check"];
+        assert_eq!(
+            (&check["ok"], &check["adds_up"]),
+            (&Value::Bool(false), &Value::Bool(true)),
+            "{check}"
+        );
+        report
+    };
+    let report = failed("--model=nope");
+    let check = &report["check"];
+    assert!(number(&check["refused"]) > 0.0, "{check}");
+    let fault = text(&check["faults"][0]);
+    assert!(
+        fault.contains("calls were refused, the first: reserve: InvalidArgument"),
+        "{fault}"
+    );
+
+    let report = failed("--credits=9007199254740991");
+    let all = &report["tollgate"]["all"];
+    assert!(number(&all["denials"]) > 0.0, "{all}");
+    assert_eq!(number(&all["per_second"]), 0.0, "{all}");
+    assert!(number(&all["denials_per_second"]) > 0.0, "{all}");
+    let fault = text(&report["check"]["faults"][0]);
+    assert!(fault.starts_with("nothing was settled; "), "{fault}");
+}
+
 /// The settler beside a bare COPY: the ledger adds up, and the tables for the COPY are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_settler_is_measured_beside_a_copy() {
@@ -177,6 +242,7 @@ fn a_wrong_argument_is_named_with_what_is_accepted() {
         ("--duration=0s", "a whole number and a unit"),
         ("--hot=localhost", "redis://HOST:PORT"),
         ("--settler", "--ledger"),
+        ("--endpoint=https://127.0.0.1:1", "without TLS"),
     ] {
         let output = run(&[argument]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

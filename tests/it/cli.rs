@@ -34,7 +34,7 @@ fn builtin() -> String {
 fn a_server_that_is_not_there_is_69_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 19] = [
         &["quote", "--mode", "discuss"],
         &["reserve", "acme", "--mode", "discuss", "--credits", "5"],
         &["extend", "acme", "r1", "--add", "5"],
@@ -53,6 +53,9 @@ fn a_server_that_is_not_there_is_69_with_what_to_do() {
         ],
         &["ledger", "acme"],
         &["conversation", "conv-1"],
+        &["audit"],
+        &["catalog"],
+        &["reservation", "acme", "r1"],
     ];
     for verb in verbs {
         let output = run(&[verb, &["--endpoint", &endpoint]].concat());

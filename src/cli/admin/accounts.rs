@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{KEYS, LIST_ROWS_MAX, more, paged};
+use super::{KEYS, LIST_ROWS_MAX, PageArgs, more, paged};
 use crate::{
     cli::{
         client::{Client, Key, ServerArgs, failure},
@@ -71,6 +71,9 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "N", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ROWS_MAX)))]
     limit: u32,
+
+    #[command(flatten)]
+    start: PageArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -179,6 +182,7 @@ async fn show(args: IdArgs, client: &Client, output: Output) -> Result<Exit, Fai
 }
 
 async fn list(args: ListArgs, client: &Client, output: Output) -> Result<Exit, Failure> {
+    let from = args.start.page_token.as_str();
     let page = async |page_size, page_token| {
         let message = pb::ListAccountsRequest {
             page_size,
@@ -188,14 +192,14 @@ async fn list(args: ListArgs, client: &Client, output: Output) -> Result<Exit, F
         let page = page.map_err(|status| failure(&status))?.into_inner();
         Ok((page.accounts, page.next_page_token))
     };
-    let (accounts, next_page_token) = paged(args.limit, page).await?;
+    let (accounts, next_page_token) = paged(args.limit, from, page).await?;
     let listed = pb::ListAccountsResponse {
         accounts,
         next_page_token,
     };
     write(output, &listed, |listed| {
         let text = show::accounts(&listed.accounts);
-        more(text, listed.accounts.len(), &listed.next_page_token)
+        more(text, listed.accounts.len(), from, &listed.next_page_token)
     })?;
     Ok(Exit::Ok)
 }

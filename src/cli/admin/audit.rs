@@ -1,6 +1,6 @@
 //! The audit log, as whoever looks into a case reads it.
 
-use super::{LIST_ROWS_MAX, more, paged};
+use super::{LIST_ROWS_MAX, PageArgs, more, paged};
 use crate::{
     cli::{
         client::{Call, failure},
@@ -41,6 +41,9 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "N", default_value_t = 50,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ROWS_MAX)))]
     limit: u32,
+
+    #[command(flatten)]
+    start: PageArgs,
 }
 
 impl AuditArgs {
@@ -61,13 +64,14 @@ impl AuditArgs {
 pub(super) async fn audit(call: Call<AuditArgs>, output: Output) -> Result<Exit, Failure> {
     let args = call.args;
     let client = call.server.connect().await?;
+    let from = args.start.page_token.as_str();
     let page = async |page_size, page_token| {
         let message = args.message(page_size, page_token);
         let page = client.admin().list_audit(client.request(message)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
         Ok((page.entries, page.next_page_token))
     };
-    let (entries, next_page_token) = paged(args.limit, page).await?;
+    let (entries, next_page_token) = paged(args.limit, from, page).await?;
     let listed = pb::ListAuditResponse {
         entries,
         next_page_token,
@@ -76,7 +80,7 @@ pub(super) async fn audit(call: Call<AuditArgs>, output: Output) -> Result<Exit,
         true => "no calls".to_owned(),
         false => {
             let text = show::audit(&listed.entries);
-            more(text, listed.entries.len(), &listed.next_page_token)
+            more(text, listed.entries.len(), from, &listed.next_page_token)
         }
     })?;
     Ok(Exit::Ok)

@@ -4,7 +4,7 @@ use std::mem;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{LIST_ROWS_MAX, more, paged};
+use super::{LIST_ROWS_MAX, PageArgs, more, paged};
 use crate::{
     cli::{
         client::{Call, failure},
@@ -47,6 +47,9 @@ pub(crate) struct LedgerArgs {
     #[arg(long, value_name = "N", default_value_t = 50,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ROWS_MAX)))]
     limit: u32,
+
+    #[command(flatten)]
+    start: PageArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -100,13 +103,14 @@ impl LedgerArgs {
 pub(super) async fn ledger(call: Call<LedgerArgs>, output: Output) -> Result<Exit, Failure> {
     let args = call.args;
     let client = call.server.connect().await?;
+    let from = args.start.page_token.as_str();
     let page = async |page_size, page_token| {
         let message = args.message(page_size, page_token);
         let page = client.admin().list_entries(client.request(message)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
         Ok((page.entries, page.next_page_token))
     };
-    let (entries, next_page_token) = paged(args.limit, page).await?;
+    let (entries, next_page_token) = paged(args.limit, from, page).await?;
     let listed = pb::ListEntriesResponse {
         entries,
         next_page_token,
@@ -115,7 +119,7 @@ pub(super) async fn ledger(call: Call<LedgerArgs>, output: Output) -> Result<Exi
         true => "no entries".to_owned(),
         false => {
             let text = show::entries(&listed.entries);
-            more(text, listed.entries.len(), &listed.next_page_token)
+            more(text, listed.entries.len(), from, &listed.next_page_token)
         }
     })?;
     Ok(Exit::Ok)
@@ -142,7 +146,7 @@ pub(super) async fn conversation(
         let entries = mem::take(&mut answer.entries);
         Ok((entries, answer.next_page_token.clone()))
     };
-    (answer.entries, _) = paged(u32::MAX, page).await?;
+    (answer.entries, _) = paged(u32::MAX, "", page).await?;
     write(output, &answer, |answer| show::conversation(answer, &id))?;
     match answer.entries.is_empty() {
         true => Ok(Exit::NotFound),

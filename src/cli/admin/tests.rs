@@ -30,7 +30,11 @@ fn what_belongs_together_is_taken_together() {
         "ledger --conversation conv-7f3",
         "ledger --reservation r1",
         "ledger acme --kind usage,refund --from 2026-05-01 --until 2026-06-01 --limit 500",
+        "ledger acme --page-token 0123.9",
+        "account list --page-token acme",
+        "audit --page-token 0123.9 --method Refund",
         "conversation conv-7f3",
+        "catalog --yaml",
     ] {
         assert!(parses(words), "{words}");
     }
@@ -67,9 +71,14 @@ fn a_list_is_asked_for_page_by_page() {
     assert_eq!(page_size(250, 0), 100);
     assert_eq!(page_size(250, 200), 50);
     assert_eq!(page_size(250, 250), 0);
-    assert_eq!(more("x".to_owned(), 1, ""), "x");
+    assert_eq!(more("x".to_owned(), 1, "", ""), "x");
     assert_eq!(
-        more("x".to_owned(), 1, "t"),
-        "x\n\nthe first 1 are shown; --limit shows more"
+        more("x".to_owned(), 1, "", "t"),
+        "x\n\nthe first 1 are shown; --limit shows more, and --page-token t goes on from there"
     );
+    assert_eq!(
+        more("x".to_owned(), 2, "t", "u"),
+        "x\n\nthe next 2 are shown; --limit shows more, and --page-token u goes on from there"
+    );
+    assert_eq!(more("x".to_owned(), 1, "t", ""), "x");
 }

@@ -14,6 +14,7 @@ use super::{
     figures::{Figures, OperationFigures},
     limits::RedisLimits,
     load::Measured,
+    pace::Pace,
     plan::Operation,
 };
 use crate::cli::output::Failure;
@@ -53,7 +54,8 @@ struct Together {
     script_client_us: f64,
     allowed_per_second: f64,
     per_second: f64,
-    ratio: f64,
+    /// Absent in an open loop: there it does what it is given.
+    ratio: Option<f64>,
     /// What Tollgate took, to be held against the sum of the four.
     tollgate_server_us: f64,
     tollgate_client_us: f64,
@@ -67,6 +69,7 @@ impl Allowed {
         constant: &Figures,
         tollgate: &Figures,
         alone: &Measured,
+        pace: Pace,
     ) -> Result<Self, Failure> {
         let scripts = Figures::new(&limits.scripts)?;
         let p50 = |measured: &Measured| -> Result<Option<f64>, Failure> {
@@ -91,7 +94,7 @@ impl Allowed {
                 }),
                 _ => None,
             },
-            together: together(constant, &scripts, tollgate),
+            together: together(constant, &scripts, tollgate, pace),
             scripts,
         })
     }
@@ -112,7 +115,7 @@ impl Allowed {
                  Redis {:.1} + client {:.1}; Tollgate = server {:.1} + generator {:.1} + Redis \
                  {:.1}\n\
                  {} cores allow the lower of cores / (constant + script) and 1 / Redis: {:.0} \
-                 calls/s; Tollgate does {:.0}: ratio {:.2}, to be at least {THROUGHPUT_RATIO_MIN}",
+                 calls/s; {}",
                 it.constant_server_us,
                 it.constant_client_us,
                 it.script_redis_us,
@@ -122,8 +125,7 @@ impl Allowed {
                 it.tollgate_redis_us,
                 it.cores,
                 it.allowed_per_second,
-                it.per_second,
-                it.ratio,
+                it.done(),
             )),
             None => lines.push(
                 "what the cores allow is not known: Redis runs on another machine".to_owned(),
@@ -133,7 +135,24 @@ impl Allowed {
     }
 }
 
-fn together(constant: &Figures, scripts: &Figures, tollgate: &Figures) -> Option<Together> {
+impl Together {
+    fn done(&self) -> String {
+        let does = format!("Tollgate does {:.0}", self.per_second);
+        match self.ratio {
+            Some(ratio) => {
+                format!("{does}: ratio {ratio:.2}, to be at least {THROUGHPUT_RATIO_MIN}")
+            }
+            None => format!("{does}, as many as it is given"),
+        }
+    }
+}
+
+fn together(
+    constant: &Figures,
+    scripts: &Figures,
+    tollgate: &Figures,
+    pace: Pace,
+) -> Option<Together> {
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     let (constant_server_us, constant_client_us) =
         (constant.server_us_per_call?, constant.client_us_per_call?);
@@ -150,7 +169,10 @@ fn together(constant: &Figures, scripts: &Figures, tollgate: &Figures) -> Option
         script_client_us,
         allowed_per_second: allowed,
         per_second,
-        ratio: per_second / allowed,
+        ratio: match pace {
+            Pace::Closed { .. } => Some(per_second / allowed),
+            Pace::Open { .. } => None,
+        },
         tollgate_server_us: tollgate.server_us_per_call?,
         tollgate_client_us: tollgate.client_us_per_call?,
         tollgate_redis_us: tollgate.store_us_per_call?,

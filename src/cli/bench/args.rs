@@ -25,11 +25,13 @@ const ESTIMATE: &str = "input_tokens=12400,cached_input_tokens=30000,output_toke
 /// Without --endpoint it starts a server of its own, as a child process on free ports, with its
 /// data in a temporary folder, and ends it afterwards. With --rate the loop is open: every start
 /// is fixed beforehand and latency counts from there, so that a server that falls behind can't
-/// hide it. Exits 1 where the ledger does not add up.
+/// hide it. Exits 1 where the ledger does not add up, and where the load was not done: calls were refused,
+/// or nothing was settled. What is denied is no throughput.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct BenchArgs {
-    /// A running server to load instead: host:port, http://host:port or unix:/path
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart", "hot", "ledger", "fill_anyway", "settler"])]
+    /// A running server to load instead: host:port, http://host:port or unix:/path. It is called
+    /// without TLS and without a token
+    #[arg(long, value_name = "ADDRESS", value_parser = in_the_clear, conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart", "hot", "ledger", "fill_anyway", "settler"])]
     pub(super) endpoint: Option<Address>,
 
     /// The process of that server, for its processor time and memory
@@ -41,12 +43,12 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "URL")]
     pub(super) hot: Option<String>,
 
-    /// Where the own server keeps the ledger: a Postgres database that may be filled,
+    /// Where the own server keeps the ledger: one that may be filled, sqlite://PATH or
     /// postgres://USER@HOST:PORT/DATABASE [default: SQLite in the temporary folder]
     #[arg(long, value_name = "URL")]
     pub(super) ledger: Option<String>,
 
-    /// Fill that Redis and that database though there is something in them
+    /// Fill that Redis and that ledger though there is something in them
     #[arg(long)]
     pub(super) fill_anyway: bool,
 
@@ -133,7 +135,7 @@ pub(in crate::cli) struct BenchArgs {
     pub(super) seed: u64,
 
     /// First measure the same server answering a constant, and print every figure as a ratio to
-    /// it; with --hot redis:// also the bare scripts, and one call at a time
+    /// it, but for the calls a second of --rate; with --hot redis:// also the bare scripts, and one call at a time
     #[arg(long)]
     pub(super) limit: bool,
 
@@ -176,6 +178,16 @@ impl BenchArgs {
     /// Connections.
     pub(super) fn connections(&self) -> usize {
         usize::try_from(self.connections).unwrap_or(1)
+    }
+}
+
+/// The calls are made by a client of their own, which has no credentials.
+fn in_the_clear(text: &str) -> Result<Address, String> {
+    match text.parse()? {
+        Address::Tls(_) => Err("bench calls without TLS: host:port, http://host:port or \
+                                unix:/path, e.g. from beside the server"
+            .to_owned()),
+        address @ (Address::Tcp(_) | Address::Unix(_)) => Ok(address),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{load::Measured, plan::Operation, record::Record};
+use super::{load::Measured, pace::Pace, plan::Operation, record::Record};
 use crate::cli::output::Failure;
 
 /// One run's figures.
@@ -35,7 +35,11 @@ pub(super) struct Figures {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct OperationFigures {
     pub(super) operation: &'static str,
+    /// Answers, denials apart.
     pub(super) per_second: f64,
+    /// Denials.
+    pub(super) denials_per_second: f64,
+    /// Of all answers.
     pub(super) latency: Latency,
     pub(super) answers: u64,
     pub(super) denials: u64,
@@ -56,6 +60,7 @@ pub(super) struct Latency {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Ratio {
     pub(super) operation: &'static str,
+    /// Of what is answered in a second; absent in an open loop, where that is the rate that was set.
     pub(super) throughput: Option<f64>,
     pub(super) p50: Option<f64>,
     pub(super) p99: Option<f64>,
@@ -67,14 +72,16 @@ impl Figures {
     /// The figures of a run.
     pub(super) fn new(measured: &Measured) -> Result<Self, Failure> {
         let seconds = measured.window.as_secs_f64();
-        let all = OperationFigures::new("all", &measured.records.all()?, seconds);
+        let record = measured.records.all()?;
+        let all = OperationFigures::new("all", &record, seconds);
         let called = Operation::ALL.into_iter().filter_map(|operation| {
             let record = measured.records.of(operation)?;
             let figures = OperationFigures::new(operation.name(), record, seconds);
             (figures.answers > 0 || !figures.errors.is_empty()).then_some(figures)
         });
         let cores = |cpu: Option<Duration>| quotient(cpu?.as_secs_f64(), seconds);
-        let answered = all.per_second * seconds;
+        // A denial takes its time too.
+        let answered = float(record.answered);
         let us_per_call = |cpu: Option<Duration>| quotient(cpu?.as_secs_f64() * 1e6, answered);
         Ok(Figures {
             seconds,
@@ -94,9 +101,11 @@ impl Figures {
 
 impl OperationFigures {
     fn new(operation: &'static str, record: &Record, seconds: f64) -> Self {
+        let a_second = |number| quotient(float(number), seconds).unwrap_or(0.0);
         OperationFigures {
             operation,
-            per_second: quotient(float(record.answered), seconds).unwrap_or(0.0),
+            per_second: a_second(record.answered.saturating_sub(record.denied_in_time)),
+            denials_per_second: a_second(record.denied_in_time),
             latency: Latency::new(&record.latency),
             answers: record.latency.len(),
             denials: record.denied,
@@ -119,10 +128,13 @@ impl Latency {
 }
 
 /// Each of Tollgate's operations over the limit's, all as one last.
-pub(super) fn ratios(limit: &Figures, tollgate: &Figures) -> Vec<Ratio> {
+pub(super) fn ratios(limit: &Figures, tollgate: &Figures, pace: Pace) -> Vec<Ratio> {
     let ratio = |of: &OperationFigures, to: &OperationFigures| Ratio {
         operation: of.operation,
-        throughput: quotient(of.per_second, to.per_second),
+        throughput: match pace {
+            Pace::Closed { .. } => quotient(of.per_second, to.per_second),
+            Pace::Open { .. } => None,
+        },
         p50: quotient(of.latency.p50_us, to.latency.p50_us),
         p99: quotient(of.latency.p99_us, to.latency.p99_us),
         server_us_per_call: None,

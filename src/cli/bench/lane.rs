@@ -379,10 +379,13 @@ impl Lane {
     }
 
     fn note(&self, span: &Span, call: &Call, times: Times, answer: &Result<Answer, Fault>) {
+        let mut records = self.records.borrow_mut();
+        if let Err(fault) = answer {
+            records.failed(call.operation, fault);
+        }
         if times.intended < span.warm {
             return;
         }
-        let mut records = self.records.borrow_mut();
         let latency_ns = nanos(times.answered.saturating_sub(times.intended));
         records.note(
             call.operation,

@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) latency: Histogram<u64>,
     /// Answers that came within the measured time.
     pub(super) answered: u64,
+    /// Of those, the denials: what did nothing is no throughput.
+    pub(super) denied_in_time: u64,
     /// Answers that were denials.
     pub(super) denied: u64,
     errors: [u64; CODES],
@@ -33,6 +35,7 @@ impl Record {
         Ok(Record {
             latency: histogram()?,
             answered: 0,
+            denied_in_time: 0,
             denied: 0,
             errors: [0; CODES],
         })
@@ -47,6 +50,7 @@ impl Record {
     pub(super) fn add(&mut self, other: &Record) -> Result<(), Failure> {
         merge(&mut self.latency, &other.latency)?;
         self.answered += other.answered;
+        self.denied_in_time += other.denied_in_time;
         self.denied += other.denied;
         for (sum, count) in self.errors.iter_mut().zip(other.errors) {
             *sum += count;
@@ -64,6 +68,10 @@ pub(super) struct Records {
     pub(super) lag: Histogram<u64>,
     /// Calls that were begun and belong to the measured time.
     pub(super) begun: u64,
+    /// Calls that were refused and did nothing for certain, those of the warm-up too.
+    pub(super) refused: u64,
+    /// The first of those, in words.
+    pub(super) first_refusal: Option<String>,
     /// The first error, for people to see what it was.
     pub(super) first_error: Option<String>,
 }
@@ -77,6 +85,8 @@ impl Records {
             operations: operations?,
             lag: histogram()?,
             begun: 0,
+            refused: 0,
+            first_refusal: None,
             first_error: None,
         })
     }
@@ -95,7 +105,32 @@ impl Records {
         Ok(all)
     }
 
-    /// A call of the measured time. `in_time`: answered before it ended.
+    /// What was granted, settled and released, and what was denied, of the measured time.
+    pub(super) fn granted_and_denied(&self) -> (u64, u64) {
+        let changes = Operation::ALL.into_iter();
+        let changes = changes.filter(|operation| *operation != Operation::Balance);
+        let records = changes.filter_map(|operation| self.of(operation));
+        records.fold((0, 0), |(granted, denied), record| {
+            let answers = record.latency.len();
+            (
+                granted + answers.saturating_sub(record.denied),
+                denied + record.denied,
+            )
+        })
+    }
+
+    /// A call that was not answered, of the warm-up or of the measured time.
+    pub(super) fn failed(&mut self, operation: Operation, fault: &Fault) {
+        let said = || format!("{}: {:?}: {}", operation.name(), fault.code, fault.message);
+        self.first_error.get_or_insert_with(said);
+        if !fault.is_uncertain() {
+            self.refused += 1;
+            self.first_refusal.get_or_insert_with(said);
+        }
+    }
+
+    /// A call of the measured time; one that was not answered is told to [`Records::failed`] besides.
+    /// `in_time`: answered before it ended.
     pub(super) fn note(
         &mut self,
         operation: Operation,
@@ -110,16 +145,15 @@ impl Records {
             Ok(answer) => {
                 record.latency.saturating_record(latency_ns);
                 record.answered += u64::from(in_time);
-                record.denied += u64::from(*answer == Answer::Denied);
+                let is_denied = *answer == Answer::Denied;
+                record.denied += u64::from(is_denied);
+                record.denied_in_time += u64::from(is_denied && in_time);
             }
             Err(fault) => {
                 let code = usize::try_from(i32::from(fault.code)).unwrap_or(0);
                 if let Some(count) = record.errors.get_mut(code) {
                     *count += 1;
                 }
-                self.first_error.get_or_insert_with(|| {
-                    format!("{}: {:?}: {}", operation.name(), fault.code, fault.message)
-                });
             }
         }
     }
@@ -130,8 +164,14 @@ impl Records {
         }
         merge(&mut self.lag, &other.lag)?;
         self.begun += other.begun;
-        if self.first_error.is_none() {
-            self.first_error.clone_from(&other.first_error);
+        self.refused += other.refused;
+        for (sum, other) in [
+            (&mut self.first_refusal, &other.first_refusal),
+            (&mut self.first_error, &other.first_error),
+        ] {
+            if sum.is_none() {
+                sum.clone_from(other);
+            }
         }
         Ok(())
     }
@@ -160,7 +200,14 @@ mod tests {
             code: Code::Unavailable,
             message: "gone".to_owned(),
         };
+        one.failed(Operation::Commit, &fault);
         one.note(Operation::Commit, 9_000_000, &Err(fault), true);
+        one.note(Operation::Reserve, 1_000_000, &Ok(Answer::Denied), true);
+        let refusal = Fault {
+            code: Code::InvalidArgument,
+            message: "no such model".to_owned(),
+        };
+        one.failed(Operation::Reserve, &refusal);
         let mut sum = Records::new().unwrap();
         sum.add(&one).unwrap();
         sum.add(&one).unwrap();
@@ -168,7 +215,14 @@ mod tests {
         let reserve = sum.of(Operation::Reserve).unwrap();
         assert_eq!(
             (reserve.answered, reserve.denied, reserve.latency.len()),
-            (2, 2, 4)
+            (4, 4, 6)
+        );
+        assert_eq!(reserve.denied_in_time, 2);
+        assert_eq!(sum.granted_and_denied(), (2, 4));
+        let refusal = "reserve: InvalidArgument: no such model";
+        assert_eq!(
+            (sum.refused, sum.first_refusal.as_deref()),
+            (2, Some(refusal))
         );
         assert!(reserve.latency.value_at_quantile(1.0).abs_diff(4_000_000) < 4_000);
         let commit = sum.of(Operation::Commit).unwrap();
@@ -181,6 +235,6 @@ mod tests {
             sum.first_error.as_deref(),
             Some("commit: Unavailable: gone")
         );
-        assert_eq!(sum.all().unwrap().latency.len(), 4);
+        assert_eq!(sum.all().unwrap().latency.len(), 6);
     }
 }

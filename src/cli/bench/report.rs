@@ -126,14 +126,17 @@ impl Report {
         let redis = limits.and_then(|limits| limits.redis.as_ref());
         let allowed = match (redis, &limit, &found.alone) {
             (Some(redis), Some(constant), Some(alone)) => {
-                Some(Allowed::new(redis, constant, &tollgate, alone)?)
+                let pace = args.pace();
+                Some(Allowed::new(redis, constant, &tollgate, alone, pace)?)
             }
             _ => None,
         };
         Ok(Report {
             load: Settings::new(args),
             preparation,
-            ratios: limit.as_ref().map(|limit| ratios(limit, &tollgate)),
+            ratios: limit
+                .as_ref()
+                .map(|limit| ratios(limit, &tollgate, args.pace())),
             allowed,
             waiting: found.waiting,
             limit,
@@ -159,7 +162,8 @@ impl Report {
             ));
         }
         if let (Some(limit), Some(ratios)) = (&self.limit, &self.ratios) {
-            parts.push(comparison(limit, &self.tollgate, ratios));
+            let is_open = self.load.rate.is_some();
+            parts.push(comparison(limit, &self.tollgate, ratios, is_open));
         }
         parts.extend(self.allowed.as_ref().map(Allowed::text));
         if let Some(records) = self.waiting {
@@ -300,7 +304,7 @@ impl OperationFigures {
 }
 
 /// The table that the text ends in.
-fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio]) -> String {
+fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio], is_open: bool) -> String {
     let columns = [
         Column::Text("operation"),
         Column::Number("limit /s"),
@@ -317,7 +321,10 @@ fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio]) -> String {
         let mut all = figures.operations.iter().chain([&figures.all]);
         all.find(|row| row.operation == name).cloned()
     };
-    let number = |ratio: Option<f64>| ratio.map_or("?".to_owned(), |ratio| format!("{ratio:.2}"));
+    let number = |ratio: Option<f64>, none: &str| {
+        ratio.map_or_else(|| none.to_owned(), |ratio| format!("{ratio:.2}"))
+    };
+    let no_throughput = if is_open { "-" } else { "?" };
     let rows = ratios.iter().filter_map(|ratio| {
         let (of, to) = (
             find(tollgate, ratio.operation)?,
@@ -327,16 +334,19 @@ fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio]) -> String {
             ratio.operation.to_owned(),
             format!("{:.0}", to.per_second),
             format!("{:.0}", of.per_second),
-            number(ratio.throughput),
+            number(ratio.throughput, no_throughput),
             time(to.latency.p50_us),
             time(of.latency.p50_us),
-            number(ratio.p50),
+            number(ratio.p50, "?"),
             time(to.latency.p99_us),
             time(of.latency.p99_us),
-            number(ratio.p99),
+            number(ratio.p99, "?"),
         ])
     });
     let mut text = table(&columns, rows);
+    if is_open {
+        text.push_str("\ncalls a second are what was asked for: they have no ratio");
+    }
     if let Some(cpu) = ratios.last().and_then(|all| all.server_us_per_call) {
         text.push_str(&format!(
             "\nserver's processor time a call: {cpu:.2} times the limit's"
@@ -345,15 +355,23 @@ fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio]) -> String {
     text
 }
 
+fn verdict(check: &Checked) -> &'static str {
+    if check.ok {
+        "the ledger adds up"
+    } else if check.adds_up {
+        "THE LOAD FAILED, though the ledger adds up"
+    } else if check.only_holds_differ() {
+        "WHAT IS HELD DIFFERS, though the ledger adds up"
+    } else {
+        "THE LEDGER DOES NOT ADD UP"
+    }
+}
+
 fn check_text(check: &Checked) -> String {
     let mut text = format!(
         "check: {}: {} receipts over {} credits were answered, the ledger has {} credits in {} \
          entries, for {} of {} accounts",
-        if check.ok {
-            "the ledger adds up"
-        } else {
-            "THE LEDGER DOES NOT ADD UP"
-        },
+        verdict(check),
         check.receipts_answered,
         check.credits_answered,
         check.credits_in_ledger,
@@ -367,12 +385,18 @@ fn check_text(check: &Checked) -> String {
             check.lost_answers, check.unresolved
         ));
     }
+    for fault in &check.faults {
+        text.push_str(&format!("\n  {fault}"));
+    }
     for problem in &check.first_problems {
         text.push_str(&format!("\n  {problem}"));
     }
     let named = check.first_problems.len() as u64;
     if check.problems > named {
         text.push_str(&format!("\n  and {} problems more", check.problems - named));
+    }
+    if let Some(note) = &check.note {
+        text.push_str(&format!("\n  {note}"));
     }
     text
 }
@@ -389,6 +413,25 @@ fn time(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ledger_is_blamed_only_where_it_is_wrong() {
+        let said = |ok, adds_up, problems, held_problems| {
+            verdict(&Checked {
+                ok,
+                adds_up,
+                problems,
+                held_problems,
+                ..Checked::default()
+            })
+        };
+        assert!(said(true, true, 0, 0).starts_with("the ledger adds up"));
+        assert!(said(false, true, 0, 0).starts_with("THE LOAD FAILED"));
+        assert!(said(false, false, 2, 2).starts_with("WHAT IS HELD DIFFERS"));
+        assert!(said(false, false, 2, 1).starts_with("THE LEDGER DOES NOT"));
+        // An answer that is in doubt.
+        assert!(said(false, false, 0, 0).starts_with("THE LEDGER DOES NOT"));
+    }
 
     #[test]
     fn times_have_units() {

@@ -42,17 +42,28 @@ pub(crate) struct CredentialArgs {
 }
 
 impl CredentialArgs {
-    /// How to speak TLS with the server; `None` where it is not spoken.
-    pub(crate) fn tls(&self, address: &Address) -> Result<Option<ClientTlsConfig>, Failure> {
-        let named = [
+    /// The first of the flags that was given; `None`: there are no credentials.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let token = self.token_file.is_some().then_some("--token-file");
+        self.given_for_tls().or(token)
+    }
+
+    fn given_for_tls(&self) -> Option<&'static str> {
+        let flags = [
             ("--tls-ca", self.tls_ca.is_some()),
             ("--tls-cert", self.tls_cert.is_some()),
             ("--tls-key", self.tls_key.is_some()),
             ("--tls-server-name", self.tls_server_name.is_some()),
         ];
+        let given = flags.into_iter().find(|(_, given)| *given);
+        given.map(|(flag, _)| flag)
+    }
+
+    /// How to speak TLS with the server; `None` where it is not spoken.
+    pub(crate) fn tls(&self, address: &Address) -> Result<Option<ClientTlsConfig>, Failure> {
         if !matches!(address, Address::Tls(_)) {
-            return match named.iter().find(|(_, given)| *given) {
-                Some((flag, _)) => Err(wrong(format!(
+            return match self.given_for_tls() {
+                Some(flag) => Err(wrong(format!(
                     "{flag}: {address} is called without TLS; write https://HOST:PORT"
                 ))),
                 None => Ok(None),

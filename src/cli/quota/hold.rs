@@ -12,7 +12,7 @@ use crate::{
         show, values,
     },
     pb::{
-        self, extend_response::Result as ExtendResult, reserve_request,
+        self, ReservationState, extend_response::Result as ExtendResult, reserve_request,
         reserve_response::Result as ReserveResult,
     },
 };
@@ -104,13 +104,27 @@ pub(super) async fn reserve(call: Call<ReserveArgs>, output: Output) -> Result<E
     let client = call.server.connect().await?;
     let answer = key.answer(client.quota().reserve(client.request(message)).await)?;
     let exit = match answer.result.as_ref().ok_or_else(|| incomplete("result"))? {
-        ReserveResult::Reservation(_) => Exit::Ok,
+        // A trial has no state.
+        ReserveResult::Reservation(_) if args.dry_run => Exit::Ok,
+        ReserveResult::Reservation(hold) => standing(hold),
         ReserveResult::Denial(_) => Exit::Denied,
     };
     write(output, &answer, |answer| {
         show::reserved(answer, &args.account, args.dry_run)
     })?;
     Ok(exit)
+}
+
+/// What a script may go on with: a request that was answered before is answered with the
+/// reservation as it is now, and one that has ended holds nothing.
+fn standing(hold: &pb::Reservation) -> Exit {
+    match hold.state() {
+        ReservationState::Open => Exit::Ok,
+        ReservationState::Unspecified
+        | ReservationState::Committed
+        | ReservationState::Released
+        | ReservationState::Expired => Exit::Conflict,
+    }
 }
 
 /// Adds to a hold, or prolongs it.
@@ -127,7 +141,7 @@ pub(super) async fn extend(call: Call<ExtendArgs>, output: Output) -> Result<Exi
     let client = call.server.connect().await?;
     let answer = key.answer(client.quota().extend(client.request(message)).await)?;
     let exit = match answer.result.as_ref().ok_or_else(|| incomplete("result"))? {
-        ExtendResult::Reservation(_) => Exit::Ok,
+        ExtendResult::Reservation(hold) => standing(hold),
         ExtendResult::Denial(_) => Exit::Denied,
     };
     write_keyed(output, &answer, (&key, "extension_id"), |answer| {

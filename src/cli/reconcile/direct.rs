@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Compared, RedisArgs};
+use super::Compared;
 use crate::{
     app,
     cli::{exit::Exit, output::Failure},
-    config::{Config, Flags, HotUrl},
+    config::{Config, HotUrl},
     hot::{HotStore, redis::RedisHot},
     ledger::{Finding, Ledger},
     workers::{
@@ -26,26 +26,23 @@ const ADDS_UP: u8 = 4;
 /// Compares every loaded account, until `limit` of them are off; puts those right if it is asked
 /// to.
 pub(super) async fn compare(
-    args: &RedisArgs,
-    timeout: Duration,
+    hot: &dyn HotStore,
+    repair: bool,
     ledger: &dyn Ledger,
     limit: usize,
 ) -> Result<Compared, Failure> {
-    let hot = open(args, timeout, ledger).await?;
     let mut compared = Compared::default();
     let mut place = Some(Place::default());
     while let Some(here) = place.filter(|_| compared.findings.len() < limit) {
-        let (page, next) = here.next(hot.as_ref(), PAGE).await.map_err(failed)?;
+        let (page, next) = here.next(hot, PAGE).await.map_err(failed)?;
         place = next;
-        let found = reconciler::compare(hot.as_ref(), ledger, &page.ids, LOOKS_MAX).await;
+        let found = reconciler::compare(hot, ledger, &page.ids, LOOKS_MAX).await;
         let found = found.map_err(failed)?;
         compared.accounts += found.accounts;
         compared.moving += found.moving;
         for drift in found.drifts {
-            if let Some(repair) = drift.repair.filter(|_| args.repair)
-                && reconciler::repaired(hot.as_ref(), &repair)
-                    .await
-                    .map_err(failed)?
+            if let Some(wanted) = drift.repair.filter(|_| repair)
+                && reconciler::repaired(hot, &wanted).await.map_err(failed)?
             {
                 compared.repaired += 1;
             }
@@ -60,23 +57,17 @@ pub(super) async fn compare(
 }
 
 /// The store, which verifies no shard: that is the servers' work.
-async fn open(
-    args: &RedisArgs,
+pub(super) async fn open(
+    config: &Config,
     timeout: Duration,
     ledger: &dyn Ledger,
 ) -> Result<Arc<dyn HotStore>, Failure> {
-    let flags = Flags {
-        hot: args.hot.clone(),
-        set: args.set.clone(),
-        ..Flags::default()
-    };
-    let config = Config::load(&flags, std::iter::empty())?;
     let HotUrl::Redis(url) = &config.hot else {
         let told = "--hot must name a Redis, e.g. redis://HOST:PORT".to_owned();
         return Err(Failure::new(Exit::Usage, told)
             .hint("a store in memory is compared through its server: --endpoint"));
     };
-    let mut options = app::redis_options(url, &config).map_err(|error| failed(error.into()))?;
+    let mut options = app::redis_options(url, config).map_err(|error| failed(error.into()))?;
     options.deadline = timeout;
     options.connect_timeout = timeout;
     let cursors = ledger

@@ -2,14 +2,16 @@
 //! sequence. No call says which reservations are open, so what is held is held against the grants
 //! only; the server's own reconciler adds the open holds up.
 
-use tonic::transport::Channel;
-
 use super::{Compared, told};
 use crate::{
-    cli::{client::failure, exit::Exit, output::Failure},
+    cli::{
+        client::{Client, failure},
+        exit::Exit,
+        output::Failure,
+    },
     domain::{account::Account, ids::AccountId},
     ledger::{Finding, Ledger, LedgerFault},
-    pb::{self, GetAccountRequest, ListAccountsRequest, admin_service_client::AdminServiceClient},
+    pb::{self, GetAccountRequest, ListAccountsRequest},
     workers::reconciler::differences_of,
 };
 
@@ -24,11 +26,10 @@ const ADDS_UP: u8 = 4;
 
 /// Compares every account of the server, until `limit` of them are off.
 pub(super) async fn compare(
-    channel: Channel,
+    client: &Client,
     ledger: &dyn Ledger,
     limit: usize,
 ) -> Result<Compared, Failure> {
-    let mut admin = AdminServiceClient::new(channel);
     let mut compared = Compared::default();
     let mut page_token = String::new();
     loop {
@@ -36,10 +37,10 @@ pub(super) async fn compare(
             page_size: PAGE_ROWS,
             page_token,
         };
-        let page = admin.list_accounts(request).await;
+        let page = client.admin().list_accounts(client.request(request)).await;
         let page = page.map_err(|status| failure(&status))?.into_inner();
         for account in page.accounts {
-            compare_one(&mut admin, ledger, account, &mut compared).await?;
+            compare_one(client, ledger, account, &mut compared).await?;
             if compared.findings.len() >= limit {
                 return Ok(compared);
             }
@@ -52,7 +53,7 @@ pub(super) async fn compare(
 }
 
 async fn compare_one(
-    admin: &mut AdminServiceClient<Channel>,
+    client: &Client,
     ledger: &dyn Ledger,
     mut hot: pb::Account,
     compared: &mut Compared,
@@ -74,10 +75,8 @@ async fn compare_one(
         let request = GetAccountRequest {
             account_id: hot.account_id.clone(),
         };
-        let answer = admin
-            .get_account(request)
-            .await
-            .map_err(|status| failure(&status))?;
+        let answer = client.admin().get_account(client.request(request)).await;
+        let answer = answer.map_err(|status| failure(&status))?;
         match answer.into_inner().account {
             Some(account) => hot = account,
             None => break,

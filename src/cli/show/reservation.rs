@@ -1,6 +1,9 @@
 //! The answers of the hot path: holds, extensions, settlements, releases, charges.
 
-use super::{Settlement, balance_line, count, credits, denial, indent, instant, names, receipt};
+use super::{
+    Settlement, balance_line, count, credits, denial, indent, instant, labels, names, price::model,
+    receipt,
+};
 use crate::pb::{
     self, charge_response::Result as ChargeResult, extend_response::Result as ExtendResult,
     reserve_response::Result as ReserveResult,
@@ -8,6 +11,9 @@ use crate::pb::{
 
 /// What a repeated request is told.
 const REPLAYED: &str = "  this request was answered before: nothing happened twice";
+
+/// What a repeated request is told whose reservation has ended since.
+const ENDED: &str = "  nothing is held: another action needs an id of its own";
 
 /// How far what explains an answer stands to the right.
 const MARGIN: usize = 2;
@@ -24,7 +30,7 @@ pub(crate) fn reserved(answer: &pb::ReserveResponse, account_id: &str, dry_run: 
             lines.extend(limits(hold));
         }
         Some(ReserveResult::Reservation(hold)) => {
-            lines.push(standing("held", hold));
+            lines.extend(standing("held", hold));
             lines.extend(limits(hold));
         }
         Some(ReserveResult::Denial(denied)) => lines.push(denial(denied, account_id)),
@@ -42,7 +48,7 @@ pub(crate) fn extended(answer: &pb::ExtendResponse, account_id: &str) -> String 
     let mut lines = Vec::new();
     match &answer.result {
         Some(ExtendResult::Reservation(hold)) => {
-            lines.push(standing("extended: now held", hold));
+            lines.extend(standing("extended: now held", hold));
             lines.extend(limits(hold));
         }
         Some(ExtendResult::Denial(denied)) => {
@@ -91,6 +97,22 @@ pub(crate) fn released(answer: &pb::ReleaseResponse) -> String {
     finish(lines, answer.replayed, answer.balance.as_ref())
 }
 
+/// A reservation as it is now, and what it is for.
+pub(crate) fn reservation(hold: &pb::Reservation) -> String {
+    let mut lines = vec![state(hold)];
+    lines.extend(limits(hold).filter(|_| is_open(hold)));
+    if let Some(action) = &hold.action {
+        let mut parts = vec![format!("{} mode", action.mode), model(action, "")];
+        if !action.conversation_id.is_empty() {
+            parts.push(format!("conversation {}", action.conversation_id));
+        }
+        parts.push(format!("rate card {}", hold.rate_card_version));
+        lines.push(indent(&parts.join(", "), MARGIN));
+        lines.extend(labels(action).map(|labels| indent(&labels, MARGIN)));
+    }
+    lines.join("\n")
+}
+
 /// The answer to a charge.
 pub(crate) fn charged(answer: &pb::ChargeResponse, account_id: &str, mode: &str) -> String {
     let mut lines = Vec::new();
@@ -127,15 +149,15 @@ fn is_open(hold: &pb::Reservation) -> bool {
 }
 
 /// What a granted request made; or, where it was answered before, how that stands now.
-fn standing(what: &str, hold: &pb::Reservation) -> String {
+fn standing(what: &str, hold: &pb::Reservation) -> Vec<String> {
     if !is_open(hold) {
-        return state(hold);
+        return vec![state(hold), ENDED.to_owned()];
     }
     let (id, until) = (&hold.reservation_id, instant(hold.expires_at.as_ref()));
-    format!(
+    vec![format!(
         "{what} {}: reservation {id}, open until {until}",
         credits(hold.held)
-    )
+    )]
 }
 
 fn state(hold: &pb::Reservation) -> String {
@@ -226,6 +248,7 @@ balance: 440 available, 60 held; plan starter, renews 2026-01-31T10:00:00Z";
         }
         let expected = "\
 reservation r1 is committed: 0 held, 45 charged in all
+  nothing is held: another action needs an id of its own
   this request was answered before: nothing happened twice
 balance: 440 available, 60 held; plan starter, renews 2026-01-31T10:00:00Z";
         assert_eq!(reserved(&answer, "acme", false), expected);

@@ -59,6 +59,59 @@ fn accounts_are_made_changed_and_listed() {
     assert_eq!(closed["account"]["status"], "closed");
 }
 
+/// From page to page, each list is whole and has nothing twice.
+#[test]
+fn a_list_that_was_cut_goes_on_where_it_ended() {
+    let session = Session::start();
+    for id in ["a", "b", "c"] {
+        session.done(&format!("account create {id} --plan starter"));
+    }
+    for id in ["c1", "c2"] {
+        session.done(&format!("charge a --id {id} --mode discuss --credits 1"));
+    }
+    let lists = [
+        ("account list", "accounts", "account_id"),
+        ("ledger a", "entries", "sequence"),
+        ("audit --method CreateAccount", "entries", "account_id"),
+    ];
+    for (list, rows, key) in lists {
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        for _ in 0..3 {
+            let page = session.json(&format!("{list} --limit 1 --page-token={token}"), 0);
+            seen.extend(page[rows].as_array().unwrap().iter().cloned());
+            token = page["next_page_token"].as_str().unwrap().to_owned();
+        }
+        assert_eq!(token, "", "{list}: {seen:?}");
+        let whole = session.json(list, 0);
+        let keys = |rows: &[serde_json::Value]| -> Vec<String> {
+            rows.iter().map(|row| row[key].to_string()).collect()
+        };
+        let whole = whole[rows].as_array().unwrap();
+        assert_eq!((keys(&seen), seen.len()), (keys(whole), 3), "{list}");
+    }
+    let shown = session.done("account list --limit 2");
+    assert!(shown.contains("--page-token b goes on"), "{shown}");
+    let rest = session.done("account list --page-token b");
+    assert!(rest.lines().nth(1).unwrap().starts_with("c "), "{rest}");
+    // A token belongs to its list.
+    assert_eq!(session.run("ledger a --page-token b").0, 65);
+}
+
+#[test]
+fn the_catalogue_in_force_is_shown() {
+    let session = Session::start();
+    let shown = session.done("catalog");
+    let expected = "catalogue default-1\nplans  ";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert!(shown.contains("starter 500"), "{shown}");
+    let yaml = std::fs::read_to_string(builtin()).unwrap();
+    assert_eq!(session.done("catalog --yaml"), yaml);
+    let document = session.json("catalog", 0);
+    assert_eq!(document["rate_card_version"], "default-1");
+    assert_eq!(document["rate_card_yaml"], yaml);
+    session.json("catalog --yaml", 64);
+}
+
 #[test]
 fn grants_are_given_once_and_taken_back() {
     let session = Session::start();
@@ -132,7 +185,7 @@ fn a_dispute_is_looked_up_and_refunded() {
     assert_eq!(sequences, [4, 3, 2]);
     let cut = session.done("ledger acme --limit 2");
     assert!(
-        cut.contains("the first 2 are shown; --limit shows more"),
+        cut.contains("the first 2 are shown; --limit shows more, and --page-token "),
         "{cut}"
     );
     assert_eq!(session.done("ledger --reservation r1").lines().count(), 3);

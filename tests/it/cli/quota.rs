@@ -71,6 +71,58 @@ fn a_hold_is_made_extended_settled_and_never_twice() {
     assert_eq!(lines(&shown)[..2], expected, "{shown}");
 }
 
+/// Whoever goes on where `reserve` exits with 0 has a hold.
+#[test]
+fn a_reservation_that_has_ended_is_no_hold() {
+    let session = Session::start();
+    session.done("account create acme --plan starter");
+    let reserve = "reserve acme --id r1 --mode discuss --credits 20";
+    session.done(reserve);
+    session.done(reserve);
+    let extend = "extend acme r1 --extension-id x1 --add 5";
+    session.done(extend);
+    session.done("release acme r1");
+    for (again, first) in [
+        (reserve, "reservation r1 is released: 0 held"),
+        (extend, "reservation r1 is released: 0 held"),
+    ] {
+        let (code, printed, complained) = session.run(again);
+        assert_eq!((code, complained.as_str()), (5, ""), "{printed}");
+        assert!(printed.starts_with(first), "{printed}");
+        assert!(printed.contains("  nothing is held: "), "{printed}");
+    }
+    let document = session.json(reserve, 5);
+    assert_eq!(document["reservation"]["state"], "released");
+    // A trial holds nothing either way, and a hold of nothing is one.
+    session.done("reserve acme --mode discuss --credits 20 --dry-run");
+    session.done("reserve acme --id r2 --mode discuss --credits 0");
+    session.done("reserve acme --id r2 --mode discuss --credits 0");
+}
+
+#[test]
+fn a_reservation_is_shown_as_it_is_now() {
+    let session = Session::start();
+    session.done("account create acme --plan starter");
+    session.done(
+        "reserve acme --id r1 --mode agent --model gpt-4o --conversation conv-1 --label team=core \
+         --credits 20",
+    );
+    let shown = session.done("reservation acme r1");
+    let shown = lines(&shown);
+    let first = "reservation r1 is open: 20 held, 0 charged in all, until ";
+    assert!(shown[0].starts_with(first), "{shown:?}");
+    let about = [
+        "  agent mode, gpt-4o, conversation conv-1, rate card default-1",
+        "  labels team=core",
+    ];
+    assert!(shown.ends_with(&about), "{shown:?}");
+    session.done("commit acme r1 --credits 18");
+    let document = session.json("reservation acme r1", 0);
+    assert_eq!(document["reservation"]["state"], "committed");
+    assert_eq!(document["reservation"]["charged"], 18);
+    assert_eq!(session.run("reservation acme r2").0, 4);
+}
+
 #[test]
 fn a_denial_is_3_and_names_the_commands_that_help() {
     let session = Session::start();

@@ -1,10 +1,10 @@
 //! `reconcile` against a server: what its memory has, held against a ledger that somebody has
-//! written to behind its back.
+//! written to behind its back. And which ledger it looks at.
 
 use std::collections::BTreeMap;
 
-use super::session::Session;
-use crate::support::sqlite;
+use super::{json, session::Session, stderr, stdout};
+use crate::{process::run, support::sqlite};
 
 /// One account each, what is done to it, and what is said then.
 const TAMPERED: &[(&str, &str, &str)] = &[
@@ -82,4 +82,46 @@ async fn every_difference_of_a_live_balance_is_named() {
         .map(|(account, _, detail)| (*account, vec![*detail]))
         .collect();
     assert_eq!(said, expected);
+}
+
+/// With a limit of none, every ledger would add up.
+#[test]
+fn a_limit_of_none_is_refused() {
+    let output = run(&["reconcile", "--limit", "0"]);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(stderr(&output).contains("1..=65535"), "{output:?}");
+}
+
+#[test]
+fn the_ledger_that_set_names_is_the_one_that_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    assert!(run(&["migrate", "--data-dir", &data]).status.success());
+    let url = format!("sqlite://{data}/ledger.db");
+    for named in [format!("data_dir={data}"), format!("ledger={url}")] {
+        let output = run(&["reconcile", "--json", "--set", &named]);
+        assert_eq!(output.status.code(), Some(0), "{named}: {output:?}");
+        assert_eq!(json(stdout(&output))["ledger"], url, "{named}");
+    }
+    // It is opened before a Redis is called.
+    let nowhere = format!("ledger=sqlite://{data}/nowhere.db");
+    let hot = ["reconcile", "--hot", "redis://127.0.0.1:1"];
+    let output = run(&[&hot[..], &["--data-dir", &data, "--set", &nowhere]].concat());
+    assert_eq!(output.status.code(), Some(73), "{output:?}");
+    assert!(stderr(&output).contains("nowhere.db"), "{output:?}");
+}
+
+#[test]
+fn a_flag_that_would_change_nothing_is_refused() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--set", "nope=1"], "nope"),
+        (&["--set", "hot=redis://127.0.0.1:1"], "--hot"),
+        (&["--token-file", "token"], "--endpoint"),
+        (&["--tls-ca", "ca.crt"], "--endpoint"),
+    ];
+    for (flags, expected) in cases {
+        let output = run(&[&["reconcile"], flags].concat());
+        assert_eq!(output.status.code(), Some(64), "{flags:?}: {output:?}");
+        assert!(stderr(&output).contains(expected), "{flags:?}: {output:?}");
+    }
 }

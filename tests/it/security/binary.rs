@@ -121,6 +121,12 @@ fn the_command_line_calls_a_secured_server() {
         tokens.iter().all(|(_, token)| !said.contains(token)),
         "{said}"
     );
+    let reconcile = format!("reconcile --data-dir {}", in_folder("data"));
+    let (code, said) = with(&reconcile, &[]);
+    assert_eq!(code, Some(77), "{said}");
+    let (code, said) = with(&reconcile, &["--token-file", &support]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("1 accounts compared"), "{said}");
     let (code, said) = ran(&[
         "balance",
         "acme",

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         output::{Column, table},
-        show::{count, credits, draws, instant, names, price, price_table, signed},
+        show::{count, credits, draws, instant, labels, names, price, price_table, signed},
     },
     pb,
 };
@@ -154,16 +154,6 @@ impl<'a> ActionLines<'a> {
 
 fn ended(outcome: i32) -> String {
     names::notable_outcome(outcome).unwrap_or_else(|| "succeeded".to_owned())
-}
-
-fn labels(action: &pb::Action) -> Option<String> {
-    let mut labels: Vec<String> = action
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.sort();
-    (!labels.is_empty()).then(|| format!("labels {}", labels.join(", ")))
 }
 
 fn row(entry: &pb::Entry) -> Vec<String> {
