@@ -214,5 +214,6 @@ fn settler(parts: &Parts, books: &Books, config: &Config) -> Settler {
         batch_max: config.settle.batch_max,
         shares: Arc::clone(&parts.shares),
         unread: Default::default(),
+        round: Default::default(),
     }
 }

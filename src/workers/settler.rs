@@ -5,12 +5,15 @@
 //! A crash before the transaction loses nothing that the ledger acknowledged; a crash after it
 //! and before the trim repeats the batch, which the cursor refuses.
 
+mod round;
+
 use std::{collections::HashMap, slice, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
+use self::round::{Round, SHARDS_AT_ONCE};
 use super::{Progress, StepError, Worker, shares::Shares};
 use crate::{
     clock::Clock,
@@ -21,8 +24,6 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How many outboxes are read at once.
-const SHARDS_AT_ONCE: usize = 16;
 /// From how many attempts in a row on the log tells of an outbox that can't be read.
 const TOLD_FROM: u32 = 32;
 
@@ -40,13 +41,15 @@ pub struct Settler {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// From how many entries on the next 16 shards wait for another transaction. No outbox is
-    /// parted here: how much of one is taken is for the hot store to bound.
+    /// From how many entries on the shards that were not read yet wait for another transaction. No
+    /// outbox is parted here: how much of one is taken is for the hot store to bound.
     pub batch_max: usize,
     /// Which shards are this settler's.
     pub shares: Arc<Shares>,
     /// What it can't read.
     pub unread: Mutex<Unread>,
+    /// How it gets round its shards.
+    pub round: Round,
 }
 
 /// Outboxes that can't be read, since when, and how often in a row. For a moment that is nothing: a
@@ -109,6 +112,11 @@ fn is_unfit(error: &StepError) -> bool {
     fault.is_some_and(LedgerFault::is_unfit)
 }
 
+/// Whether an error is of single shards, and says nothing of the others.
+fn is_of_shards(error: &StepError) -> bool {
+    is_unfit(error) || error.is::<Unfit>() || error.is::<LedgerLost>()
+}
+
 /// How it went with some batches.
 enum Outcome {
     /// The ledger has them.
@@ -136,17 +144,34 @@ impl Worker for Settler {
             self.metrics.set_oldest_unsettled(None);
             return Ok(Progress::Resting);
         }
-        let (batches, more) = self.gather(&own).await?;
-        let unread = self.unread.lock().since();
-        let waits = oldest(&batches).into_iter().chain(unread).min();
+        let own = self.round.turn(own);
+        let (batches, taken) = self.gather(&own).await?;
+        self.round.had(taken, own.len());
+        let more = taken < own.len();
+        let left = [self.unread.lock().since(), self.round.waits()];
+        let left = left.into_iter().flatten().min();
+        let waits = oldest(&batches).into_iter().chain(left).min();
         self.metrics.set_oldest_unsettled(waits);
-        match self.settle(&batches).await? {
-            Outcome::Done if !more => {
-                self.metrics.set_oldest_unsettled(unread);
+        let settled = match self.settle(&batches).await {
+            Ok(Outcome::Done) if !more => {
+                self.metrics.set_oldest_unsettled(left);
                 Ok(Progress::Done)
             }
-            Outcome::Done => Ok(Progress::More),
-            Outcome::Followed(lost) => self.settle_others(&own, lost).await,
+            Ok(Outcome::Done) => Ok(Progress::More),
+            Ok(Outcome::Followed(lost)) => self.settle_others(&own[..taken], lost).await,
+            Err(error) => Err(error),
+        };
+        // What is wrong with single shards is told once all had their turn.
+        match settled {
+            Err(error) if more && is_of_shards(&error) => {
+                self.round.put_off(error, waits);
+                Ok(Progress::More)
+            }
+            Ok(Progress::Done) => match self.round.put_off_error() {
+                Some(error) => Err(error),
+                None => Ok(Progress::Done),
+            },
+            settled => settled,
         }
     }
 }
@@ -160,9 +185,9 @@ fn oldest(batches: &[OutboxBatch]) -> Option<i64> {
 impl Settler {
     /// Moves what waits in some shards, whoever's they are.
     pub async fn settle_for(&self, shards: &[u32]) -> Result<(), StepError> {
-        let (batches, _) = self.gather(shards).await?;
+        let (batches, taken) = self.gather(shards).await?;
         if let Outcome::Followed(lost) = self.settle(&batches).await? {
-            self.settle_others(shards, lost).await?;
+            self.settle_others(&shards[..taken], lost).await?;
         }
         Ok(())
     }
@@ -192,8 +217,13 @@ impl Settler {
             Err(fault) if fault.is_unfit() && batches.len() > 1 => {
                 return self.settle_one_by_one(batches).await;
             }
-            settled => settled?,
+            Err(fault) => {
+                self.round.learn(fault.is_unfit());
+                return Err(fault.into());
+            }
+            Ok(settled) => settled,
         };
+        self.round.learn(true);
         let outcome = if settled.cursor_conflict {
             self.metrics.cursor_conflict();
             self.follow(batches).await?
@@ -262,7 +292,7 @@ impl Settler {
             if is_same && self.has(batch, cursor).await? {
                 self.hot.trim(cursor).await?;
                 self.acks.publish(batch.mark_at(cursor.position));
-            } else {
+            } else if is_same || !self.goes_on_from(cursor).await {
                 self.hot.distrust(cursor).await?;
             }
         }
@@ -278,6 +308,13 @@ impl Settler {
         Ok(outbox.epoch != cursor.epoch || cursor.position <= outbox.to)
     }
 
+    /// Whether the shard was verified since its batch was read, so that it has the ledger's epoch: what
+    /// it has now is for the next step.
+    async fn goes_on_from(&self, cursor: Cursor) -> bool {
+        let now = self.hot.outbox(cursor.shard).await;
+        now.is_ok_and(|now| now.epoch == cursor.epoch && cursor.position <= now.to)
+    }
+
     async fn reverse(&self, reversals: &[Change]) -> Result<(), StepError> {
         for change in reversals {
             tracing::warn!(account = %change.account_id, "a settlement came twice: reversing it");
@@ -286,17 +323,20 @@ impl Settler {
         Ok(())
     }
 
-    /// What waits in some shards, and whether some of it was left for the next transaction.
-    async fn gather(&self, shards: &[u32]) -> Result<(Vec<OutboxBatch>, bool), StepError> {
+    /// What waits in the first shards, of which it also tells how many they were: the others are left
+    /// for the next transaction.
+    async fn gather(&self, shards: &[u32]) -> Result<(Vec<OutboxBatch>, usize), StepError> {
         let mut batches: Vec<OutboxBatch> = Vec::new();
         let mut failed = Vec::new();
-        let mut entries = 0;
-        let mut more = false;
-        for some in shards.chunks(SHARDS_AT_ONCE) {
-            if entries >= self.batch_max {
-                more = true;
+        let (mut entries, mut taken) = (0, 0);
+        let at_once = self.round.at_once();
+        for some in shards.chunks(at_once) {
+            // One that the ledger takes little of takes little of each.
+            let is_slow = at_once < SHARDS_AT_ONCE;
+            if entries >= self.batch_max || (is_slow && entries > 0) {
                 break;
             }
+            taken += some.len();
             for (shard, batch) in some.iter().zip(self.hot.outboxes(some).await) {
                 let batch = match batch {
                     Ok(batch) => batch,
@@ -319,7 +359,7 @@ impl Settler {
         // A shard that is being verified keeps the others from nothing.
         match failed.pop() {
             Some(fault) if failed.len() + 1 == shards.len() => Err(fault.into()),
-            Some(_) | None => Ok((batches, more)),
+            Some(_) | None => Ok((batches, taken)),
         }
     }
 }

@@ -112,6 +112,7 @@ macro_rules! conformance {
             settler:
                 a_shard_that_has_lost_something_keeps_no_other_waiting,
                 an_account_that_does_not_fit_keeps_no_other_shard_waiting,
+                what_can_not_be_settled_takes_no_other_shards_turn,
                 many_entries_of_which_another_settler_has_some_are_settled_once;
             audit:
                 a_busy_ledger_has_no_findings,

@@ -43,6 +43,10 @@ pub(super) mod code {
     pub const NO_ACCOUNT: i64 = 13;
 }
 
+/// The number of commits of an open reservation of which one is lost: none that the ledger can have,
+/// nor what stands for one that has ended there.
+pub(super) const LOST: i64 = -2;
+
 /// What a look at a shard finds.
 pub(super) mod look {
     /// Steps may run on it.
@@ -72,6 +76,7 @@ const NAMES: &[(&str, i64)] = &[
     ("FINAL", FINAL),
     ("TOMBSTONE", TOMBSTONE),
     ("ABSENT", ABSENT),
+    ("LOST", LOST),
     ("RECLAIM_MAX", RECLAIM_MAX),
     ("NEVER", NEVER),
     ("CREDITS_MAX", MAX),

@@ -26,6 +26,7 @@ mod lost;
 
 use std::{
     hash::{BuildHasher, RandomState},
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,7 +47,7 @@ use super::{
 use crate::hot::{Cursor, Fence, Recovered, Standing};
 
 /// How long one call of a recovery may take: nobody waits for it who has a deadline.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a claim lasts that makes no progress: longer than any of its calls may take.
 const CLAIM_MS: u64 = 15_000;
 
@@ -75,12 +76,27 @@ pub(super) struct Recovery {
     holds: AtomicU64,
 }
 
-/// What a shard looked like when it was claimed. Nothing but the claim changes it since.
+/// A shard that is claimed. Nothing but the claim changes since what it looked like then.
 struct Claimed<'a> {
     shard: u32,
     keys: &'a ShardKeys,
     ledger: &'a dyn LedgerAccess,
     claim: String,
+    seen: Seen,
+}
+
+impl Deref for Claimed<'_> {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+/// What a shard looks like.
+struct Seen {
+    /// Whether it is verified, or who may.
+    code: i64,
     /// The server's replication id, and its run id.
     server: String,
     run: String,
@@ -90,6 +106,17 @@ struct Claimed<'a> {
     is_partial: bool,
     /// The run id of the process that it was last verified on.
     last_run: String,
+}
+
+impl Seen {
+    /// What a look answers that did not take the shard.
+    fn look<'a>(self) -> Result<Look<'a>, Error> {
+        match self.code {
+            look::VERIFIED => Ok(Look::Verified(self.server)),
+            look::REPLACED => Err(NotYet::Replaced.into()),
+            _ => Err(NotYet::Busy.into()),
+        }
+    }
 }
 
 impl Claimed<'_> {
@@ -185,75 +212,95 @@ impl Recovery {
             }
             Look::Claimed(claimed) => claimed,
         };
+        let outcome = self.verify_claimed(&claimed).await;
+        if outcome.is_err() {
+            // Where that fails too, the claim ends by itself; of a closed shard there is none.
+            let _ = self.run(&claimed, &scripts::GIVE_UP, &[], &[]).await;
+        }
+        outcome
+    }
+
+    async fn verify_claimed(&self, claimed: &Claimed<'_>) -> Result<(), Error> {
+        let shard = claimed.shard;
         let before = claimed
             .ledger
             .standing(shard, claimed.epoch.unwrap_or(0))
             .await?;
         if claimed.is_replaced(&before) {
-            self.run(&claimed, &scripts::CLOSE, &[], &[]).await?;
+            self.run(claimed, &scripts::CLOSE, &[], &[]).await?;
             self.closed(shard, &before).await?;
             return Err(NotYet::Replaced.into());
         }
-        let standing = fence(&claimed, before.cursor.epoch).await?;
+        let standing = fence(claimed, before.cursor.epoch).await?;
         let cursor = standing.cursor;
-        let has_all = claimed.history().is_some()
-            && standing.agreed == cursor.position
+        let agreed = self.agreed(claimed, standing.agreed).await?;
+        let is_same = claimed.history().is_some()
+            && agreed == cursor.position
             && claimed.tail.is_some_and(|tail| tail >= cursor.position);
-        let agreed = match has_all {
-            true => self.common(&claimed, cursor.position).await?,
-            false => standing.agreed,
-        };
-        let is_same = has_all && agreed == cursor.position;
         let standing = Standing { agreed, ..standing };
         if is_same {
             tracing::debug!(shard, epoch = cursor.epoch, "the shard goes on as it was");
         } else {
             let is_empty = claimed.epoch.is_none() && claimed.tail.is_none();
-            self.begin(&claimed, &standing, is_empty).await?;
+            self.begin(claimed, &standing, is_empty).await?;
         }
         let arguments = [text(cursor.epoch)];
-        self.run(&claimed, &scripts::OPEN, &[], &arguments).await?;
+        self.run(claimed, &scripts::OPEN, &[], &arguments).await?;
         self.link.relearn(shard, &claimed.server);
         Ok(())
     }
 
-    /// Looks at a shard, and claims it where nobody has verified it.
+    /// Looks at a shard, and claims it where nobody has verified it. One that does not reach the
+    /// ledger claims nothing: it would keep the shard from one that does.
     async fn look(&self, shard: u32) -> Result<Look<'_>, Error> {
-        let keys = &self.shards[shard as usize];
+        let seen = self.ask(shard, "").await?;
+        if seen.code != look::UNVERIFIED {
+            return seen.look();
+        }
+        let ledger = self.ledger.as_deref().ok_or(NotYet::NoLedger)?;
+        ledger.standing(shard, seen.epoch.unwrap_or(0)).await?;
         let number = self.claims.fetch_add(1, Ordering::Relaxed);
-        let claim = match self.ledger {
-            Some(_) => format!("{}-{number}", self.name),
-            None => String::new(),
-        };
-        let given = [keys.meta.to_string()];
-        let arguments = [claim.clone().into_bytes(), text(CLAIM_MS)];
+        let claim = format!("{}-{number}", self.name);
+        let seen = self.ask(shard, &claim).await?;
+        if seen.code != look::UNVERIFIED {
+            return seen.look();
+        }
+        let keys = &self.shards[shard as usize];
+        Ok(Look::Claimed(Claimed {
+            shard,
+            keys,
+            ledger,
+            claim,
+            seen,
+        }))
+    }
+
+    /// Looks at a shard; with a claim, takes it where it may.
+    async fn ask(&self, shard: u32, claim: &str) -> Result<Seen, Error> {
+        let given = [self.shards[shard as usize].meta.to_string()];
+        let arguments = [claim.as_bytes().to_vec(), text(CLAIM_MS)];
         let reply = self.eval(shard, &scripts::LOOK, &given, &arguments).await?;
         let mut reader = Reader::new(&reply);
-        let code = reader.int()?;
-        let server = reader.text()?.to_owned();
-        let run = reader.text()?.to_owned();
-        let epoch = reader.maybe(Reader::uint)?;
-        let tail = reader.maybe(Reader::uint)?;
-        let is_partial = reader.bool()?;
-        let last_run = reader.text()?.to_owned();
-        match (code, self.ledger.as_deref()) {
-            (look::VERIFIED, _) => Ok(Look::Verified(server)),
-            (look::REPLACED, _) => Err(NotYet::Replaced.into()),
-            (look::BUSY, _) => Err(NotYet::Busy.into()),
-            (_, None) => Err(NotYet::NoLedger.into()),
-            (_, Some(ledger)) => Ok(Look::Claimed(Claimed {
-                shard,
-                keys,
-                ledger,
-                claim,
-                server,
-                run,
-                epoch,
-                tail,
-                is_partial,
-                last_run,
-            })),
-        }
+        Ok(Seen {
+            code: reader.int()?,
+            server: reader.text()?.to_owned(),
+            run: reader.text()?.to_owned(),
+            epoch: reader.maybe(Reader::uint)?,
+            tail: reader.maybe(Reader::uint)?,
+            is_partial: reader.bool()?,
+            last_run: reader.text()?.to_owned(),
+        })
+    }
+
+    /// Up to which position a shard's history is the ledger's, where by their epochs it may be so up to
+    /// `agreed`.
+    async fn agreed(&self, claimed: &Claimed<'_>, agreed: u64) -> Result<u64, Error> {
+        let (Some(_), Some(tail)) = (claimed.history(), claimed.tail) else {
+            return Ok(agreed);
+        };
+        let newest = tail.min(agreed);
+        let common = self.common(claimed, newest).await?;
+        Ok(if common < newest { common } else { agreed })
     }
 
     /// Begins a shard where the ledger is, with what of it still counts.

@@ -129,6 +129,7 @@ scripts! {
     DROP: "drop" after ["live", "claim"];
     PEEK: "peek" after ["live", "claim"];
     REBUILD: "rebuild" after ["live", "claim"];
+    GIVE_UP: "give_up" after ["live", "claim"];
     CLOSE: "close" after ["live", "claim"];
     OPEN: "open" after ["live", "claim"];
 }

@@ -14,6 +14,7 @@ use super::{
     address::{AddressError, Place},
     link::LinkOptions,
     pipelined::Pipelined,
+    recovery,
 };
 
 /// How often a cluster's client follows a redirection or asks again, and for how long it waits
@@ -119,8 +120,10 @@ impl Target {
                     .max_retry_wait(wait_max)
                     .retry_wait_formula(wait_max, 2)
                     .connection_timeout(options.connect_timeout)
-                    .response_timeout(options.deadline)
-                    .overall_response_timeout(Some(options.deadline))
+                    // Each call has a limit of its own. The client's is for all of them, so it is that
+                    // of the longest: a step of a recovery.
+                    .response_timeout(recovery::CALL_TIMEOUT)
+                    .overall_response_timeout(Some(recovery::CALL_TIMEOUT))
                     .tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
                 if let Some(certificates) = certificates {
                     builder = builder.certs(certificates);

@@ -243,6 +243,7 @@ async fn enforcer(
         batch_max: 1000,
         shares: Arc::new(Shares::whole()),
         unread: Default::default(),
+        round: Default::default(),
     };
     let interval = Duration::from_secs(5);
     let stop = working.clone();

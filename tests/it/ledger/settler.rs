@@ -32,13 +32,20 @@ struct Plane {
 
 impl Plane {
     async fn new(backend: &dyn Backend) -> Plane {
+        Plane::with(backend, &["other"], 100).await
+    }
+
+    /// One with these accounts besides acme.
+    async fn with(backend: &dyn Backend, others: &[&str], batch_max: usize) -> Plane {
         let mut world = World::with_acme(backend.ledger()).await;
-        world.create("other", 500).await;
+        for other in others {
+            world.create(other, 500).await;
+        }
         world.flush().await;
         let clock = Arc::new(ManualClock::new(world.now));
         let hot = Arc::new(MemoryHot::new(MemoryOptions::default(), clock.clone()));
         hot.restore_cursors(&world.ledger.cursors().await.unwrap());
-        for account in ["acme", "other"] {
+        for account in others.iter().copied().chain(["acme"]) {
             let id = account_id(account);
             let account = world.ledger.account(&id, world.now).await.unwrap().unwrap();
             let loading = hot.loading(&id).await.unwrap();
@@ -64,9 +71,10 @@ impl Plane {
             acks: Arc::clone(&acks),
             metrics: Arc::new(Metrics::with_clock(clock.clone()).unwrap()),
             clock,
-            batch_max: 100,
+            batch_max,
             shares: Arc::new(Shares::whole()),
             unread: Default::default(),
+            round: Default::default(),
         };
         Plane {
             world,
@@ -154,6 +162,40 @@ pub async fn an_account_that_does_not_fit_keeps_no_other_shard_waiting(backend: 
         .await;
     plane.settler.step().await.unwrap();
     assert_eq!(plane.settled("acme").await, ["c3", "c2", "c1"]);
+}
+
+/// What it leaves behind is as much as one transaction takes, again and again.
+pub async fn what_can_not_be_settled_takes_no_other_shards_turn(backend: Box<dyn Backend>) {
+    let others = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let plane = Plane::with(backend.as_ref(), &others, 1).await;
+    let unfit = plane.charge("acme", "c1").await.shard;
+    for other in others {
+        plane.charge(other, "c1").await;
+    }
+    while plane.settler.step().await.unwrap() == Progress::More {}
+    backend
+        .tamper("UPDATE accounts SET sequence = 7 WHERE account_id = 'acme'")
+        .await;
+    for round in ["c2", "c3"] {
+        plane.charge("acme", round).await;
+        let mut marks = Vec::new();
+        for other in others {
+            marks.push(plane.charge(other, round).await);
+        }
+        let failed = loop {
+            match plane.settler.step().await {
+                Ok(progress) => assert_eq!(progress, Progress::More, "it is told of"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(
+            failed.contains("account acme: the ledger is at entry 7"),
+            "{failed}"
+        );
+        for mark in marks.into_iter().filter(|mark| mark.shard != unfit) {
+            assert!(plane.acks.settled(mark, Duration::ZERO).await, "{mark:?}");
+        }
+    }
 }
 
 pub async fn many_entries_of_which_another_settler_has_some_are_settled_once(

@@ -116,6 +116,7 @@ impl<'b> World<'b> {
                 batch_max: BATCH_MAX,
                 shares: Arc::new(Shares::whole()),
                 unread: Default::default(),
+                round: Default::default(),
             },
             renewer: Renewer {
                 ledger: stores.ledger.clone(),

@@ -26,6 +26,8 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local since = now - tonumber(meta[6] or '0')
 local is_own = meta[5] and string.sub(meta[5], 1, 16) == string.sub(ARGV[1], 1, 16)
 if meta[5] and not is_own and since >= 0 and since < tonumber(ARGV[2]) then return reply(BUSY) end
-call('HSET', KEYS[1], 'claim', ARGV[1], 'claimed_at', string.format('%.0f', now))
+call('HSET', KEYS[1], 'claim', ARGV[1])
+-- A claim that is taken again has made no progress.
+if not is_own then call('HSET', KEYS[1], 'claimed_at', string.format('%.0f', now)) end
 call('HDEL', KEYS[1], 'server')
 return reply(UNVERIFIED)

@@ -1,8 +1,11 @@
 //! A verification that ends in the middle, and several of them at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -38,6 +41,9 @@ impl Failing {
     fn after(&self) -> Result<(), Fault> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let mut fails_at = 0;
+        if self.failures == usize::MAX {
+            return Err("out of reach".into());
+        }
         for n in 0..self.failures {
             fails_at += n;
             if call == fails_at + n {
@@ -117,6 +123,49 @@ async fn a_verification_that_ends_anywhere_is_done_again() {
         plane.commit(account, "settled", 65, false).await;
         plane.check(account, 65 + 61).await;
     }
+}
+
+/// The first of them tries all the time, and keeps the shards from nobody who can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_without_its_ledger_keeps_no_shard_from_one_that_has_it() {
+    let mut server = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let url = format!("redis://{}", server.address());
+    let first = Plane::start(&url, &ledger);
+    for account in ["a0", "a1", "a2", "a3"] {
+        first.create(account).await;
+    }
+    drop(first);
+    server.restart(&Kind::Redis.binary(), &[]);
+
+    let access = Failing {
+        inner: Access(Arc::clone(&ledger)),
+        calls: AtomicUsize::new(0),
+        failures: usize::MAX,
+    };
+    let cut_off = Arc::new(Plane::idle(&url, &ledger, Arc::new(access)));
+    let tries = Arc::clone(&cut_off);
+    let trying = tokio::spawn(async move {
+        loop {
+            for account in ["a0", "a1", "a2", "a3"] {
+                let _ = tries.enforcer.balance(&account_id(account)).await;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let plane = Plane::start(&url, &ledger);
+    let began = Instant::now();
+    for account in ["a0", "a1", "a2", "a3"] {
+        plane.charge(account, "c1", 5).await;
+    }
+    // Far less than a claim lasts that makes no progress.
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+    trying.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,6 +139,7 @@ impl Plane {
             batch_max: 1_000,
             shares: Arc::new(Shares::whole()),
             unread: Default::default(),
+            round: Default::default(),
         };
         Plane {
             hot,
