@@ -168,7 +168,8 @@ pub struct Charged {
 /// Why a step did nothing, though nothing is broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The hot store does not know the account: load it and ask again.
+    /// The hot store does not know the account, or not yet what its creation gave it: load it and
+    /// ask again.
     #[error("the account is not loaded")]
     NotLoaded,
     /// Whoever can ask the ledger has lately found no such account there.
