@@ -75,8 +75,12 @@ pub struct Balance {
     pub plan_used: u64,
     /// Left of the plan's grant in this cycle.
     pub plan_remaining: u64,
+    /// What can become of the plan's grant of this cycle.
+    pub plan_grant: PlanGrant,
     /// Left of packs, promotions and adjustments together.
     pub pack_remaining: u64,
+    /// Of that, what is not over when the next cycle begins.
+    pub pack_lasting: u64,
     /// When the next cycle begins: the first one, where the subscription is still to come.
     pub renews_at: Timestamp,
     /// Of the newest ledger entry.
@@ -85,6 +89,23 @@ pub struct Balance {
     pub as_of: Timestamp,
     /// Increases with every change, holds included.
     pub version: u64,
+}
+
+/// What can become of the grant of a cycle's plan, whole credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanGrant {
+    /// Another plan makes it larger or smaller at once.
+    Open {
+        /// What open holds set aside of it: with what is used, all that another plan keeps of it.
+        held: u64,
+    },
+    /// Its cycle is the first one, and is still to come.
+    ToCome {
+        /// What it brings then.
+        credits: u64,
+    },
+    /// Nothing: it was voided.
+    Over,
 }
 
 /// A reservation as it is answered.
