@@ -359,9 +359,7 @@ impl Book {
         now: Timestamp,
         effects: &mut Effects,
     ) -> Reservation {
-        let holds = std::mem::take(&mut reservation.holds);
-        reservation.state = State::Expired;
-        reservation.ended_at = Some(now);
+        let holds = reservation.expire(now);
         let lost = self.account.return_holds(&holds, now);
         self.check_in(&reservation, effects);
         self.record_expiry(lost, now, effects);
