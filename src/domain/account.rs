@@ -176,6 +176,17 @@ impl Account {
         }
     }
 
+    /// What a grant comes from, as it is answered. The present plan's grant may have been made for
+    /// another one, in whose place a change at once has put the plan.
+    pub fn source_of<'a>(&'a self, grant: &'a Grant) -> &'a str {
+        let is_current = grant.id.is_plan_of(self.head.cycle.index);
+        if is_current && grant.voided_at.is_none() {
+            self.head.plan.id.as_str()
+        } else {
+            &grant.source
+        }
+    }
+
     fn plan_grant_at(&self, now: Timestamp) -> PlanGrant {
         let grant = self.plan_grant();
         if now < self.head.cycle.start {
