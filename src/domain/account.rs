@@ -22,7 +22,7 @@ pub enum Status {
     Active,
     /// No new holds; open ones still settle.
     Suspended,
-    /// As suspended, and its grants are void.
+    /// As suspended, and the grants that it had then are void.
     Closed,
 }
 
