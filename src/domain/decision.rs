@@ -87,7 +87,7 @@ pub struct Balance {
     pub sequence: u64,
     /// When this was read, by the store's clock.
     pub as_of: Timestamp,
-    /// Increases with every change, holds included.
+    /// Increases with every change, holds included; what time alone does is ordered by `as_of`.
     pub version: u64,
 }
 
