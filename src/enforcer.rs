@@ -229,9 +229,10 @@ impl Enforcer {
         };
         let action = match (&known, &request.action, &request.amount) {
             (Some(terms), _, _) => Arc::clone(&terms.action),
-            (None, Some(action), _) => Arc::new(action.clone()),
-            (None, None, Amount::Credits(_)) => Arc::new(Action::default()),
-            (None, None, Amount::Usage(_)) => return Err(EnforceError::action_needed()),
+            (None, Err(wrong), _) => return Err(EnforceError::BadRequest(wrong.clone())),
+            (None, Ok(Some(action)), _) => Arc::new(action.clone()),
+            (None, Ok(None), Amount::Credits(_)) => Arc::new(Action::default()),
+            (None, Ok(None), Amount::Usage(_)) => return Err(EnforceError::action_needed()),
         };
         let card = &catalog.rate_card;
         let rule = card.outcome_rule(request.outcome);

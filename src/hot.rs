@@ -290,7 +290,7 @@ pub trait HotStore: Send + Sync {
     async fn balance(&self, account_id: &AccountId) -> Answer<Balance>;
     /// An account with its live grants and its balance.
     async fn account(&self, account_id: &AccountId) -> Answer<(Account, Balance)>;
-    /// A reservation as it is; `None`: not known.
+    /// A reservation as it is, expired where its deadline has passed; `None`: not known.
     async fn reservation(
         &self,
         account_id: &AccountId,

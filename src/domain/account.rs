@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     credits::MAX_CREDITS,
     cycle::Cycle,
-    decision::Balance,
+    decision::{Balance, PlanGrant},
     entry::GrantMove,
     grant::{Draw, Grant, GrantKind},
     ids::{AccountId, GrantId, PlanId},
@@ -22,7 +22,7 @@ pub enum Status {
     Active,
     /// No new holds; open ones still settle.
     Suspended,
-    /// As suspended, and its grants are void.
+    /// As suspended, and the grants that it had then are void.
     Closed,
 }
 
@@ -152,11 +152,11 @@ impl Account {
     /// What it has, as it is answered.
     pub fn balance(&self, now: Timestamp) -> Balance {
         let plan = self.plan_grant().filter(|grant| grant.is_active(now));
-        let pack_remaining = self
+        let renews_at = self.head.cycle.next(now);
+        let packs = self
             .active(now)
-            .filter(|grant| grant.kind != GrantKind::Plan)
-            .map(Grant::remaining)
-            .sum();
+            .filter(|grant| grant.kind != GrantKind::Plan);
+        let lasting = packs.clone().filter(|grant| !grant.has_ended(renews_at));
         Balance {
             available: self.available(now),
             held: self.held(),
@@ -166,11 +166,36 @@ impl Account {
             next_plan: self.head.next_plan.clone(),
             plan_used: self.plan_grant().map_or(0, |grant| grant.used),
             plan_remaining: plan.map_or(0, Grant::remaining),
-            pack_remaining,
-            renews_at: self.head.cycle.next(now),
+            plan_grant: self.plan_grant_at(now),
+            pack_remaining: packs.map(Grant::remaining).sum(),
+            pack_lasting: lasting.map(Grant::remaining).sum(),
+            renews_at,
             sequence: self.sequence,
             as_of: now,
             version: self.version,
+        }
+    }
+
+    /// What a grant comes from, as it is answered. The present plan's grant may have been made for
+    /// another one, in whose place a change at once has put the plan.
+    pub fn source_of<'a>(&'a self, grant: &'a Grant) -> &'a str {
+        let is_current = grant.id.is_plan_of(self.head.cycle.index);
+        if is_current && grant.voided_at.is_none() {
+            self.head.plan.id.as_str()
+        } else {
+            &grant.source
+        }
+    }
+
+    fn plan_grant_at(&self, now: Timestamp) -> PlanGrant {
+        let grant = self.plan_grant();
+        if now < self.head.cycle.start {
+            let credits = grant.map_or(0, Grant::remaining);
+            return PlanGrant::ToCome { credits };
+        }
+        match grant.filter(|grant| grant.is_active(now)) {
+            Some(grant) => PlanGrant::Open { held: grant.held },
+            None => PlanGrant::Over,
         }
     }
 
@@ -191,7 +216,7 @@ impl Account {
         self.grants.iter_mut().find(|grant| grant.id == *id)
     }
 
-    fn active(&self, now: Timestamp) -> impl Iterator<Item = &Grant> {
+    fn active(&self, now: Timestamp) -> impl Iterator<Item = &Grant> + Clone {
         self.grants.iter().filter(move |grant| grant.is_active(now))
     }
 

@@ -138,8 +138,10 @@ impl Book {
     }
 
     /// Lets time act on the account: expires grants and pays debt from what became spendable.
-    /// `Err` where the cycle is over: renew first.
+    /// `Err` where the cycle is over: renew first; and where the account's creation is not applied
+    /// yet: load it first.
     pub fn advance(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), Refusal> {
+        self.check_begun()?;
         self.check_cycle(now)?;
         self.expire_grants(now, effects);
         self.repay_debt(now, effects);
@@ -250,6 +252,15 @@ impl Book {
         }
     }
 
+    /// An account whose creation is not applied yet has no grants, and would be taken for one that
+    /// is used up. Whoever loads it applies its creation, also where it is there already.
+    fn check_begun(&self) -> Result<(), Refusal> {
+        match self.account.head.applied_change {
+            0 => Err(Refusal::NotLoaded),
+            1.. => Ok(()),
+        }
+    }
+
     fn check_cycle(&self, now: Timestamp) -> Result<(), Refusal> {
         let head = &self.account.head;
         if !self.renews() || now < head.cycle.end {
@@ -348,9 +359,7 @@ impl Book {
         now: Timestamp,
         effects: &mut Effects,
     ) -> Reservation {
-        let holds = std::mem::take(&mut reservation.holds);
-        reservation.state = State::Expired;
-        reservation.ended_at = Some(now);
+        let holds = reservation.expire(now);
         let lost = self.account.return_holds(&holds, now);
         self.check_in(&reservation, effects);
         self.record_expiry(lost, now, effects);

@@ -75,16 +75,37 @@ pub struct Balance {
     pub plan_used: u64,
     /// Left of the plan's grant in this cycle.
     pub plan_remaining: u64,
+    /// What can become of the plan's grant of this cycle.
+    pub plan_grant: PlanGrant,
     /// Left of packs, promotions and adjustments together.
     pub pack_remaining: u64,
+    /// Of that, what is not over when the next cycle begins.
+    pub pack_lasting: u64,
     /// When the next cycle begins: the first one, where the subscription is still to come.
     pub renews_at: Timestamp,
     /// Of the newest ledger entry.
     pub sequence: u64,
     /// When this was read, by the store's clock.
     pub as_of: Timestamp,
-    /// Increases with every change, holds included.
+    /// Increases with every change, holds included; what time alone does is ordered by `as_of`.
     pub version: u64,
+}
+
+/// What can become of the grant of a cycle's plan, whole credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanGrant {
+    /// Another plan makes it larger or smaller at once.
+    Open {
+        /// What open holds set aside of it: with what is used, all that another plan keeps of it.
+        held: u64,
+    },
+    /// Its cycle is the first one, and is still to come.
+    ToCome {
+        /// What it brings then.
+        credits: u64,
+    },
+    /// Nothing: it was voided.
+    Over,
 }
 
 /// A reservation as it is answered.
@@ -168,7 +189,8 @@ pub struct Charged {
 /// Why a step did nothing, though nothing is broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The hot store does not know the account: load it and ask again.
+    /// The hot store does not know the account, or not yet what its creation gave it: load it and
+    /// ask again.
     #[error("the account is not loaded")]
     NotLoaded,
     /// Whoever can ask the ledger has lately found no such account there.

@@ -224,6 +224,22 @@ impl Reservation {
         self.state == State::Open && self.expires_at <= now
     }
 
+    /// As it is at an instant: one that is due holds nothing any more, also where nobody has come to
+    /// expire it yet.
+    pub fn as_of(mut self, now: Timestamp) -> Self {
+        if self.is_due(now) {
+            self.expire(now);
+        }
+        self
+    }
+
+    /// Ends it at its deadline, whatever was settled of it; answers what it held.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Draw> {
+        self.state = State::Expired;
+        self.ended_at = Some(now);
+        std::mem::take(&mut self.holds)
+    }
+
     /// What was last reported.
     pub fn reported(&self) -> Option<&Amount> {
         self.last_commit.as_ref().map(|last| &last.request.amount)

@@ -3,7 +3,7 @@
 use crate::domain::{
     catalog::Catalog,
     credits::Credits,
-    decision::{Balance, Denial, DenialReason},
+    decision::{Balance, Denial, DenialReason, PlanGrant},
     ids::{PackId, PlanId},
     timestamp::Timestamp,
 };
@@ -61,13 +61,13 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
         .plans
         .iter()
         .filter(|plan| gained(balance, plan.allowance.get()) >= missing)
-        .filter(|plan| plan.allowance.get() > balance.plan_allowance && can_grow(balance))
+        .filter(|plan| plan.allowance.get() > balance.plan_allowance)
         .min_by_key(|plan| plan.allowance);
     if let Some(plan) = plan {
         let (plan_id, allowance) = (plan.id.clone(), plan.allowance);
         remedies.push(Remedy::UpgradePlan { plan_id, allowance });
     }
-    if renewed_allowance(balance, catalog) + balance.pack_remaining >= wanted {
+    if renewed_allowance(balance, catalog) + balance.pack_lasting >= wanted {
         remedies.push(Remedy::WaitForRenewal {
             renews_at: balance.renews_at,
         });
@@ -75,28 +75,26 @@ pub fn remedies(denial: &Denial, balance: &Balance, catalog: &Catalog) -> Vec<Re
     remedies
 }
 
-/// Whether an upgrade gives anything before the renewal: not where the plan's grant was voided, of
-/// which nothing is left although less was used and held than it had.
-fn can_grow(balance: &Balance) -> bool {
-    balance.plan_remaining > 0 || balance.plan_used + balance.held >= balance.plan_allowance
-}
-
-/// What an upgrade brings: it keeps what was used and held, which may be more than the allowance of
-/// a plan that was made smaller.
+/// What an upgrade brings at once: it keeps what is used and held of the plan's grant, and nothing
+/// comes of one that was voided, or before its cycle begins.
 fn gained(balance: &Balance, allowance: u64) -> u64 {
-    let spent = balance
-        .plan_allowance
-        .saturating_sub(balance.plan_remaining);
-    let kept = spent.max(balance.plan_used) + balance.plan_remaining;
-    allowance.saturating_sub(kept)
+    match balance.plan_grant {
+        PlanGrant::Open { held } => {
+            allowance.saturating_sub(balance.plan_used + held + balance.plan_remaining)
+        }
+        PlanGrant::ToCome { .. } | PlanGrant::Over => 0,
+    }
 }
 
-/// What the renewal brings: the allowance of the plan that the account will be on, as the
-/// catalogue has it now.
+/// What the next cycle brings: the allowance of the plan that the account will be on, as the
+/// catalogue has it now; or the grant that was made for the first one, where that is still to come.
 fn renewed_allowance(balance: &Balance, catalog: &Catalog) -> u64 {
-    let (id, allowance) = match &balance.next_plan {
-        Some(next) => (&next.id, next.allowance),
-        None => (&balance.plan_id, balance.plan_allowance),
+    let (id, allowance) = match (&balance.plan_grant, &balance.next_plan) {
+        (PlanGrant::ToCome { credits }, _) => return *credits,
+        (PlanGrant::Open { .. } | PlanGrant::Over, Some(next)) => (&next.id, next.allowance),
+        (PlanGrant::Open { .. } | PlanGrant::Over, None) => {
+            (&balance.plan_id, balance.plan_allowance)
+        }
     };
     catalog
         .plan(id.as_str())

@@ -1,5 +1,6 @@
 //! What callers ask for, parsed: ids, amounts and durations are in range, texts within bounds.
 
+use super::error::Violation;
 use crate::domain::{
     credits::Credits,
     ids::{AccountId, ExtensionId, ReservationId},
@@ -55,8 +56,9 @@ pub struct CommitRequest {
     pub keep_open: bool,
     /// What to hold next.
     pub next_hold: Credits,
-    /// What it was for, where the reservation may not be known.
-    pub action: Option<Action>,
+    /// What it was for, where the reservation may not be known; or what is wrong with that, which
+    /// counts only then.
+    pub action: Result<Option<Action>, Vec<Violation>>,
 }
 
 /// Reserves and commits in one step.

@@ -129,7 +129,7 @@ impl AdminApi {
             .await
             .map_err(failed)?;
         if let Some(live) = found.grant(grant_id) {
-            return Ok(account::grant(live));
+            return Ok(account::live_grant(&found, live));
         }
         let stored = self.clerk.ledger().grant(account_id, grant_id).await;
         match stored.map_err(|fault| failed(fault.into()))? {

@@ -260,9 +260,9 @@ impl HotStore for MemoryHot {
         account_id: &AccountId,
         reservation_id: &ReservationId,
     ) -> Answer<Option<ReservationView>> {
-        self.look(account_id, |book, _, _| {
+        self.look(account_id, |book, now, _| {
             let known = book.reservation(reservation_id)?;
-            Ok(known.map(Reservation::into_view))
+            Ok(known.map(|known| known.as_of(now).into_view()))
         })
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum AccountCommand {
     Suspend(StatusArgs),
     /// Let it hold credits again
     Activate(StatusArgs),
-    /// As suspend, and void its grants for good
+    /// As suspend, and void the grants that it has for good; later ones wait for `activate`
     Close(CloseArgs),
 }
 

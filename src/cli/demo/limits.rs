@@ -137,25 +137,24 @@ pub(super) async fn vanished_client(play: &mut Play, stage: &Stage) -> Result<()
     Ok(())
 }
 
-/// The state of a reservation once it is no longer open, or after a while.
+/// The state of the only reservation that holds something, once the sweeper has given that back, or
+/// after a while.
 async fn swept(stage: &Stage, reservation_id: &str) -> Result<ReservationState, Stopped> {
-    let mut state = ReservationState::Unspecified;
     for _ in 0..LOOKS_MAX {
-        let request = pb::GetReservationRequest {
-            account_id: ACCOUNT.to_owned(),
-            reservation_id: reservation_id.to_owned(),
-        };
-        let response = answered(
-            "GetReservation",
-            stage.quota().get_reservation(request).await,
-        )?;
-        state = response.reservation.unwrap_or_default().state();
-        if state != ReservationState::Open {
+        if stage.balance(ACCOUNT).await?.held == 0 {
             break;
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    Ok(state)
+    let request = pb::GetReservationRequest {
+        account_id: ACCOUNT.to_owned(),
+        reservation_id: reservation_id.to_owned(),
+    };
+    let response = answered(
+        "GetReservation",
+        stage.quota().get_reservation(request).await,
+    )?;
+    Ok(response.reservation.unwrap_or_default().state())
 }
 
 /// Two actions leave little, one of them still running.

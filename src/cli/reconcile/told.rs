@@ -14,11 +14,16 @@ use crate::{
     pb,
 };
 
-/// The account. What no message has is taken to be as the ledger has it: the next plan's allowance
-/// and the number of the last change. `None` where the message is none that a server sends.
+/// The account. What no message has is taken to be as the ledger has it: the next plan's allowance,
+/// the number of the last change, and for which plan the present one's grant was made. `None` where
+/// the message is none that a server sends.
 pub(super) fn account(told: &pb::Account, stored: &Account) -> Option<Account> {
     let balance = told.balance.as_ref()?;
-    let grants: Option<Vec<Grant>> = told.grants.iter().map(grant).collect();
+    let grants: Option<Vec<Grant>> = told
+        .grants
+        .iter()
+        .map(|told| Some(as_made(grant(told)?, stored)))
+        .collect();
     let status = match told.status() {
         pb::AccountStatus::Active => Status::Active,
         pb::AccountStatus::Suspended => Status::Suspended,
@@ -65,6 +70,16 @@ pub(super) fn account(told: &pb::Account, stored: &Account) -> Option<Account> {
 fn next_allowance(stored: &Account) -> u64 {
     let next_plan = stored.head.next_plan.as_ref();
     next_plan.map_or(0, |plan| plan.allowance)
+}
+
+/// A grant with the source that it was made with, where that is not the one that is answered.
+fn as_made(told: Grant, stored: &Account) -> Grant {
+    let known = stored.grant(&told.id);
+    let source = match known.filter(|known| told.source == stored.source_of(known)) {
+        Some(known) => known.source.clone(),
+        None => told.source.clone(),
+    };
+    Grant { source, ..told }
 }
 
 fn grant(told: &pb::Grant) -> Option<Grant> {

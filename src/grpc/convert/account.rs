@@ -35,12 +35,24 @@ pub fn account(account: &Account, balance: &Balance) -> pb::Account {
         subscribed_at: Some(timestamp(head.anchor)),
         cycle_start: Some(timestamp(head.cycle.start)),
         cycle_end: Some(timestamp(head.cycle.end)),
-        grants: account.grants.iter().map(grant).collect(),
+        grants: account
+            .grants
+            .iter()
+            .map(|grant| live_grant(account, grant))
+            .collect(),
         balance: Some(answer::balance(balance)),
     }
 }
 
-/// A grant.
+/// A grant of an account that is live.
+pub fn live_grant(account: &Account, live: &Grant) -> pb::Grant {
+    pb::Grant {
+        source: account.source_of(live).to_owned(),
+        ..grant(live)
+    }
+}
+
+/// A grant as the ledger remembers it.
 pub fn grant(grant: &Grant) -> pb::Grant {
     let kind = match grant.kind {
         GrantKind::Plan => pb::GrantKind::Plan,

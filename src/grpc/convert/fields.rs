@@ -44,6 +44,18 @@ impl Problems {
         self.unpriced += self.found.len() - before;
     }
 
+    /// Adds those of another part of the request.
+    pub fn also(&mut self, other: Problems) {
+        for Violation { field, description } in other.found {
+            self.add(field, description);
+        }
+    }
+
+    /// What was found, for whoever decides whether it counts.
+    pub fn into_found(self) -> Vec<Violation> {
+        self.found
+    }
+
     /// Whether nothing was found so far.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()

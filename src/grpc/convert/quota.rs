@@ -242,10 +242,16 @@ pub fn commit(request: pb::CommitRequest) -> Result<CommitRequest, EnforceError>
             "needs keep_open: set it, or leave next_hold out",
         );
     }
+    let mut of_action = Problems::default();
     let action = match request.action {
-        Some(action) => action::described(action, &mut problems).map(Some),
+        Some(action) => action::described(action, &mut of_action).map(Some),
         None => Some(None),
     };
+    // What is wrong with the action alone counts only where the reservation is not known.
+    if !problems.is_empty() {
+        problems.also(of_action);
+        return problems.finish(None);
+    }
     let parsed = || {
         Some(CommitRequest {
             account_id: account_id?,
@@ -254,7 +260,7 @@ pub fn commit(request: pb::CommitRequest) -> Result<CommitRequest, EnforceError>
             outcome: outcome?,
             keep_open: request.keep_open,
             next_hold: next_hold?,
-            action: action?,
+            action: action.ok_or(of_action.into_found()),
         })
     };
     problems.finish(parsed())

@@ -149,8 +149,9 @@ impl RedisHot {
         }))
     }
 
-    /// A reservation with all that is stored of it. What it was charged to is stored only while
-    /// more may be settled on it, and the price of a commit is never.
+    /// A reservation with all that is stored of it, expired where its deadline has passed. What it
+    /// was charged to is stored only while more may be settled on it, and the price of a commit is
+    /// never.
     pub async fn stored_reservation(
         &self,
         account_id: &AccountId,
@@ -164,8 +165,9 @@ impl RedisHot {
             keys.reservation(account_id, reservation_id.as_str()),
             keys.meta.to_string(),
         ];
+        let arguments = [self.given_now()];
         let reply = self
-            .run(OPERATION, shard, &scripts::RESERVATION, &given, &[])
+            .run(OPERATION, shard, &scripts::RESERVATION, &given, &arguments)
             .await?;
         let read = |mut reader: Reader<'_>| -> Result<_, Broken> {
             match reader.int()? {
@@ -173,11 +175,13 @@ impl RedisHot {
                 code::NO_ACCOUNT => return Ok(Err(Refusal::Absent)),
                 _ => {}
             }
+            let now = records::time(&mut reader)?;
             let mark = read_mark(shard, &mut reader)?;
             let stored = reader.maybe(Reader::blob)?;
-            let value = stored
+            let stored = stored
                 .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))
                 .transpose()?;
+            let value = stored.map(|known| known.as_of(now));
             Ok(Ok(Done { value, mark }))
         };
         read(Reader::new(&reply)).map_err(|broken| broken_reply(broken, OPERATION))

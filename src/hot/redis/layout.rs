@@ -113,7 +113,9 @@ const NAMES: &[(&str, i64)] = &[
     ("A_GRANTS", 19),
     // Only where most grants are packed in a key of their own: the account's version then, what
     // they have to spend, until when that is so, what is held of them, what of the plan's grant
-    // is used and left if it is among them, and what those have that are not a plan's.
+    // is used and left if it is among them, what those have that are not a plan's, what of the
+    // plan's grant is held, or comes with it, where another plan or time can make more of it, and
+    // what those have that are not a plan's and outlast the cycle.
     ("A_FOLD", 20),
     ("A_FOLD_LEFT", 21),
     ("A_FOLD_UNTIL", 22),
@@ -121,7 +123,9 @@ const NAMES: &[(&str, i64)] = &[
     ("A_FOLD_PLAN_USED", 24),
     ("A_FOLD_PLAN_LEFT", 25),
     ("A_FOLD_PACKS", 26),
-    ("A_FOLD_LAST", 26),
+    ("A_FOLD_PLAN_GRANT", 27),
+    ("A_FOLD_LASTING", 28),
+    ("A_FOLD_LAST", 28),
     ("ACTIVE", 0),
     ("SUSPENDED", 1),
     ("CLOSED", 2),

@@ -238,8 +238,10 @@ async fn an_upgrade_keeps_what_was_used() {
             .await
             .unwrap()
             .into_inner();
-        let balance = done.account.unwrap().balance.unwrap();
+        let account = done.account.unwrap();
+        let balance = account.balance.unwrap();
         assert_eq!((balance.available, balance.plan_used), (4900, 100));
+        assert_eq!(account.grants[0].source, "pro", "whose credits it has now");
     }
     change.at_renewal = Some(true);
     let conflict = world.admin.change_plan(change).await.unwrap_err();

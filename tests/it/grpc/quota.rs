@@ -400,6 +400,13 @@ async fn a_commit_of_what_nobody_knows_needs_to_say_what_it_was() {
     let refused = world.quota.commit(request.clone()).await.unwrap_err();
     assert_eq!(super::world::violations(&refused)[0].0, "action");
     let request = pb::CommitRequest {
+        action: unreadable_action(),
+        ..request
+    };
+    let refused = world.quota.commit(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(super::world::violations(&refused)[0].0, "action.labels");
+    let request = pb::CommitRequest {
         action: action("agent", "claude-sonnet-4-5"),
         ..request
     };
@@ -407,6 +414,34 @@ async fn a_commit_of_what_nobody_knows_needs_to_say_what_it_was() {
     let receipt = done.receipt.unwrap();
     assert!(receipt.late);
     assert_eq!(receipt.credits, 18);
+}
+
+/// An action with more labels than one may have.
+fn unreadable_action() -> Option<pb::Action> {
+    let labels = (0..17).map(|n| (format!("k{n}"), String::new()));
+    Some(pb::Action {
+        labels: labels.collect(),
+        ..action("agent", "claude-sonnet-4-5").unwrap()
+    })
+}
+
+#[tokio::test]
+async fn a_commit_of_what_is_known_is_settled_whatever_its_action_says() {
+    let mut world = World::new().await;
+    world.account("acme").await;
+    world.reserve("acme", "r1", 60).await;
+    let request = pb::CommitRequest {
+        action: unreadable_action(),
+        ..commit("acme", "r1", 45)
+    };
+    for is_again in [false, true] {
+        let done = world.quota.commit(request.clone()).await.unwrap();
+        let done = done.into_inner();
+        assert_eq!(
+            (done.receipt.unwrap().credits, done.replayed),
+            (45, is_again)
+        );
+    }
 }
 
 #[tokio::test]

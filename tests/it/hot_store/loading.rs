@@ -1,13 +1,17 @@
 //! Accounts come in by set-if-absent, changes by their numbers, cycles by compare-and-set.
 
-use tollgate::domain::{
-    account::{OveragePolicy, Status},
-    change::{Change, ChangeBody},
-    command::Renewal,
-    cycle::Cycle,
-    decision::Refusal,
-    entry::EntryKind,
-    grant::GrantKind,
+use tollgate::{
+    clock::Clock,
+    domain::{
+        account::{OveragePolicy, Status},
+        change::{Change, ChangeBody},
+        command::Renewal,
+        cycle::Cycle,
+        decision::Refusal,
+        entry::EntryKind,
+        grant::GrantKind,
+    },
+    hot::HotStore,
 };
 
 use super::on_every_backend;
@@ -42,44 +46,39 @@ fn first_renewal() -> Renewal {
     }
 }
 
+/// Why the store refuses what callers ask for, in the order of the trait.
+async fn refusals(store: &dyn HotStore) -> Vec<Option<Refusal>> {
+    const FAULT: &str = "no fault";
+    vec![
+        store.reserve(&reserve("r1", 1)).await.expect(FAULT).err(),
+        store
+            .extend(&extend("r1", "x1", 1))
+            .await
+            .expect(FAULT)
+            .err(),
+        store.commit(&commit("r1", 1)).await.expect(FAULT).err(),
+        store.release(&release("r1")).await.expect(FAULT).err(),
+        store.charge(&charge("c1", 1)).await.expect(FAULT).err(),
+        store.balance(&acme()).await.expect(FAULT).err(),
+        store.account(&acme()).await.expect(FAULT).err(),
+    ]
+}
+
 #[test]
 fn what_is_not_loaded_says_so_to_every_request() {
     on_every_backend(async |backend| {
         let store = backend.start(Setup::default()).await.store;
         let grant = granting(1, grant("p1", GrantKind::Pack, 5, Setup::default().now));
-        let known = acme();
-        let answers = [
+        let mut answers = refusals(store.as_ref()).await;
+        answers.extend([
             store
-                .reserve(&reserve("r1", 1))
-                .await
-                .expect("no fault")
-                .err(),
-            store
-                .extend(&extend("r1", "x1", 1))
-                .await
-                .expect("no fault")
-                .err(),
-            store
-                .commit(&commit("r1", 1))
-                .await
-                .expect("no fault")
-                .err(),
-            store.release(&release("r1")).await.expect("no fault").err(),
-            store
-                .charge(&charge("c1", 1))
-                .await
-                .expect("no fault")
-                .err(),
-            store.balance(&known).await.expect("no fault").err(),
-            store.account(&known).await.expect("no fault").err(),
-            store
-                .reservation(&known, &reservation_id("r1"))
+                .reservation(&acme(), &reservation_id("r1"))
                 .await
                 .expect("no fault")
                 .err(),
             store.apply(&grant).await.expect("no fault").err(),
             store.renew(&first_renewal()).await.expect("no fault").err(),
-        ];
+        ]);
         assert!(
             answers
                 .iter()
@@ -87,6 +86,35 @@ fn what_is_not_loaded_says_so_to_every_request() {
             "{answers:?}"
         );
         assert_eq!(store.stats().await.expect("no fault").accounts, 0);
+    });
+}
+
+#[test]
+fn an_account_is_not_there_before_its_creation_is_applied() {
+    on_every_backend(async |backend| {
+        let Fixture { store, clock } = backend.start(Setup::default()).await;
+        let create = create(plan("starter", 500), OveragePolicy::Debt, clock.now());
+        load(store.as_ref(), create.blank_account(&acme())).await;
+        // Not as one that has used up what it had.
+        let answers = refusals(store.as_ref()).await;
+        assert!(
+            answers
+                .iter()
+                .all(|refusal| *refusal == Some(Refusal::NotLoaded)),
+            "{answers:?}"
+        );
+        store.sweep(10).await.expect("a sweep");
+        let entries = store.outbox(0).await.expect("no fault").entries;
+        assert!(entries.is_empty(), "{entries:?}");
+        let early = granting(2, grant("p1", GrantKind::Pack, 5, clock.now()));
+        let refused = store.apply(&early).await.expect("no fault").err();
+        assert_eq!(refused, Some(Refusal::ChangeGap { next: 1 }));
+
+        let first = change(1, ChangeBody::Create(create));
+        let applied = store.apply(&first).await.expect("no fault");
+        assert!(applied.expect("no refusal").value.now);
+        let balance = store.balance(&acme()).await.expect("no fault");
+        assert_eq!(balance.expect("there").value.available, 500);
     });
 }
 

@@ -20,7 +20,7 @@ use tollgate::domain::{
     change::Create,
     credits::MAX_CREDITS,
     cycle::Cycle,
-    decision::{Balance, CycleEnded, Denial, DenialReason, Refusal, ReservationView},
+    decision::{Balance, CycleEnded, Denial, DenialReason, PlanGrant, Refusal, ReservationView},
     entry::EntryKind,
     grant::GrantKind,
     ids::{AccountId, ReservationId},
@@ -126,6 +126,11 @@ impl Oracle {
     pub fn balance(&self) -> Balance {
         let plan_lot = self.lots.iter().find(|lot| self.is_of_this_cycle(lot));
         let packs = self.lots.iter().filter(|lot| lot.kind != GrantKind::Plan);
+        let renews_at = match self.now < self.cycle.start {
+            true => self.cycle.start,
+            false => self.cycle.end,
+        };
+        let outlasts = |lot: &Lot| lot.until.is_none_or(|until| until > renews_at);
         Balance {
             available: self.available(),
             held: self.lots.iter().map(|lot| self.held_of(&lot.id)).sum(),
@@ -137,17 +142,33 @@ impl Oracle {
             plan_remaining: plan_lot
                 .filter(|lot| self.is_active(lot))
                 .map_or(0, |lot| self.left(lot)),
+            plan_grant: self.plan_grant(plan_lot),
             pack_remaining: packs
+                .clone()
                 .filter(|lot| self.is_active(lot))
                 .map(|lot| self.left(lot))
                 .sum(),
-            renews_at: match self.now < self.cycle.start {
-                true => self.cycle.start,
-                false => self.cycle.end,
-            },
+            pack_lasting: packs
+                .filter(|lot| self.is_active(lot) && outlasts(lot))
+                .map(|lot| self.left(lot))
+                .sum(),
+            renews_at,
             sequence: self.journal.len() as u64,
             as_of: self.now,
             version: 0,
+        }
+    }
+
+    /// What can become of this cycle's plan lot.
+    fn plan_grant(&self, lot: Option<&Lot>) -> PlanGrant {
+        match lot {
+            lot if self.now < self.cycle.start => PlanGrant::ToCome {
+                credits: lot.map_or(0, |lot| self.left(lot)),
+            },
+            Some(lot) if self.is_active(lot) => PlanGrant::Open {
+                held: self.held_of(&lot.id),
+            },
+            Some(_) | None => PlanGrant::Over,
         }
     }
 

@@ -160,7 +160,7 @@ impl Caller {
             outcome,
             keep_open,
             next_hold,
-            action,
+            action: Ok(action),
         };
         Ok(self
             .enforcer

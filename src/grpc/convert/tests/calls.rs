@@ -286,6 +286,17 @@ fn extensions_commits_releases_and_charges_are_checked() {
     );
     assert!(found[1].1.contains("OUTCOME_CANCELLED (3)"), "{found:?}");
     assert_eq!(found[2].0, "next_hold");
+    let commit = pb::CommitRequest {
+        action: Some(pb::Action {
+            mode: "dis\ncuss".to_owned(),
+            ..pb::Action::default()
+        }),
+        ..pb::CommitRequest::default()
+    };
+    assert_eq!(
+        fields(quota::commit(commit)),
+        ["account_id", "reservation_id", "amount", "action.mode"]
+    );
     let release = pb::ReleaseRequest {
         reason: "\n".to_owned(),
         ..pb::ReleaseRequest::default()

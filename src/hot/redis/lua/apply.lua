@@ -158,7 +158,8 @@ local number, due_number = tonumber(ARGV[6]), account[A_CHANGE] + 1
 if number > due_number then return book.answer(CHANGE_GAP, nil, due_number) end
 -- An account that is not there yet has no cycle that could be over.
 if due_number > 1 then
-  if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+  local hindrance = book.hindrance()
+  if hindrance then return book.answer(hindrance) end
   book.advance()
 end
 if number < due_number then return book.answer(OK, nil, false) end

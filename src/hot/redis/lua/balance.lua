@@ -3,7 +3,8 @@
 -- Reply: OK    CYCLE_ENDED
 assert(#KEYS == 7 and #ARGV == 5, 'arity')
 
-if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+local hindrance = book.hindrance()
+if hindrance then return book.answer(hindrance) end
 book.advance()
 if account[A_FOLD] then folded = call('GET', KEYS[7]) end
 return book.answer(OK)

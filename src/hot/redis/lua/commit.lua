@@ -11,7 +11,8 @@
 --        REPRICE    OUT_OF_RANGE    CYCLE_ENDED
 assert(#KEYS == 8 + due_given and #ARGV == 16 + due_given, 'arity')
 
-if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+local hindrance = book.hindrance()
+if hindrance then return book.answer(hindrance) end
 book.advance()
 local held = book.read(KEYS[8], ARGV[6])
 book.expire_if_due(held)

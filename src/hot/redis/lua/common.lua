@@ -15,8 +15,8 @@
 --      the era and the position up to which the caller knows the ledger to have the shard, last,
 --      and taken off here
 -- Reply: packed values: code, now, outbox position, era, account record, reservation record or
---        false, packed grants or false, then the step's own. NOT_LOADED, NO_ACCOUNT and FULL stand
---        alone; DUE brings the ids to ask with.
+--        false, packed grants or false, then the step's own. After NOT_LOADED and NO_ACCOUNT
+--        nothing else is read, FULL brings how many records wait, DUE the ids to ask with.
 
 -- The moves of one account, as they are the book's in the domain. Lua makes every function anew
 -- each time a script runs, which takes longer than most of them do: `book.seldom` makes those
@@ -93,8 +93,11 @@ function book.available()
   return sum < CREDITS_MAX and sum or CREDITS_MAX
 end
 
-function book.cycle_is_over()
-  return account[A_STATUS] ~= CLOSED and now >= account[A_END]
+-- What must be done before the step: to apply the account's creation, which whoever loads it does, or
+-- to renew it. Without the first it has no grants, and would be taken for one that is used up.
+function book.hindrance()
+  if account[A_CHANGE] == 0 then return NOT_LOADED end
+  if account[A_STATUS] ~= CLOSED and now >= account[A_END] then return CYCLE_ENDED end
 end
 
 -- What is said of packed grants holds until the first of them begins or ends.

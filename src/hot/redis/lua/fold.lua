@@ -27,7 +27,9 @@ end
 function book.fold()
   local before, at_hand, after = {}, {}, {}
   local left, changes, held, plan_used, plan_left, packs = 0, NEVER, 0, 0, 0, 0
+  local plan_grant, lasting, renews_at = false, 0, account[A_END]
   local plan, owes = book.plan_grant_id(), account[A_DEBT] > 0
+  if now < account[A_START] then changes, renews_at = account[A_START], account[A_START] end
   for i = 1, #grants do
     local grant = grants[i]
     -- One that has ended since time last acted on the account must be found by who acts next; of
@@ -43,8 +45,18 @@ function book.fold()
       local group = #at_hand == 0 and before or after
       group[#group + 1] = grant
       left, held = left + spendable, held + grant[G_HELD]
-      if grant[G_KIND] ~= PLAN then packs = packs + spendable end
-      if grant[G_ID] == plan then plan_used, plan_left = grant[G_USED], spendable end
+      if grant[G_KIND] ~= PLAN then
+        packs = packs + spendable
+        if (grant[G_UNTIL] or NEVER) > renews_at then lasting = lasting + spendable end
+      end
+      if grant[G_ID] == plan then
+        plan_used, plan_left = grant[G_USED], spendable
+        if now < account[A_START] then
+          plan_grant = book.remaining(grant)
+        elseif book.is_active(grant) then
+          plan_grant = grant[G_HELD]
+        end
+      end
       if not book.has_ended(grant) then
         local next_change = grant[G_FROM] > now and grant[G_FROM] or grant[G_UNTIL] or NEVER
         if next_change < changes then changes = next_change end
@@ -55,7 +67,8 @@ function book.fold()
   if left > CREDITS_MAX or held > CREDITS_MAX then return end
   folded = pack({account[A_VERSION], before, after})
   account[A_GRANTS], grants = at_hand, at_hand
-  local fold = {account[A_VERSION], left, changes, held, plan_used, plan_left, packs}
+  local fold = {account[A_VERSION], left, changes, held, plan_used, plan_left, packs, plan_grant,
+    lasting}
   for i = 1, #fold do account[A_FOLD + i - 1] = fold[i] end
   return folded
 end

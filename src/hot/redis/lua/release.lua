@@ -6,7 +6,8 @@
 --        KNOWN with the reservation, settled before    NOT_FOUND    CYCLE_ENDED
 assert(#KEYS == 8 + due_given and #ARGV == 6 + due_given, 'arity')
 
-if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+local hindrance = book.hindrance()
+if hindrance then return book.answer(hindrance) end
 book.advance()
 local held = book.read(KEYS[8], ARGV[6])
 if not held then return book.answer(NOT_FOUND) end

@@ -1,8 +1,10 @@
--- A reservation as it is, of an account that is loaded. Changes nothing.
+-- A reservation as it is stored, of an account that is loaded. Changes nothing: whoever reads it sees
+-- whether it is due.
 --
 -- KEYS 1 account  2 reservation  3 meta
--- Reply: NOT_LOADED, NO_ACCOUNT, or OK, outbox position, era and the reservation record or false
-assert(#KEYS == 3 and #ARGV == 0, 'arity')
+-- ARGV 1 now in ms, or '' for the server's clock
+-- Reply: NOT_LOADED, NO_ACCOUNT, or OK, now, outbox position, era and the reservation record or false
+assert(#KEYS == 3 and #ARGV == 1, 'arity')
 
 local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'tail', 'era')
 local closed = gate(meta[1], meta[2])
@@ -11,4 +13,9 @@ local account = redis.call('GETRANGE', KEYS[1], 0, 1)
 -- A record begins with its array's head and its format; a tombstone's head is a short array's.
 if account == '' or string.byte(account, 2) == TOMBSTONE then return cmsgpack.pack(NOT_LOADED) end
 if string.byte(account, 2) == ABSENT then return cmsgpack.pack(NO_ACCOUNT) end
-return cmsgpack.pack(OK, tonumber(meta[3]), tonumber(meta[4]), redis.call('GET', KEYS[2]))
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+return cmsgpack.pack(OK, now, tonumber(meta[3]), tonumber(meta[4]), redis.call('GET', KEYS[2]))

@@ -8,7 +8,8 @@
 --        DENIED with {reason, required, available}    CYCLE_ENDED
 assert(#KEYS == 8 + due_given and #ARGV == 13 + due_given, 'arity')
 
-if book.cycle_is_over() then return book.answer(CYCLE_ENDED) end
+local hindrance = book.hindrance()
+if hindrance then return book.answer(hindrance) end
 book.advance()
 local is_dry = ARGV[10] == '1'
 if not is_dry then

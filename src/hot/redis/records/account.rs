@@ -8,7 +8,7 @@ use crate::{
         account::{Account, AccountHead, OveragePolicy, PlanTerm, Status},
         credits::MAX_CREDITS,
         cycle::Cycle,
-        decision::Balance,
+        decision::{Balance, PlanGrant},
         grant::{GRANTS_MAX, Grant, GrantKind},
         ids::{AccountId, GrantId, PlanId},
         timestamp::Timestamp,
@@ -22,7 +22,9 @@ use crate::{
 /// How many values an account's record has.
 const ACCOUNT_VALUES: usize = 19;
 /// How many more where most of its grants are packed.
-const FOLD_VALUES: usize = 7;
+const FOLD_VALUES: usize = 9;
+/// And as many where they were packed before the last two were there.
+const FOLD_VALUES_BEFORE: usize = 7;
 const GRANT_VALUES: usize = 11;
 
 /// An account as a step answers it.
@@ -51,6 +53,11 @@ struct Fold {
     plan_left: u64,
     /// What those have to spend that are not a plan's.
     packs: u64,
+    /// What open holds have of the plan's grant, or what it brings once it begins; absent where it
+    /// is not among them, or over.
+    plan_grant: Option<u64>,
+    /// What those have to spend that are not a plan's and outlast the cycle.
+    lasting: u64,
 }
 
 impl AccountRecord {
@@ -65,6 +72,12 @@ impl AccountRecord {
             balance.plan_used += fold.plan_used;
             balance.plan_remaining += fold.plan_left;
             balance.pack_remaining += fold.packs;
+            balance.pack_lasting += fold.lasting;
+            balance.plan_grant = match (fold.plan_grant, balance.plan_grant) {
+                (Some(credits), PlanGrant::ToCome { .. }) => PlanGrant::ToCome { credits },
+                (Some(held), PlanGrant::Open { .. } | PlanGrant::Over) => PlanGrant::Open { held },
+                (None, at_hand) => at_hand,
+            };
         }
         balance
     }
@@ -110,8 +123,8 @@ impl AccountRecord {
 }
 
 impl Fold {
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Broken> {
-        Ok(Fold {
+    fn take(reader: &mut Reader<'_>, values: usize) -> Result<Self, Broken> {
+        let mut fold = Fold {
             version: reader.uint()?,
             left: sum(reader)?,
             until: time(reader)?,
@@ -119,7 +132,14 @@ impl Fold {
             plan_used: sum(reader)?,
             plan_left: sum(reader)?,
             packs: sum(reader)?,
-        })
+            plan_grant: None,
+            lasting: 0,
+        };
+        if values == FOLD_VALUES {
+            fold.plan_grant = reader.maybe(credits)?;
+            fold.lasting = sum(reader)?;
+        }
+        Ok(fold)
     }
 
     /// The packed grants around those at hand. What the account's record says that they have to
@@ -162,7 +182,7 @@ pub(in crate::hot::redis) fn read_account(
     read_grants(&mut reader, &mut grants)?;
     let fold = match values.checked_sub(ACCOUNT_VALUES) {
         Some(0) => None,
-        Some(FOLD_VALUES) => Some(Fold::take(&mut reader)?),
+        Some(more @ (FOLD_VALUES | FOLD_VALUES_BEFORE)) => Some(Fold::take(&mut reader, more)?),
         Some(_) | None => return Err(Broken("an account of another length")),
     };
     reader.finish()?;
@@ -342,12 +362,33 @@ mod tests {
 
     /// A folded account of 21 grants, and its packed ones, as a server had them: what the fuzzer
     /// starts from, behind the byte that chooses the parser and the account's length.
-    const STORED: &[u8] = include_bytes!("../../../../tests/fuzz/corpus/replies/seed-22");
+    const STORED: &[u8] = include_bytes!("../../../../tests/fuzz/corpus/replies/seed-23");
+    /// The same, as it was packed before the last two values were there.
+    const STORED_BEFORE: &[u8] = include_bytes!("../../../../tests/fuzz/corpus/replies/seed-22");
 
-    fn stored() -> (AccountRecord, &'static [u8]) {
-        let (account, packed) = STORED[2..].split_at(usize::from(STORED[1]));
+    fn read(stored: &'static [u8]) -> (AccountRecord, &'static [u8]) {
+        let (account, packed) = stored[2..].split_at(usize::from(stored[1]));
         let id = AccountId::new("acme").unwrap();
         (read_account(&id, account).unwrap(), packed)
+    }
+
+    fn stored() -> (AccountRecord, &'static [u8]) {
+        read(STORED)
+    }
+
+    #[test]
+    fn what_was_packed_before_is_read_too() {
+        let (before, packed) = read(STORED_BEFORE);
+        let (now, _) = stored();
+        let lasting = now.balance(now.seen).pack_lasting;
+        assert!(lasting > 0);
+        let known = Balance {
+            pack_lasting: lasting,
+            ..before.balance(before.seen)
+        };
+        assert_eq!(known, now.balance(now.seen));
+        let whole = |record: AccountRecord| record.unfold(Some(packed)).unwrap().whole().unwrap();
+        assert_eq!(whole(before), whole(now));
     }
 
     #[test]

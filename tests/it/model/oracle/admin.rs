@@ -125,7 +125,7 @@ impl Oracle {
         parts
     }
 
-    /// Suspended: no new holds. Closed: the same, and its grants are void.
+    /// Suspended: no new holds. Closed: the same, and the grants that it has are void.
     fn set_status(&mut self, status: Status) -> Vec<Part> {
         self.status = status;
         let mut lost = Vec::new();

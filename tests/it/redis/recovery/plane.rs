@@ -219,7 +219,7 @@ impl Plane {
                 outcome: Outcome::Succeeded,
                 keep_open,
                 next_hold: credits(0),
-                action: Some(discuss()),
+                action: Ok(Some(discuss())),
             };
             self.enforcer.commit(request, |_| ()).await
         })
