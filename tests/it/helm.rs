@@ -12,6 +12,7 @@ mod processes;
 mod prometheus;
 mod readme;
 mod render;
+mod rollout;
 mod schema;
 mod secured;
 mod sidecar;

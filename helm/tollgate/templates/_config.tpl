@@ -42,8 +42,9 @@ apart.
 {{- include "tollgate.config.check" $all -}}
 {{- $grace := int64 .Values.controlPlane.terminationGracePeriodSeconds -}}
 {{- $drain := dig "drain_timeout_ms" 10000 $all | int64 -}}
-{{- if le (mul $grace 1000) $drain -}}
-{{- fail (printf "controlPlane.terminationGracePeriodSeconds: %d must be more than drain_timeout_ms, %d" $grace $drain) -}}
+{{- $sleep := ternary 0 (int64 .Values.controlPlane.preStopSeconds) .Values.embedded.enabled -}}
+{{- if le (mul $grace 1000) (add $drain (mul $sleep 1000)) -}}
+{{- fail (printf "controlPlane.terminationGracePeriodSeconds: %d must be more than preStopSeconds, %d, and drain_timeout_ms, %d, together" $grace $sleep $drain) -}}
 {{- end -}}
 {{- toJson $all -}}
 {{- end -}}

@@ -1,5 +1,20 @@
 {{/* Where the control plane's replicas go, and what their data folder is. */}}
 
+{{/* Which nodes take them, and its migration. */}}
+{{- define "tollgate.nodes" -}}
+{{- with .Values.controlPlane.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.controlPlane.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.controlPlane.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "tollgate.spread" -}}
 {{- $kind := .Values.controlPlane.antiAffinity -}}
 {{- if ne $kind "off" }}

@@ -104,14 +104,15 @@ its mount, where the Secret is named. Each takes (list NAME SECRET FILE). */}}
 {{- end }}
 {{- end -}}
 
-{{/* Lives as long as the process answers at all: a store that is away is no reason to restart. */}}
+{{/* Lives as long as the process answers at all: a store that is away is no reason to restart. Takes
+for how many seconds a start may not answer. */}}
 {{- define "tollgate.probes.life" -}}
 startupProbe:
   httpGet:
     path: /healthz
     port: tollgate-http
   periodSeconds: 1
-  failureThreshold: 60
+  failureThreshold: {{ . }}
 livenessProbe:
   httpGet:
     path: /healthz

@@ -38,7 +38,7 @@ tollgate.io/sidecar: "true"
   ports:
     - name: tollgate-http
       containerPort: {{ .Values.sidecar.httpPort }}
-  {{- include "tollgate.probes.life" . | nindent 2 }}
+  {{- include "tollgate.probes.life" .Values.sidecar.startupSeconds | nindent 2 }}
   {{- if .Values.sidecar.gatesPod }}
   readinessProbe:
     httpGet:

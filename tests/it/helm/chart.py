@@ -5,6 +5,8 @@ Reads a JSON list of jobs from standard input and writes a JSON list of what cam
   -> {"error": TEXT} or {"manifests": […], "notes": TEXT, "problems": [TEXT, …]}
 `with` is a chart that is put among the dependencies of the first. The values are YAML, as in a
 values file.
+
+With the argument "check" it reads one manifest, and writes what the schemas object to.
 """
 
 import json
@@ -91,6 +93,9 @@ def run(job, scratch):
 
 
 def main():
+    if sys.argv[1:] == ["check"]:
+        json.dump(check(json.load(sys.stdin)), sys.stdout)
+        return
     answers = []
     for job in json.load(sys.stdin):
         with tempfile.TemporaryDirectory() as scratch:

@@ -22,7 +22,8 @@ fn all_values() -> Vec<(String, String)> {
     found
 }
 
-fn values(name: &str) -> String {
+/// The file of values that has this name.
+pub fn values(name: &str) -> String {
     file(&format!("tests/it/helm/values/{name}.yaml"))
 }
 
@@ -46,6 +47,24 @@ fn every_file_of_values_makes_manifests_that_kubernetes_takes() {
             mounts_what_there_is(name, pod);
         }
         says_what_to_run_next(name, &rendered.notes);
+    }
+}
+
+/// Where alerts are off the notes say how to have them, sidecars and all, where there are any.
+#[test]
+fn the_notes_name_the_namespaces_of_the_gateways() {
+    let monitored = "podMonitor: {enabled: true}\nprometheusRule: {enabled: true}\n";
+    let elsewhere =
+        "podMonitor: {enabled: true, namespaces: [gateways]}\nprometheusRule: {enabled: true}\n";
+    let all = [
+        (values("minimal"), true),
+        (values("minimal") + monitored, true),
+        (values("minimal") + elsewhere, false),
+        (values("embedded"), false),
+    ];
+    for (values, says_so) in all {
+        let notes = render_one(What::Tollgate, &values).notes;
+        assert_eq!(notes.contains("podMonitor.namespaces"), says_so, "{notes}");
     }
 }
 
@@ -109,6 +128,7 @@ fn the_release_of_the_least_values_is_this() {
             "Deployment tollgate",
             "Job tollgate-migrate",
             "NetworkPolicy tollgate",
+            "NetworkPolicy tollgate-migrate",
             "PodDisruptionBudget tollgate",
             "Service tollgate",
             "ServiceAccount tollgate",
@@ -116,6 +136,8 @@ fn the_release_of_the_least_values_is_this() {
     );
     let deployment = rendered.one("Deployment");
     assert_eq!(deployment["spec"]["replicas"], 2);
+    let rolls = &deployment["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(*rolls, json!({"maxUnavailable": 0, "maxSurge": 1}));
     let apart = &rendered.pods()[0]["affinity"]["podAntiAffinity"];
     let preferred = &apart["preferredDuringSchedulingIgnoredDuringExecution"][0];
     let node = &preferred["podAffinityTerm"]["topologyKey"];
@@ -130,18 +152,18 @@ fn the_release_of_the_least_values_is_this() {
 
 #[test]
 fn the_network_policy_lets_in_and_out_what_is_named_and_nothing_else() {
-    let policy = |values: &str| {
+    let policy = |name: &str, values: &str| {
         let rendered = render_one(What::Tollgate, values);
-        rendered.one("NetworkPolicy")["spec"].clone()
+        rendered.named("NetworkPolicy", name)["spec"].clone()
     };
-    let least = policy(&values("minimal"));
+    let least = policy("tollgate", &values("minimal"));
     assert_eq!(least["policyTypes"], json!(["Ingress", "Egress"]));
     let administration = &least["ingress"][0];
     assert_eq!(administration["ports"], json!([{"port": "grpc"}]));
     // Of the release's namespace.
     assert_eq!(administration["from"], json!([{"podSelector": {}}]));
     assert_eq!(egress_ports(&least), BTreeSet::from([53, 5432, 6379]));
-    let asked = policy(&values("everything"));
+    let asked = policy("credits", &values("everything"));
     let support = json!([{"namespaceSelector": {"matchLabels": {"team": "support"}}}]);
     assert_eq!(asked["ingress"][0]["from"], support);
     assert_eq!(
@@ -151,9 +173,15 @@ fn the_network_policy_lets_in_and_out_what_is_named_and_nothing_else() {
     assert!(asked["egress"][2]["to"].is_array(), "{asked}");
     // One that needs no store reaches none.
     assert_eq!(
-        egress_ports(&policy(&values("embedded"))),
+        egress_ports(&policy("tollgate", &values("embedded"))),
         BTreeSet::from([53])
     );
+    // The migration reaches the ledger, as far as the pods do, and nobody reaches it.
+    let migration = policy("credits-migrate", &values("everything"));
+    assert_eq!(migration["policyTypes"], json!(["Ingress", "Egress"]));
+    assert!(migration["ingress"].is_null(), "{migration}");
+    assert_eq!(egress_ports(&migration), BTreeSet::from([53, 4317, 5432]));
+    assert_eq!(migration["egress"][1], asked["egress"][2]);
 }
 
 /// The ports that the specification of a NetworkPolicy lets out to.
@@ -176,7 +204,7 @@ fn selects_its_own_pods(rendered: &super::render::Rendered) {
         ("NetworkPolicy", "/spec/podSelector/matchLabels"),
         ("PodDisruptionBudget", "/spec/selector/matchLabels"),
     ] {
-        let selector = rendered.one(kind).pointer(pointer).unwrap();
+        let selector = rendered.named(kind, "tollgate").pointer(pointer).unwrap();
         let selector = selector.as_object().unwrap();
         let chosen = |labels: &serde_json::Map<String, Value>| {
             selector
@@ -189,6 +217,15 @@ fn selects_its_own_pods(rendered: &super::render::Rendered) {
             "{kind} takes the migration's pod: {selector:?}"
         );
     }
+    let policy = rendered.named("NetworkPolicy", "tollgate-migrate");
+    let selector = policy.pointer("/spec/podSelector/matchLabels").unwrap();
+    let chosen = |labels: &serde_json::Map<String, Value>| {
+        let wanted = selector.as_object().unwrap();
+        wanted
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+    };
+    assert!(chosen(&other) && !chosen(&own), "{selector}");
 }
 
 #[test]
@@ -203,6 +240,7 @@ fn everything_that_can_be_asked_for_is_there() {
             "HorizontalPodAutoscaler credits",
             "Job credits-migrate",
             "NetworkPolicy credits",
+            "NetworkPolicy credits-migrate",
             "PodDisruptionBudget credits",
             "PodMonitor credits-sidecars",
             "PrometheusRule credits",
@@ -222,6 +260,9 @@ fn everything_that_can_be_asked_for_is_there() {
     let apart = &rendered.pods()[0]["affinity"]["podAntiAffinity"];
     let required = &apart["requiredDuringSchedulingIgnoredDuringExecution"][0];
     assert_eq!(required["topologyKey"], "kubernetes.io/hostname");
+    // There may be as many nodes as replicas.
+    let rolls = &rendered.one("Deployment")["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(*rolls, json!({"maxUnavailable": 1, "maxSurge": 0}));
     monitors_scrape_ports_that_exist(&rendered);
     let rules = rendered.one("PrometheusRule")["spec"].to_string();
     let alerts = rules.matches("\"alert\"").count();
@@ -345,6 +386,14 @@ fn embedded_is_one_pod_that_keeps_its_ledger() {
         .unwrap();
     let named = &data["persistentVolumeClaim"]["claimName"];
     assert_eq!(named, &claim["metadata"]["name"]);
+
+    // It has more to remember than a control plane has.
+    let memory = |kind: &str| {
+        let rendered = render_one(What::Tollgate, &values(kind));
+        rendered.pods()[0]["containers"][0]["resources"]["limits"]["memory"].clone()
+    };
+    assert_eq!(memory("embedded"), "2Gi");
+    assert_eq!(memory("minimal"), "512Mi");
 
     let thrown = render_one(What::Tollgate, &values("embedded-throwaway"));
     assert!(thrown.all("PersistentVolumeClaim").is_empty());

@@ -34,7 +34,8 @@ const PATIENT: [&str; 4] = [
 const ROUNDS: u32 = 100;
 
 /// Expressions of the dashboard that a healthy process has nothing for: their labels come into being
-/// with the first fault, the redo log is SQLite's, and the certificate one of TLS.
+/// with the first fault, the redo log is SQLite's, the certificate one of TLS, and this one has no
+/// files.
 const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "max(tollgate_redo_backlog_records)",
     "max(tollgate_redo_backlog_bytes)",
@@ -42,6 +43,7 @@ const EMPTY_WHEN_HEALTHY: &[&str] = &[
     "sum(rate(tollgate_buffered_commits_total[$__rate_interval]))",
     "sum by (rpc, answer) (rate(tollgate_degraded_answers_total[$__rate_interval]))",
     "min by (pod, instance) (tollgate_tls_certificate_not_after_seconds > 0) - time()",
+    "max by (pod, instance, file) (tollgate_file_refused)",
     "sum by (operation) (rate(tollgate_hot_faults_total[$__rate_interval]))",
     "sum by (operation) (rate(tollgate_ledger_faults_total[$__rate_interval]))",
     "sum by (worker) (rate(tollgate_worker_errors_total[$__rate_interval]))",

@@ -1,7 +1,12 @@
 //! The manifests, started: migration, control plane and sidecar as processes with real stores,
 //! asked by the probes that stand in the manifests.
 
-use std::{collections::BTreeMap, process::Output, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tollgate::pb::{
@@ -98,10 +103,40 @@ async fn the_embedded_pod_serves_follows_its_catalogue_and_keeps_its_ledger() {
         catalog_in_force(http).contains("chart-2")
     });
 
+    let data = running.volume("data");
     assert_eq!(running.terminate().code(), Some(0));
+    let archive = folder.path().join("ledger.tar");
+    let readme = file("helm/tollgate/README.md");
+    in_helper_pod(&readme, "tar -C /data --exclude", &data, &archive);
     let mut running = start();
     running.wait_for("readinessProbe").await;
     assert_eq!(balance(running.port(50051)).await, (655, 0));
+
+    // The copy, restored over what another pod has.
+    let elsewhere = || node.start("restored", &rendered, pod, &pod["containers"][0]);
+    let mut restored = elsewhere();
+    restored.wait_for("readinessProbe").await;
+    create(restored.port(50051)).await;
+    let data = restored.volume("data");
+    assert_eq!(restored.terminate().code(), Some(0));
+    in_helper_pod(&readme, "find /data", &data, &archive);
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+    in_helper_pod(&readme, "tar -C /data -xf", &data, &archive);
+    let mut restored = elsewhere();
+    restored.wait_for("readinessProbe").await;
+    assert_eq!(balance(restored.port(50051)).await, (655, 0));
+}
+
+/// Runs the command of a text that starts so in the pod that copies the ledger.
+fn in_helper_pod(text: &str, starts: &str, data: &Path, archive: &Path) {
+    let starts = format!("tollgate-copy -- {starts}");
+    let line = text.lines().find(|line| line.contains(&starts));
+    let (_, command) = line.unwrap().split_once(" -- ").unwrap();
+    let command = command
+        .replace("/data", &data.display().to_string())
+        .replace("ledger.tar", &archive.display().to_string());
+    let status = Command::new("sh").args(["-c", &command]).status();
+    assert!(status.unwrap().success(), "{command}");
 }
 
 /// One Redis with a password, one Postgres, one release of the chart and a gateway's pod.

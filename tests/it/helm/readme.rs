@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     manifests::egress_ports,
-    render::{What, file, render_one},
+    render::{What, file, parse_yaml, problems, render_one},
 };
 
 /// A section of the README, without its heading.
@@ -47,7 +47,7 @@ fn the_example_lets_the_control_plane_reach_its_stores() {
     let secret = block(&install, "sh", "secret generic tollgate-stores");
     let values = block(&install, "yaml", "postgres:");
     let rendered = render_one(What::Tollgate, values);
-    let allowed = egress_ports(&rendered.one("NetworkPolicy")["spec"]);
+    let allowed = egress_ports(&rendered.named("NetworkPolicy", "tollgate")["spec"]);
     let wanted = ports_of_urls(&format!("{secret}\n{values}"));
     assert_eq!(wanted.len(), 2, "Redis and Postgres: {wanted:?}");
     for port in wanted {
@@ -74,6 +74,30 @@ fn the_example_gateway_uses_the_secret_of_its_own_namespace() {
     let sidecar = &rendered.pods()[0]["initContainers"][0];
     let wanted = reference("tollgate-redis", "url");
     assert!(sidecar.to_string().contains(&wanted), "{sidecar}");
+}
+
+/// The helper pod has the claim of the one pod, may read and write there what that wrote, and has
+/// nothing to load but the image that is there already.
+#[test]
+fn the_pod_that_copies_the_ledger_has_the_claim_and_the_user_of_the_one_that_writes_it() {
+    let section = section("Back up and restore");
+    let copies = parse_yaml(block(&section, "yaml", "tollgate-copy"));
+    assert_eq!(problems(&copies), Vec::<String>::new());
+    let values = "embedded: {enabled: true}\ntls: {insecure: true}";
+    let rendered = render_one(What::Tollgate, values);
+    let (pod, copy) = (rendered.pods()[0], &copies["spec"]);
+    for key in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert_eq!(pod["securityContext"][key], copy["securityContext"][key]);
+    }
+    let [image, other] = [pod, copy].map(|pod| &pod["containers"][0]["image"]);
+    assert_eq!(image, other);
+    let volumes = pod["volumes"].as_array().unwrap();
+    let data = volumes.iter().find(|one| one["name"] == "data").unwrap();
+    assert_eq!(*data, copy["volumes"][0]);
+    assert_eq!(
+        copy["containers"][0]["volumeMounts"][0]["mountPath"],
+        "/data"
+    );
 }
 
 /// How a manifest names a key of a Secret.

@@ -52,32 +52,42 @@ pub fn file(relative: &str) -> String {
 
 /// A YAML file as JSON.
 pub fn read_yaml(relative: &str) -> Value {
+    parse_yaml(&file(relative))
+}
+
+/// A YAML text as JSON.
+pub fn parse_yaml(text: &str) -> Value {
     let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
-    let output = python()
-        .args(["-c", script])
-        .stdin(std::fs::File::open(path(relative)).unwrap())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{relative} is no YAML");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut command = python();
+    serde_json::from_slice(&fed(command.args(["-c", script]), text)).unwrap()
+}
+
+/// What Kubernetes' schemas object to in a manifest that is no chart's.
+pub fn problems(manifest: &Value) -> Vec<String> {
+    let mut command = python();
+    command.arg(path("tests/it/helm/chart.py")).arg("check");
+    serde_json::from_slice(&fed(&mut command, &manifest.to_string())).unwrap()
+}
+
+/// What a command makes of a text on its standard input.
+fn fed(command: &mut Command, text: &str) -> Vec<u8> {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?} failed, see above");
+    output.stdout
 }
 
 /// Renders with each of `values`, which are YAML: manifests, or why Helm refused.
 pub fn render(what: What, values: &[String]) -> Vec<Result<Rendered, String>> {
     let jobs: Vec<Value> = values.iter().map(|values| job(what, values)).collect();
-    let mut child = python()
-        .arg(path("tests/it/helm/chart.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let text = Value::Array(jobs).to_string();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(text.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "chart.py failed, see above");
-    let answers: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut command = python();
+    command.arg(path("tests/it/helm/chart.py"));
+    let answers = fed(&mut command, &Value::Array(jobs).to_string());
+    let answers: Vec<Value> = serde_json::from_slice(&answers).unwrap();
     assert_eq!(answers.len(), values.len());
     answers.into_iter().map(read).collect()
 }
@@ -129,6 +139,13 @@ impl Rendered {
             [one] => one,
             others => panic!("{} of kind {kind}", others.len()),
         }
+    }
+
+    /// The manifest of a kind that has this name.
+    pub fn named(&self, kind: &str, name: &str) -> &Value {
+        let all = self.all(kind);
+        let found = all.iter().find(|one| one["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
     /// The specifications of all pods that come of it.

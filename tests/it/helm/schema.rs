@@ -96,13 +96,61 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "embedded: {enabled: true}\ntls: {insecure: true}\ncontrolPlane: {terminationGracePeriodSeconds: 10}",
-        "controlPlane.terminationGracePeriodSeconds: 10 must be more than drain_timeout_ms, 10000",
+        "controlPlane.terminationGracePeriodSeconds: 10 must be more than preStopSeconds, 0, and drain_timeout_ms, 10000, together",
+    ),
+    (
+        "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://db/t'}\ncontrolPlane: {terminationGracePeriodSeconds: 15}",
+        "controlPlane.terminationGracePeriodSeconds: 15 must be more than preStopSeconds, 5, and drain_timeout_ms, 10000, together",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\nredis: {url: 'redis://r'}",
+        "embedded.enabled and redis.url exclude each other",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\nredis: {caSecret: {name: x}}",
+        "embedded.enabled and redis.caSecret.name exclude each other",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\npostgres: {existingSecret: {name: x}}",
+        "embedded.enabled and postgres.existingSecret.name exclude each other",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\npostgres: {passwordSecret: {name: x}}",
+        "embedded.enabled and postgres.passwordSecret.name exclude each other",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\ncontrolPlane: {autoscaling: {enabled: true}}",
+        "embedded.enabled and controlPlane.autoscaling.enabled exclude each other",
+    ),
+    (
+        "embedded: {enabled: true}\ntls: {insecure: true}\ncontrolPlane: {resources: {limits: {memory: 1Gi}}}",
+        "embedded.enabled and controlPlane.resources exclude each other",
+    ),
+    (
+        "controlPlane: {enabled: false}\nimage: {pullSecrets: [pull]}",
+        "controlPlane.enabled=false and image.pullSecrets exclude each other",
     ),
     (
         "tls: {insecure: true}\nredis: {url: 'redis://r'}\npostgres: {url: 'postgres://db/t'}\ncontrolPlane: {autoscaling: {enabled: true, minReplicas: 7}}",
         "controlPlane.autoscaling.minReplicas: 7 must be at most maxReplicas, 6",
     ),
     ("controlPlane: {replicas: 0}", "/controlPlane/replicas"),
+    (
+        "controlPlane: {startupSeconds: 0}",
+        "/controlPlane/startupSeconds",
+    ),
+    (
+        "controlPlane: {preStopSeconds: -1}",
+        "/controlPlane/preStopSeconds",
+    ),
+    (
+        "embedded: {resources: {limits: {memory: lots}}}",
+        "/embedded/resources/limits/memory",
+    ),
+    (
+        "migration: {podLabels: {team: 1}}",
+        "/migration/podLabels/team",
+    ),
     ("controlPlane: {replicas: '2'}", "/controlPlane/replicas"),
     ("controlPlane: {config: {hot: x}}", "'hot' not allowed"),
     (

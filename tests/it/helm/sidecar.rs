@@ -26,8 +26,10 @@ fn a_gateway_includes_it_by_name_and_nothing_else_comes_along() {
     let labels = &rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"];
     assert_eq!(labels["tollgate.io/sidecar"], "true");
 
-    let gating = PLAIN.to_owned() + "  sidecar: {gatesPod: true}\n";
+    let gating = PLAIN.to_owned() + "  sidecar: {gatesPod: true, startupSeconds: 90}\n";
     let rendered = render_one(What::Gateway, &gating);
+    let start = &rendered.pods()[0]["initContainers"][0]["startupProbe"];
+    assert_eq!(start["failureThreshold"], 90);
     let probe = &rendered.pods()[0]["initContainers"][0]["readinessProbe"];
     assert_eq!(probe["httpGet"]["path"], "/readyz");
 }

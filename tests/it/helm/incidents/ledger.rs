@@ -1,10 +1,10 @@
-//! Postgres is cut off, and the control plane is gone.
+//! Postgres is cut off, and first the control plane is gone, then the sidecar.
 
 use tonic::Code;
 
 use super::{
     drill::until,
-    pair::{Pair, start_control},
+    pair::{Pair, start_control, start_gateway},
 };
 use crate::support::{
     postgres::{Database, shared},
@@ -14,9 +14,11 @@ use crate::support::{
 
 pub const ALERTS: &[&str] = &[
     "TollgateLedgerDown",
+    "TollgateNoSidecar",
     "TollgateNothingSettles",
     "TollgateOutboxFull",
     "TollgateOutboxLag",
+    "TollgateProcessDown",
     "TollgateWorkerStuck",
 ];
 
@@ -60,14 +62,26 @@ async fn no_control_plane_runs(pair: &mut Pair, redis: &Server, ledger: &str) {
     let last = [("Workers' last success", ">= 0"), ("Outbox lag", "== 0")];
     let alert = "TollgateNothingSettles";
     pair.drill.fires(alert, &last).await;
+    let one = [("Versions and restarts", "== 1")];
+    pair.drill.fires("TollgateProcessDown", &one).await;
     pair.balance("acme").await.unwrap();
     pair.control = start_control(&pair.control_place, redis, ledger, SHORT);
-    pair.drill.ends(alert).await;
+    for alert in [alert, "TollgateProcessDown"] {
+        pair.drill.ends(alert).await;
+    }
     let drains = "max(tollgate_outbox_lag_seconds) < 2";
     until("the outbox to drain", || {
         !pair.drill.prometheus.query(drains).is_empty()
     })
     .await;
+}
+
+async fn no_sidecar_runs(pair: &mut Pair, redis: &Server) {
+    pair.gateway.kill();
+    let ready = [("Ready", "== 1")];
+    pair.drill.fires("TollgateNoSidecar", &ready).await;
+    pair.gateway = start_gateway(&pair.gateway_place, redis, SHORT);
+    pair.drill.ends("TollgateNoSidecar").await;
 }
 
 /// Plays them all.
@@ -81,5 +95,6 @@ pub async fn play() {
     postgres_is_cut_off(&pair, &proxy, &database).await;
     no_control_plane_runs(&mut pair, &redis, &ledger).await;
     drop(load);
+    no_sidecar_runs(&mut pair, &redis).await;
     pair.drill.done(ALERTS);
 }

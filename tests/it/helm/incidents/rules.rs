@@ -16,7 +16,9 @@ const THRESHOLDS: &[(&str, &str)] = &[
     ("_outbox_lag_seconds) > 60", "_outbox_lag_seconds) > 2"),
     ("_outbox_entries) > 500000", "_outbox_entries) > 30"),
     ("_expiry_lag_seconds) > 60", "_expiry_lag_seconds) > 6"),
-    ("> 0) > 300", "> 0) > 3"),
+    (") > 300", ") > 3"),
+    ("_start_time_seconds < 3600", "_start_time_seconds < 12"),
+    ("_start_time_seconds < 900", "_start_time_seconds < 3"),
     (
         "_redo_backlog_records) > 65536",
         "_redo_backlog_records) > 20",
