@@ -162,16 +162,6 @@ impl PostgresLedger {
         self.bounded("ensure_partitions", made).await
     }
 
-    /// Detaches the partition of every month that ended by `before`; answers the names of the
-    /// tables, which stay. No balance changes, the audit still adds up, and no settlement is taken
-    /// twice; but entries of those months are neither listed nor refunded any more. Keep more
-    /// months than a hot store may take to settle what it has.
-    pub async fn detach(&self, before: Timestamp) -> Result<Vec<String>, LedgerFault> {
-        let pool = self.pool("detach").await?;
-        let detached = partitions::detach(&pool, &self.partitions, before);
-        self.bounded("detach", detached).await
-    }
-
     /// Claims the ledger for this process, until the ledger is closed or dropped. `false`: another
     /// process has claimed it, and did not end within a few seconds.
     pub async fn claim(&self) -> Result<bool, LedgerFault> {

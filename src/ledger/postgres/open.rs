@@ -13,12 +13,13 @@ use super::{PostgresLedger, PostgresOptions, partitions, sessions::Sessions};
 use crate::domain::timestamp::Timestamp;
 
 /// Every migration, oldest first; its place in this list is its version.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/postgres/1_ledger.sql"),
     include_str!("../migrations/postgres/2_admin_calls.sql"),
     include_str!("../migrations/postgres/3_epochs.sql"),
     include_str!("../migrations/postgres/4_first_settlements.sql"),
     include_str!("../migrations/postgres/5_identity.sql"),
+    include_str!("../migrations/postgres/6_months.sql"),
 ];
 /// The key under which migrations keep each other out: "tollgate" in ASCII.
 const MIGRATION_LOCK: i64 = 0x746f_6c6c_6761_7465;
