@@ -39,10 +39,16 @@ $$;
 -- the month is summed up:
 --   `detached_entries` against another detaching, which adds to the same rows;
 --   the partition against entries that would be in it and in no sum. Whoever brings one waits, and
---   has by then a lock on `entries` that detaching needs too: one of the two is told of a deadlock,
---   and may try again.
+--   has by then a lock on `entries` that detaching needs too: one of the two is told of a deadlock.
+--
+-- Detaching needs `entries` to itself, and behind whoever waits for that everybody else waits. So it
+-- waits for two seconds (for `entries`, then for the partition: both together are less than the five
+-- that a settlement waits), steps aside where somebody has been reading for longer, and tries
+-- again, for two minutes in all. Then it fails, and nothing has happened.
 CREATE OR REPLACE FUNCTION detach_entries(partition REGCLASS) RETURNS VOID
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+DECLARE
+    pause INTEGER := 1;
 BEGIN
     LOCK TABLE detached_entries IN SHARE ROW EXCLUSIVE MODE;
     IF NOT EXISTS (
@@ -74,7 +80,19 @@ BEGIN
              amount = d.amount + excluded.amount,
              used = d.used + excluded.used,
              expired = d.expired + excluded.expired', partition);
-    PERFORM pg_advisory_xact_lock('entries'::regclass::oid::bigint);
-    EXECUTE format('ALTER TABLE entries DETACH PARTITION %s', partition);
+    LOOP
+        BEGIN
+            PERFORM pg_advisory_xact_lock('entries'::regclass::oid::bigint);
+            EXECUTE format('ALTER TABLE entries DETACH PARTITION %s', partition);
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            -- What this try has locked is free again.
+            IF pause > 64 THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(pause);
+        pause := pause * 2;
+    END LOOP;
 END
 $$;

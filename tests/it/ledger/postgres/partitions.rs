@@ -241,6 +241,9 @@ async fn while_a_month_is_summed_up_others_are_made_and_processes_start() {
     world.charge("acme", "c4", 7);
     let batch = world.take_batch();
     started.settle(&[batch], world.now).await.unwrap();
+    // Two at once would add to the same sums.
+    let second = refused(&database, "entries_2026_02").await;
+    assert!(second.contains("lock timeout"), "{second}");
     sums.close().await.unwrap();
     detaching.await.unwrap();
     world.check().await;
@@ -277,4 +280,60 @@ async fn a_step_that_fails_forgets_no_month() {
     ledger.ensure_partitions(START).await.unwrap_err();
     world.charge("acme", "c1", 1);
     assert_eq!(world.flush().await.entries, 1);
+}
+
+/// Whoever reads `entries` for hours holds up detaching, and detaching holds up nobody behind it.
+#[tokio::test]
+async fn behind_a_long_reader_detaching_steps_aside_and_tries_again() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    world.flush().await;
+    let mut reader = database.connect().await;
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM entries")
+        .execute(&mut reader)
+        .await
+        .unwrap();
+    let url = database.url();
+    let detaching = tokio::spawn(async move {
+        let mut session = PgConnection::connect(&url).await.unwrap();
+        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
+        detach.execute(&mut session).await.unwrap();
+    });
+    let waits = "SELECT count(*)::text FROM pg_locks
+                 WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND relation = 'entries'::regclass AND mode = 'AccessExclusiveLock'
+                   AND NOT granted";
+    while database.texts(waits).await != ["1"] {}
+    // With no bound of its own it waits for as long as it has to.
+    world.charge("acme", "c4", 7);
+    assert_eq!(world.flush().await.entries, 1);
+    reader.close().await.unwrap();
+    detaching.await.unwrap();
+    world.check().await;
+}
+
+/// It waits for the sums while it holds what detaching needs, so one of the two has to give way.
+#[tokio::test]
+async fn a_late_entry_of_a_month_that_is_summed_up_is_in_its_sums_or_comes_after_it() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    world.flush().await;
+    let (sums, detaching) = held_up(&database).await;
+    let mut options = database.options();
+    options.lock_timeout = Duration::from_secs(3);
+    let late = PostgresLedger::open(&options, world.now).await.unwrap();
+    world.charge("acme", "late", 1);
+    let mut batch = world.take_batch();
+    amend(&mut batch, 0, |entry| entry.occurred_at = START);
+    let batch = [batch];
+    let (waits, ()) = tokio::join!(late.settle(&batch, world.now), async {
+        let waits = "SELECT count(*)::text FROM pg_locks WHERE NOT granted
+                     AND relation = 'entries_2026_01'::regclass";
+        while database.texts(waits).await != ["1"] {}
+        sums.close().await.unwrap();
+    });
+    println!("the late entry: {waits:?}");
+    detaching.await.unwrap();
+    late.settle(&batch, world.now).await.unwrap();
+    world.check().await;
 }
