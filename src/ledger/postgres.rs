@@ -89,6 +89,8 @@ enum Fault {
     Raced,
     #[error("no answer within {0:?}")]
     Silent(Duration),
+    #[error("as many lists are read as may be at once, and none has ended within {0:?}: try again")]
+    Busy(Duration),
 }
 
 impl Fault {
@@ -108,7 +110,11 @@ impl Fault {
             // serialization_failure, deadlock_detected
             Fault::Sql(error) => matches!(sql_state(error).as_deref(), Some("40001" | "40P01")),
             Fault::Raced => true,
-            Fault::Open(_) | Fault::Unfit(_) | Fault::Decode { .. } | Fault::Silent(_) => false,
+            Fault::Open(_)
+            | Fault::Unfit(_)
+            | Fault::Decode { .. }
+            | Fault::Silent(_)
+            | Fault::Busy(_) => false,
         }
     }
 
@@ -121,7 +127,8 @@ impl Fault {
             | Fault::Unfit(_)
             | Fault::Decode { .. }
             | Fault::Raced
-            | Fault::Silent(_) => false,
+            | Fault::Silent(_)
+            | Fault::Busy(_) => false,
         }
     }
 }
@@ -151,6 +158,16 @@ impl PostgresLedger {
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, LedgerFault> {
         let answer = self.sessions.bounded(work).await;
+        answer.map_err(|fault| fault.during(operation))
+    }
+
+    /// Runs what support asks, which may read a lot: only so much of it at once.
+    async fn slow<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, LedgerFault> {
+        let answer = self.sessions.slow(read).await;
         answer.map_err(|fault| fault.during(operation))
     }
 
@@ -338,8 +355,9 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<EntryPage, LedgerFault> {
         let pool = self.pool("entries").await?;
-        self.bounded("entries", entries::page(&pool, filter, page, max))
-            .await
+        let filter = filter.clone();
+        let found = async move { entries::page(&pool, &filter, page, max).await };
+        self.slow("entries", found).await
     }
 
     async fn conversation(
@@ -349,8 +367,9 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<EntryPage, LedgerFault> {
         let pool = self.pool("conversation").await?;
-        let found = entries::conversation(&pool, conversation_id, page, max);
-        self.bounded("conversation", found).await
+        let id = conversation_id.to_owned();
+        let found = async move { entries::conversation(&pool, &id, page, max).await };
+        self.slow("conversation", found).await
     }
 
     async fn put_catalog(
@@ -380,13 +399,16 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<CallPage, LedgerFault> {
         let pool = self.pool("calls").await?;
-        self.bounded("calls", calls::page(&pool, filter, after, max))
-            .await
+        let filter = filter.clone();
+        let found = async move { calls::page(&pool, &filter, after, max).await };
+        self.slow("calls", found).await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
         // It reads everything, which takes as long as it takes.
         let pool = self.pool("audit").await?;
+        let place = self.sessions.place().await;
+        let _place = place.map_err(|fault| fault.during("audit"))?;
         audit::audit(&pool, max)
             .await
             .map_err(|fault| fault.during("audit"))

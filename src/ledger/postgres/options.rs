@@ -34,7 +34,8 @@ const APPLICATION_NAME: &str = "tollgate";
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) connect: PgConnectOptions,
-    /// The most connections at once, 1 or more.
+    /// The most connections at once, 1 or more. Lists, conversations, the audit log and the audit
+    /// take half of them at most, and one where there is one.
     pub connections_max: u32,
     /// The longest wait for a connection, new or free.
     pub acquire_timeout: Duration,
