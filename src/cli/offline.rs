@@ -52,6 +52,7 @@ impl LedgerArgs {
             LedgerUrl::Postgres(secret) => {
                 let mut options = PostgresOptions::new(secret.expose())?;
                 options.migrate = false;
+                options.may_be_standby = true;
                 let ledger = PostgresLedger::open(&options, SystemClock::new().now()).await?;
                 Ok(Box::new(ledger))
             }

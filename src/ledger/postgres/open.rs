@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
 use super::{PostgresLedger, PostgresOptions, partitions, sessions::Sessions};
@@ -50,6 +50,12 @@ pub enum OpenError {
         place: String,
         /// Its version.
         found: String,
+    },
+    /// The server follows another one, and takes nothing itself.
+    #[error("{place}: is a standby, where nothing can be written: name the primary")]
+    Standby {
+        /// Host, port and database.
+        place: String,
     },
     /// The database has tables of these names, but another program's.
     #[error("{place}: has tables of another program; give the ledger a database of its own")]
@@ -195,6 +201,10 @@ async fn check_on(
         source: Box::new(source),
     };
     check_server(connection, options).await?;
+    if !options.may_be_standby && is_standby(connection).await.map_err(other)? {
+        let place = options.place();
+        return Err(OpenError::Standby { place });
+    }
     let known = MIGRATIONS.len() as i64;
     let found = version(connection, options).await?;
     if found < known && migrate {
@@ -241,6 +251,13 @@ async fn check_server(
         );
     }
     Ok(())
+}
+
+/// Whether a session is on a server that follows another one. Asked in the simple protocol, which
+/// prepares nothing: one message there and one back.
+pub(super) async fn is_standby(session: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::raw_sql("SELECT pg_is_in_recovery()");
+    asked.fetch_one(session).await?.try_get(0)
 }
 
 /// The schema's version, 0 for a database without any of our tables.

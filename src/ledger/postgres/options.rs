@@ -51,6 +51,8 @@ pub struct PostgresOptions {
     pub migrate: bool,
     /// For how many months after the present one partitions are made ahead.
     pub months_ahead: u32,
+    /// Whether a standby will do: for whoever only reads, and may read what is a little old.
+    pub may_be_standby: bool,
 }
 
 impl PostgresOptions {
@@ -86,6 +88,7 @@ impl PostgresOptions {
             idle_in_transaction_timeout: Duration::from_secs(15),
             migrate: true,
             months_ahead: 3,
+            may_be_standby: false,
         })
     }
 
@@ -129,6 +132,7 @@ impl fmt::Debug for PostgresOptions {
             )
             .field("migrate", &self.migrate)
             .field("months_ahead", &self.months_ahead)
+            .field("may_be_standby", &self.may_be_standby)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,9 @@
 //! connections to say goodbye before it makes others in their place. Connections that are all busy
 //! are not mute: they are heard of within that time.
 //!
+//! A standby takes connections too, say a primary of before that a name still leads to. What is read
+//! there may be old, and nothing can be written, so no session on one is used.
+//!
 //! What people ask may read a lot, and they ask again. It has places of its own, half as many as
 //! there are connections, so that settling and whoever needs an account find one.
 
@@ -14,19 +17,19 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
-use super::{Fault, PostgresOptions};
+use super::{Fault, OpenError, PostgresOptions, open};
 
 /// How long a connection that nobody uses is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -42,34 +45,60 @@ pub(super) struct Sessions {
     options: PostgresOptions,
     pool: Mutex<PgPool>,
     silent: AtomicU32,
-    heard: Arc<Heard>,
+    signs: Arc<Signs>,
     places: Arc<Semaphore>,
 }
 
-/// When something last came from the server. By the runtime's clock, as all limits here are.
+/// What was last seen of the server.
 #[derive(Debug)]
-struct Heard(Mutex<Instant>);
+struct Signs {
+    /// When something last came from it. By the runtime's clock, as all limits here are.
+    heard: Mutex<Instant>,
+    /// Whether the newest session was one on a standby.
+    is_standby: AtomicBool,
+}
 
-impl Heard {
-    fn now(&self) {
-        *self.0.lock() = Instant::now();
+impl Signs {
+    fn heard(&self) {
+        *self.heard.lock() = Instant::now();
     }
 
-    fn is_within(&self, time: Duration) -> bool {
-        self.0.lock().elapsed() <= time
+    fn is_heard_within(&self, time: Duration) -> bool {
+        self.heard.lock().elapsed() <= time
+    }
+
+    /// Sees to it that nobody gets a new session that is on a standby.
+    async fn look(&self, session: &mut PgConnection, place: &str) -> Result<(), sqlx::Error> {
+        let is_standby = open::is_standby(session).await?;
+        let was_standby = self.is_standby.swap(is_standby, Ordering::Relaxed);
+        if !is_standby {
+            return Ok(());
+        }
+        if !was_standby {
+            tracing::warn!(
+                place,
+                "Postgres is a standby here: no connection to it is used"
+            );
+        }
+        // An error would have the pool try again at once, and log each try. Whoever waits for the
+        // session gives up in `acquire_timeout`, and that closes it.
+        std::future::pending().await
     }
 }
 
 impl Sessions {
     /// Makes none yet.
     pub fn new(options: &PostgresOptions) -> Self {
-        let heard = Arc::new(Heard(Mutex::new(Instant::now())));
+        let signs = Arc::new(Signs {
+            heard: Mutex::new(Instant::now()),
+            is_standby: AtomicBool::new(false),
+        });
         let places = (options.connections_max / 2).max(1);
         Sessions {
             options: options.clone(),
-            pool: Mutex::new(make(options, &heard)),
+            pool: Mutex::new(make(options, &signs)),
             silent: AtomicU32::new(0),
-            heard,
+            signs,
             places: Arc::new(Semaphore::new(places as usize)),
         }
     }
@@ -84,9 +113,7 @@ impl Sessions {
         &self,
         operation: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let answer = within(self.limit(), operation).await;
-        self.learn(answer.as_ref().err());
-        answer
+        self.learn(within(self.limit(), operation).await)
     }
 
     /// The same for what may read a lot, of which only so much runs at once.
@@ -110,8 +137,7 @@ impl Sessions {
                 Err(_) => Err(Fault::Sql(sqlx::Error::PoolClosed)),
             },
         };
-        self.learn(answer.as_ref().err());
-        answer
+        self.learn(answer)
     }
 
     /// A place among the reads that may take long, kept until it is dropped.
@@ -129,28 +155,34 @@ impl Sessions {
         self.options.acquire_timeout + self.options.statement_timeout * STATEMENTS_SLOW_MAX
     }
 
-    fn learn(&self, fault: Option<&Fault>) {
-        match fault {
-            Some(Fault::Silent(_)) => self.was_silent(),
-            // Where every connection is in use one of them ends within that time.
-            Some(Fault::Sql(sqlx::Error::PoolTimedOut)) => {
-                if !self.heard.is_within(self.limit()) {
+    /// What an answer says of the server.
+    fn learn<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        match &answer {
+            Err(Fault::Silent(_)) => self.was_silent(),
+            Err(Fault::Sql(sqlx::Error::PoolTimedOut)) => {
+                if self.signs.is_standby.load(Ordering::Relaxed) {
+                    let place = self.options.place();
+                    return Err(OpenError::Standby { place }.into());
+                }
+                // Where every connection is in use one of them ends within that time.
+                if !self.signs.is_heard_within(self.limit()) {
                     self.was_silent();
                 }
             }
-            Some(Fault::Busy(_)) => {}
-            Some(
+            Err(Fault::Busy(_)) => {}
+            Err(
                 Fault::Sql(_)
                 | Fault::Open(_)
                 | Fault::Unfit(_)
                 | Fault::Decode { .. }
                 | Fault::Raced,
             )
-            | None => {
-                self.heard.now();
+            | Ok(_) => {
+                self.signs.heard();
                 self.silent.store(0, Ordering::Relaxed);
             }
         }
+        answer
     }
 
     fn was_silent(&self) {
@@ -160,7 +192,7 @@ impl Sessions {
         self.silent.store(0, Ordering::Relaxed);
         tracing::warn!(place = %self.options.place(), "Postgres is silent: connecting anew");
         // What is under way on the old one ends by itself, and so does the pool then.
-        *self.pool.lock() = make(&self.options, &self.heard);
+        *self.pool.lock() = make(&self.options, &self.signs);
     }
 
     /// Closes all of them.
@@ -179,19 +211,27 @@ async fn within<T>(
     }
 }
 
-fn make(options: &PostgresOptions, heard: &Arc<Heard>) -> PgPool {
-    let (made, tried) = (Arc::clone(heard), Arc::clone(heard));
+fn make(options: &PostgresOptions, signs: &Arc<Signs>) -> PgPool {
+    let (new, used) = (Arc::clone(signs), Arc::clone(signs));
+    let place = options.place();
+    let may_be_standby = options.may_be_standby;
     PgPoolOptions::new()
         .max_connections(options.connections_max)
         .acquire_timeout(options.acquire_timeout)
         .idle_timeout(IDLE_TIMEOUT)
-        .after_connect(move |_, _| {
-            made.now();
-            Box::pin(async { Ok(()) })
+        .after_connect(move |session, _| {
+            let (signs, place) = (Arc::clone(&new), place.clone());
+            Box::pin(async move {
+                signs.heard();
+                if may_be_standby {
+                    return Ok(());
+                }
+                signs.look(session, &place).await
+            })
         })
         // It has just answered, or it would not be given to anybody.
         .before_acquire(move |_, _| {
-            tried.now();
+            used.heard();
             Box::pin(async { Ok(true) })
         })
         .connect_lazy_with(options.session())
