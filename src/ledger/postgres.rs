@@ -253,9 +253,13 @@ impl Ledger for PostgresLedger {
         self.bounded("changes", found).await
     }
 
-    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+    async fn unapplied(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+    ) -> Result<Vec<AccountId>, LedgerFault> {
         let pool = self.pool("unapplied").await?;
-        self.bounded("unapplied", changes::unapplied(&pool, max))
+        self.bounded("unapplied", changes::unapplied(&pool, after, max))
             .await
     }
 
