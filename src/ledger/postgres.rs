@@ -229,7 +229,9 @@ impl Ledger for PostgresLedger {
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         let pool = self.pool("in_use").await?;
-        self.bounded("in_use", setup::in_use(&pool)).await
+        let found = setup::in_use(&pool);
+        let found = self.sessions.whole(setup::IN_USE_TIMEOUT, found).await;
+        found.map_err(|fault| fault.during("in_use"))
     }
 
     async fn submit(

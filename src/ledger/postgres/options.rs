@@ -39,8 +39,8 @@ pub struct PostgresOptions {
     pub connections_max: u32,
     /// The longest wait for a connection, new or free.
     pub acquire_timeout: Duration,
-    /// The longest that one statement may run on the server. The audit and migrations are not
-    /// bound by it.
+    /// The longest that one statement may run on the server. The audit, migrations and the
+    /// look for what a catalogue must have are not bound by it.
     pub statement_timeout: Duration,
     /// The longest that a statement may wait for a lock.
     pub lock_timeout: Duration,

@@ -140,6 +140,16 @@ impl Sessions {
         self.learn(answer)
     }
 
+    /// The same for what reads whole tables, within a limit of its own.
+    pub async fn whole<T>(
+        &self,
+        limit: Duration,
+        read: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let _place = self.place().await?;
+        self.learn(within(self.options.acquire_timeout + limit, read).await)
+    }
+
     /// A place among the reads that may take long, kept until it is dropped.
     pub async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
         let wait = self.options.acquire_timeout;

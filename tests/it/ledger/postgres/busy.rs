@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection};
 use tollgate::ledger::{
-    CallFilter, EntryFilter, Ledger, Wanted,
+    CallFilter, EntryFilter, InUse, Ledger, Wanted,
     postgres::{PostgresLedger, PostgresOptions},
 };
 
@@ -106,4 +106,21 @@ async fn connections_that_are_all_busy_are_not_taken_for_silent() {
     for grant in grants {
         grant.await.unwrap().unwrap();
     }
+}
+
+/// A start needs to know it, however many reservations are kept.
+#[tokio::test]
+async fn what_is_in_use_may_be_looked_for_longer_than_any_statement() {
+    let database = shared().ledger().await;
+    let mut options = database.options();
+    options.statement_timeout = Duration::from_millis(200);
+    let ledger = open(&options).await;
+    let keeper = keep_from(&database, "reservations").await;
+    let looking = tokio::spawn(async move { ledger.in_use().await });
+    let long = "SELECT count(*)::text FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'
+                  AND clock_timestamp() - query_start > interval '1 second'";
+    while !looking.is_finished() && database.texts(long).await != ["1"] {}
+    keeper.close().await.unwrap();
+    assert_eq!(looking.await.unwrap().unwrap(), InUse::default());
 }
