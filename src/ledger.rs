@@ -272,8 +272,12 @@ pub trait Ledger: Send + Sync {
         number: u64,
         max: usize,
     ) -> Result<Vec<Change>, LedgerFault>;
-    /// Accounts that have changes which are not applied yet, at most `max`.
-    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
+    /// Accounts that have changes which are not applied yet, by id, after one, at most `max`.
+    async fn unapplied(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+    ) -> Result<Vec<AccountId>, LedgerFault>;
 
     /// Writes all batches in one transaction: entries, the state that they add up to, the
     /// reservations, and each shard's cursor by compare-and-set on epoch and position. Many

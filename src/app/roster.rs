@@ -103,6 +103,7 @@ impl Roster {
         let applier = Applier {
             ledger: Arc::clone(&books.ledger),
             enforcer: Arc::clone(&parts.enforcer),
+            place: Default::default(),
         };
         self.add(led(Arc::new(applier)), APPLY_INTERVAL);
         let reconciler = Reconciler {

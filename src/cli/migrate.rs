@@ -92,7 +92,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
             OpenError::Url { .. } => Exit::Usage,
-            OpenError::Unreachable { .. } => Exit::Unavailable,
+            OpenError::Unreachable { .. } | OpenError::Standby { .. } => Exit::Unavailable,
             OpenError::Server { .. }
             | OpenError::NotALedger { .. }
             | OpenError::Newer { .. }

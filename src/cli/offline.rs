@@ -59,6 +59,7 @@ impl Opened {
             LedgerUrl::Postgres(secret) => {
                 let mut options = app::postgres_options(secret, config)?;
                 options.migrate = false;
+                options.may_be_standby = true;
                 Box::new(PostgresLedger::open(&options, SystemClock::new().now()).await?)
             }
         };

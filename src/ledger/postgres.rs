@@ -89,6 +89,8 @@ enum Fault {
     Raced,
     #[error("no answer within {0:?}")]
     Silent(Duration),
+    #[error("as many lists are read as may be at once, and none has ended within {0:?}: try again")]
+    Busy(Duration),
 }
 
 impl Fault {
@@ -108,7 +110,11 @@ impl Fault {
             // serialization_failure, deadlock_detected
             Fault::Sql(error) => matches!(sql_state(error).as_deref(), Some("40001" | "40P01")),
             Fault::Raced => true,
-            Fault::Open(_) | Fault::Unfit(_) | Fault::Decode { .. } | Fault::Silent(_) => false,
+            Fault::Open(_)
+            | Fault::Unfit(_)
+            | Fault::Decode { .. }
+            | Fault::Silent(_)
+            | Fault::Busy(_) => false,
         }
     }
 
@@ -121,7 +127,8 @@ impl Fault {
             | Fault::Unfit(_)
             | Fault::Decode { .. }
             | Fault::Raced
-            | Fault::Silent(_) => false,
+            | Fault::Silent(_)
+            | Fault::Busy(_) => false,
         }
     }
 }
@@ -154,22 +161,22 @@ impl PostgresLedger {
         answer.map_err(|fault| fault.during(operation))
     }
 
+    /// Runs what support asks, which may read a lot: only so much of it at once.
+    async fn slow<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, LedgerFault> {
+        let answer = self.sessions.slow(read).await;
+        answer.map_err(|fault| fault.during(operation))
+    }
+
     /// Makes the partitions of the month of `now` and of the configured number of months after
     /// it; answers how many it made. Entries of any other month get theirs when they come.
     pub async fn ensure_partitions(&self, now: Timestamp) -> Result<usize, LedgerFault> {
         let pool = self.pool("ensure_partitions").await?;
         let made = partitions::ahead(&pool, &self.partitions, now, self.options.months_ahead);
         self.bounded("ensure_partitions", made).await
-    }
-
-    /// Detaches the partition of every month that ended by `before`; answers the names of the
-    /// tables, which stay. No balance changes, the audit still adds up, and no settlement is taken
-    /// twice; but entries of those months are neither listed nor refunded any more. Keep more
-    /// months than a hot store may take to settle what it has.
-    pub async fn detach(&self, before: Timestamp) -> Result<Vec<String>, LedgerFault> {
-        let pool = self.pool("detach").await?;
-        let detached = partitions::detach(&pool, &self.partitions, before);
-        self.bounded("detach", detached).await
     }
 
     /// Claims the ledger for this process, until the ledger is closed or dropped. `false`: another
@@ -222,7 +229,9 @@ impl Ledger for PostgresLedger {
 
     async fn in_use(&self) -> Result<InUse, LedgerFault> {
         let pool = self.pool("in_use").await?;
-        self.bounded("in_use", setup::in_use(&pool)).await
+        let found = setup::in_use(&pool);
+        let found = self.sessions.whole(setup::IN_USE_TIMEOUT, found).await;
+        found.map_err(|fault| fault.during("in_use"))
     }
 
     async fn submit(
@@ -246,9 +255,13 @@ impl Ledger for PostgresLedger {
         self.bounded("changes", found).await
     }
 
-    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
+    async fn unapplied(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+    ) -> Result<Vec<AccountId>, LedgerFault> {
         let pool = self.pool("unapplied").await?;
-        self.bounded("unapplied", changes::unapplied(&pool, max))
+        self.bounded("unapplied", changes::unapplied(&pool, after, max))
             .await
     }
 
@@ -348,8 +361,9 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<EntryPage, LedgerFault> {
         let pool = self.pool("entries").await?;
-        self.bounded("entries", entries::page(&pool, filter, page, max))
-            .await
+        let filter = filter.clone();
+        let found = async move { entries::page(&pool, &filter, page, max).await };
+        self.slow("entries", found).await
     }
 
     async fn conversation(
@@ -359,8 +373,9 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<EntryPage, LedgerFault> {
         let pool = self.pool("conversation").await?;
-        let found = entries::conversation(&pool, conversation_id, page, max);
-        self.bounded("conversation", found).await
+        let id = conversation_id.to_owned();
+        let found = async move { entries::conversation(&pool, &id, page, max).await };
+        self.slow("conversation", found).await
     }
 
     async fn put_catalog(
@@ -390,13 +405,16 @@ impl Ledger for PostgresLedger {
         max: usize,
     ) -> Result<CallPage, LedgerFault> {
         let pool = self.pool("calls").await?;
-        self.bounded("calls", calls::page(&pool, filter, after, max))
-            .await
+        let filter = filter.clone();
+        let found = async move { calls::page(&pool, &filter, after, max).await };
+        self.slow("calls", found).await
     }
 
     async fn audit(&self, max: usize) -> Result<Vec<Finding>, LedgerFault> {
         // It reads everything, which takes as long as it takes.
         let pool = self.pool("audit").await?;
+        let place = self.sessions.place().await;
+        let _place = place.map_err(|fault| fault.during("audit"))?;
         audit::audit(&pool, max)
             .await
             .map_err(|fault| fault.during("audit"))

@@ -283,11 +283,16 @@ impl Ledger for RedoLedger {
     }
 
     // What waits only ever shortens this list, so an empty one needs no waiting.
-    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
-        if self.inner.unapplied(max).await?.is_empty() {
+    async fn unapplied(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+    ) -> Result<Vec<AccountId>, LedgerFault> {
+        if self.inner.unapplied(after, max).await?.is_empty() {
             return Ok(Vec::new());
         }
-        self.caught_up("unapplied").await?.unapplied(max).await
+        let ledger = self.caught_up("unapplied").await?;
+        ledger.unapplied(after, max).await
     }
 
     async fn settle(

@@ -171,8 +171,12 @@ impl Ledger for SqliteLedger {
         found.map_err(|fault| fault.during("changes"))
     }
 
-    async fn unapplied(&self, max: usize) -> Result<Vec<AccountId>, LedgerFault> {
-        let found = changes::unapplied(&self.readers, max).await;
+    async fn unapplied(
+        &self,
+        after: Option<&AccountId>,
+        max: usize,
+    ) -> Result<Vec<AccountId>, LedgerFault> {
+        let found = changes::unapplied(&self.readers, after, max).await;
         found.map_err(|fault| fault.during("unapplied"))
     }
 

@@ -102,8 +102,8 @@ impl Ledger for ObservedLedger {
         self.run(LedgerOperation::Changes, run).await
     }
 
-    async fn unapplied(&self, max: usize) -> Answer<Vec<AccountId>> {
-        let run = self.ledger.unapplied(max);
+    async fn unapplied(&self, after: Option<&AccountId>, max: usize) -> Answer<Vec<AccountId>> {
+        let run = self.ledger.unapplied(after, max);
         self.run(LedgerOperation::Unapplied, run).await
     }
 

@@ -6,19 +6,20 @@
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
 use super::{PostgresLedger, PostgresOptions, partitions, sessions::Sessions};
 use crate::domain::timestamp::Timestamp;
 
 /// Every migration, oldest first; its place in this list is its version.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/postgres/1_ledger.sql"),
     include_str!("../migrations/postgres/2_admin_calls.sql"),
     include_str!("../migrations/postgres/3_epochs.sql"),
     include_str!("../migrations/postgres/4_first_settlements.sql"),
     include_str!("../migrations/postgres/5_identity.sql"),
+    include_str!("../migrations/postgres/6_months.sql"),
 ];
 /// The key under which migrations keep each other out: "tollgate" in ASCII.
 const MIGRATION_LOCK: i64 = 0x746f_6c6c_6761_7465;
@@ -49,6 +50,12 @@ pub enum OpenError {
         place: String,
         /// Its version.
         found: String,
+    },
+    /// The server follows another one, and takes nothing itself.
+    #[error("{place}: is a standby, where nothing can be written: name the primary")]
+    Standby {
+        /// Host, port and database.
+        place: String,
     },
     /// The database has tables of these names, but another program's.
     #[error("{place}: has tables of another program; give the ledger a database of its own")]
@@ -194,6 +201,10 @@ async fn check_on(
         source: Box::new(source),
     };
     check_server(connection, options).await?;
+    if !options.may_be_standby && is_standby(connection).await.map_err(other)? {
+        let place = options.place();
+        return Err(OpenError::Standby { place });
+    }
     let known = MIGRATIONS.len() as i64;
     let found = version(connection, options).await?;
     if found < known && migrate {
@@ -240,6 +251,13 @@ async fn check_server(
         );
     }
     Ok(())
+}
+
+/// Whether a session is on a server that follows another one. Asked in the simple protocol, which
+/// prepares nothing: one message there and one back.
+pub(super) async fn is_standby(session: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::raw_sql("SELECT pg_is_in_recovery()");
+    asked.fetch_one(session).await?.try_get(0)
 }
 
 /// The schema's version, 0 for a database without any of our tables.

@@ -34,12 +34,13 @@ const APPLICATION_NAME: &str = "tollgate";
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) connect: PgConnectOptions,
-    /// The most connections at once, 1 or more.
+    /// The most connections at once, 1 or more. Lists, conversations, the audit log and the audit
+    /// take half of them at most, and one where there is one.
     pub connections_max: u32,
     /// The longest wait for a connection, new or free.
     pub acquire_timeout: Duration,
-    /// The longest that one statement may run on the server. The audit and migrations are not
-    /// bound by it.
+    /// The longest that one statement may run on the server. The audit, migrations and the
+    /// look for what a catalogue must have are not bound by it.
     pub statement_timeout: Duration,
     /// The longest that a statement may wait for a lock.
     pub lock_timeout: Duration,
@@ -50,6 +51,8 @@ pub struct PostgresOptions {
     pub migrate: bool,
     /// For how many months after the present one partitions are made ahead.
     pub months_ahead: u32,
+    /// Whether a standby will do: for whoever only reads, and may read what is a little old.
+    pub may_be_standby: bool,
 }
 
 impl PostgresOptions {
@@ -92,6 +95,7 @@ impl PostgresOptions {
             idle_in_transaction_timeout: Duration::from_secs(15),
             migrate: true,
             months_ahead: 3,
+            may_be_standby: false,
         })
     }
 
@@ -135,6 +139,7 @@ impl fmt::Debug for PostgresOptions {
             )
             .field("migrate", &self.migrate)
             .field("months_ahead", &self.months_ahead)
+            .field("may_be_standby", &self.may_be_standby)
             .finish_non_exhaustive()
     }
 }

@@ -91,7 +91,8 @@ pub(super) fn is_taken(fault: &Fault) -> bool {
         | Fault::Unfit(_)
         | Fault::Decode { .. }
         | Fault::Raced
-        | Fault::Silent(_) => false,
+        | Fault::Silent(_)
+        | Fault::Busy(_) => false,
     }
 }
 

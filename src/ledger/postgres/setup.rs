@@ -1,9 +1,17 @@
 //! What a start-up asks: what this ledger is called, how many shards this ledger is for, and what a catalogue must have.
 
-use sqlx::PgPool;
+use std::time::Duration;
+
+use sqlx::{Connection, PgPool};
 
 use super::Fault;
 use crate::ledger::InUse;
+
+/// What is in use is looked for everywhere, which a start has to wait for: five minutes for either
+/// statement.
+const BEGIN_IN_USE: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '5min'";
+/// The longest that both may take.
+pub(super) const IN_USE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Fixes the number of shards at the first start; answers what it was fixed at. Of several first
 /// starts at once one fixes it, and the others wait for it.
@@ -39,21 +47,24 @@ pub(super) async fn id(pool: &PgPool) -> Result<String, Fault> {
     Ok(id.fetch_one(pool).await?)
 }
 
-/// Plans of accounts that are not closed, and modes of open reservations.
+/// Plans of accounts that are not closed, and modes of open reservations. It looks at all of them.
 pub(super) async fn in_use(pool: &PgPool) -> Result<InUse, Fault> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin_with(BEGIN_IN_USE).await?;
     let plans = sqlx::query_scalar(
         "SELECT plan_id FROM accounts WHERE status <> 'closed'
          UNION SELECT next_plan_id FROM accounts
          WHERE status <> 'closed' AND next_plan_id IS NOT NULL",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
     let modes = sqlx::query_scalar(
         "SELECT DISTINCT kept.body #>> '{action,mode}'
          FROM (SELECT body::jsonb AS body FROM reservations) AS kept
          WHERE kept.body ->> 'state' = 'open' AND kept.body #>> '{action,mode}' <> ''",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(InUse { plans, modes })
 }

@@ -38,12 +38,17 @@ pub(super) async fn from_number(
     found.iter().map(|row| change(account_id, row)).collect()
 }
 
-/// Accounts with changes that are not applied, by id.
-pub(super) async fn unapplied(readers: &SqlitePool, max: usize) -> Result<Vec<AccountId>, Fault> {
+/// Accounts after one with changes that are not applied, by id.
+pub(super) async fn unapplied(
+    readers: &SqlitePool,
+    after: Option<&AccountId>,
+    max: usize,
+) -> Result<Vec<AccountId>, Fault> {
     let found = sqlx::query(
-        "SELECT account_id FROM accounts WHERE applied_change < last_change
+        "SELECT account_id FROM accounts WHERE applied_change < last_change AND account_id > ?
          ORDER BY account_id LIMIT ?",
     )
+    .bind(after.map_or("", AccountId::as_str))
     .bind(limit(max))
     .fetch_all(readers)
     .await?;

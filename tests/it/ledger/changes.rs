@@ -378,13 +378,18 @@ pub async fn a_grant_id_is_taken_once(backend: Box<dyn Backend>) {
 
 pub async fn unapplied_changes_are_listed(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
-    assert_eq!(world.ledger.unapplied(10).await.unwrap(), []);
+    assert_eq!(world.ledger.unapplied(None, 10).await.unwrap(), []);
     let creation = request("young", None, Wanted::Create(world.creation(10)));
     new(submit(&world, creation).await);
     let change = new(submit(&world, grant_request("acme", pack("pack-1", 1))).await);
     let both = [account_id("acme"), account_id("young")];
-    assert_eq!(world.ledger.unapplied(10).await.unwrap(), both);
-    assert_eq!(world.ledger.unapplied(1).await.unwrap(), both[..1]);
+    assert_eq!(world.ledger.unapplied(None, 10).await.unwrap(), both);
+    let first = world.ledger.unapplied(None, 1).await.unwrap();
+    assert_eq!(first, both[..1]);
+    let next = world.ledger.unapplied(first.last(), 10).await.unwrap();
+    assert_eq!(next, both[1..]);
+    let none = world.ledger.unapplied(next.last(), 10).await.unwrap();
+    assert_eq!(none, []);
     // It is there before it is applied, and is nobody's work but the applier's.
     let young = world
         .ledger
@@ -399,7 +404,7 @@ pub async fn unapplied_changes_are_listed(backend: Box<dyn Backend>) {
     );
     world.apply(&change);
     world.flush().await;
-    assert_eq!(world.ledger.unapplied(10).await.unwrap(), both[1..]);
+    assert_eq!(world.ledger.unapplied(None, 10).await.unwrap(), both[1..]);
 }
 
 pub async fn a_refund_of_more_than_the_last_price_adds_up(backend: Box<dyn Backend>) {

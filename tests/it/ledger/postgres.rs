@@ -1,5 +1,6 @@
 //! The Postgres ledger: every case, and what only a server can have.
 
+mod busy;
 mod concurrency;
 mod halves;
 mod killed;

@@ -477,7 +477,7 @@ mod support {
     ledgers_around! { AtOnce, Failing, Panicking => {
         submit(request: &ChangeRequest, now: Timestamp) -> Submitted;
         changes(account_id: &AccountId, number: u64, max: usize) -> Vec<Change>;
-        unapplied(max: usize) -> Vec<AccountId>;
+        unapplied(after: Option<&AccountId>, max: usize) -> Vec<AccountId>;
         cursors() -> Vec<Cursor>;
         fence(fences: &[Fence]) -> bool;
         standing(shard: u32, epoch: u64) -> Standing;

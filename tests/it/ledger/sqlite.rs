@@ -323,7 +323,7 @@ async fn changes_at_once_are_taken_once_and_fail_alone() {
         }
     }
     assert_eq!(new, vec![1; 100]);
-    let unapplied = world.ledger.unapplied(1000).await.unwrap();
+    let unapplied = world.ledger.unapplied(None, 1000).await.unwrap();
     assert_eq!(unapplied.len(), 100);
     for id in unapplied {
         let changes = world.ledger.changes(&id, 1, 9).await.unwrap();

@@ -7,10 +7,14 @@ use tollgate::{
     domain::{command::Charge, entry::EntryKind},
     hot::HotStore,
     ledger::{EntryFilter, Ledger, access::Access},
-    workers::{Progress, StepError, Worker, applier::Applier, renewer::Renewer},
+    workers::{
+        Progress, StepError, Worker,
+        applier::{ACCOUNTS_MAX, Applier},
+        renewer::Renewer,
+    },
 };
 
-use super::recovery::plane::{ALLOWANCE, Plane, packing};
+use super::recovery::plane::{ALLOWANCE, Plane, creation, packing};
 use crate::support::{
     account_id,
     commands::charge,
@@ -52,6 +56,14 @@ async fn world() -> World {
 }
 
 impl World {
+    fn applier(&self) -> Applier {
+        Applier {
+            ledger: Arc::clone(&self.plane.ledger),
+            enforcer: Arc::clone(&self.plane.enforcer),
+            place: Default::default(),
+        }
+    }
+
     fn others(&self) -> impl Iterator<Item = &'static str> {
         ACCOUNTS.into_iter().filter(|id| !BROKEN.contains(id))
     }
@@ -98,17 +110,47 @@ async fn an_account_that_can_not_be_changed_holds_up_no_other() {
             .submit(&request, SystemClock::new().now());
         submitted.await.expect("no fault");
     }
-    let applier = Applier {
-        ledger: Arc::clone(&world.plane.ledger),
-        enforcer: Arc::clone(&world.plane.enforcer),
-    };
-    let step = applier.step().await;
+    let step = world.applier().step().await;
     for account in world.others() {
         let answer = world.plane.hot.balance(&account_id(account)).await;
         let balance = answer.expect("no fault").expect("loaded").value;
         assert_eq!(balance.available, ALLOWANCE + 1_000, "{account}");
     }
     names_both(step);
+}
+
+/// Nothing settles here, so every account stays listed, whatever was applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_can_not_settle_leave_their_turn_to_the_others() {
+    let world = world().await;
+    let many: Vec<String> = (0..=ACCOUNTS_MAX).map(|n| format!("b{n:03}")).collect();
+    for account in &many {
+        let now = SystemClock::new().now();
+        let submitted = world.plane.ledger.submit(&creation(account), now).await;
+        submitted.expect("no fault");
+    }
+    let last = account_id(&many[ACCOUNTS_MAX]);
+    let applier = world.applier();
+    for loaded in [false, true, true] {
+        applier.step().await.expect("no fault");
+        let balance = world.plane.hot.balance(&last).await.expect("no fault");
+        assert_eq!(balance.is_ok(), loaded, "{balance:?}");
+    }
+    // The round is over: whatever came meanwhile with an earlier id has its turn.
+    let packed = packing("a1", "p1", 1_000);
+    let now = SystemClock::new().now();
+    world
+        .plane
+        .ledger
+        .submit(&packed, now)
+        .await
+        .expect("no fault");
+    for _ in 0..2 {
+        applier.step().await.expect("no fault");
+    }
+    let balance = world.plane.hot.balance(&account_id("a1")).await;
+    let balance = balance.expect("no fault").expect("loaded").value;
+    assert_eq!(balance.available, ALLOWANCE + 1_000);
 }
 
 /// Nobody can tell what is in it, so nobody may say that nothing waits.

@@ -127,6 +127,7 @@ impl<'b> World<'b> {
             applier: Applier {
                 ledger: stores.ledger.clone(),
                 enforcer: enforcer.clone(),
+                place: Default::default(),
             },
             reloader: Reloader {
                 path: self.catalog_path(),
@@ -296,7 +297,11 @@ impl<'b> World<'b> {
                 Ok(Answer::new(["renewed"]).fact("accounts", due.len()))
             }
             "apply" => {
-                let behind = stores.ledger.unapplied(BATCH_MAX).await.map_err(told)?;
+                let behind = stores
+                    .ledger
+                    .unapplied(None, BATCH_MAX)
+                    .await
+                    .map_err(told)?;
                 applier.step().await.map_err(told)?;
                 Ok(Answer::new(["applied"]).fact("accounts", behind.len()))
             }

@@ -205,6 +205,22 @@ impl Server {
         self.run();
     }
 
+    /// Starts it again as a standby, as a primary is that another server has taken over from.
+    pub async fn demote(&self) {
+        tokio::task::block_in_place(|| {
+            let pid = self.pid();
+            signal(&[pid], "INT");
+            wait("the end of Postgres", || !is_alive(pid));
+            fs::write(self.folder.join("data/standby.signal"), "").expect("a file");
+            self.run();
+        });
+    }
+
+    /// Makes the standby a primary again.
+    pub async fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()").await;
+    }
+
     /// Stops it and all of its sessions where they are, as a machine that hangs.
     pub fn freeze(&self) {
         self.signal_all("STOP");

@@ -1,6 +1,6 @@
 //! Opening: what is migrated, what is refused, and what an error tells.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tollgate::ledger::{
     EntryFilter, Ledger,
@@ -9,7 +9,7 @@ use tollgate::ledger::{
 
 use crate::{
     ledger::world::{START, World, account_id, pack, refund, request, reservation_id},
-    support::postgres::shared,
+    support::postgres::{Server, shared},
 };
 
 #[tokio::test]
@@ -34,14 +34,14 @@ async fn migrating_is_idempotent_and_safe_at_once() {
     let first = PostgresLedger::migrate(&options, START).await.unwrap();
     let made = Migrated {
         from: 0,
-        to: 5,
+        to: 6,
         partitions: 4,
     };
     assert_eq!(first, made);
     let again = PostgresLedger::migrate(&options, START).await.unwrap();
     let nothing = Migrated {
-        from: 5,
-        to: 5,
+        from: 6,
+        to: 6,
         partitions: 0,
     };
     assert_eq!(again, nothing);
@@ -59,6 +59,7 @@ async fn migrating_is_idempotent_and_safe_at_once() {
 
 /// Takes back what the migrations after the third do.
 const THIRD: &str = "
+    DROP FUNCTION has_entries_partition;
     DROP TABLE identity;
     DROP VIEW reservation_entries;
     ALTER TABLE entries DROP COLUMN is_first;
@@ -89,7 +90,7 @@ async fn what_the_third_version_settled_is_found_and_goes_on() {
     database.sql(THIRD).await;
     let migrated = PostgresLedger::migrate(&database.options(), START).await;
     let migrated = migrated.unwrap();
-    assert_eq!((migrated.from, migrated.to), (3, 5));
+    assert_eq!((migrated.from, migrated.to), (3, 6));
     let after = [ask(&charge).await.unwrap(), ask(&action).await.unwrap()];
     assert_eq!(after, before);
     world.commit("acme", "r1", 30, false);
@@ -113,7 +114,7 @@ async fn a_newer_version_is_left_alone() {
         error,
         OpenError::Newer {
             found: 7,
-            known: 5,
+            known: 6,
             ..
         }
     );
@@ -255,4 +256,37 @@ async fn no_call_waits_longer_than_it_may() {
     ledger.submit(&grant, START).await.unwrap();
     let account = ledger.account(&account_id("acme"), START).await.unwrap();
     assert_eq!(account.unwrap().sequence, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_session_on_a_standby_is_used_until_it_is_promoted() {
+    let server = Server::start();
+    let database = server.empty().await;
+    let mut options = database.options();
+    options.acquire_timeout = Duration::from_secs(1);
+    let ledger = PostgresLedger::open(&options, START).await.unwrap();
+    let mut world = World::with_acme(Arc::new(ledger)).await;
+    server.demote().await;
+
+    world.charge("acme", "c1", 1);
+    let batch = [world.take_batch()];
+    for _ in 0..4 {
+        let fault = world.ledger.settle(&batch, world.now).await.unwrap_err();
+        assert!(fault.to_string().contains("is a standby"), "{fault}");
+    }
+    let fault = world.ledger.cursors().await.unwrap_err();
+    assert!(fault.to_string().contains("is a standby"), "{fault}");
+    let error = PostgresLedger::open(&options, START).await.unwrap_err();
+    assert!(matches!(error, OpenError::Standby { .. }), "{error}");
+    // Whoever only reads may.
+    let mut reading = options.clone();
+    reading.may_be_standby = true;
+    reading.migrate = false;
+    let reader = PostgresLedger::open(&reading, START).await.unwrap();
+    assert_eq!(reader.audit(10).await.unwrap(), []);
+
+    server.promote().await;
+    let settled = world.ledger.settle(&batch, world.now).await.unwrap();
+    assert_eq!(settled.entries, 1);
+    world.check().await;
 }

@@ -28,10 +28,10 @@ async fn the_binary_keeps_its_ledger_in_postgres() {
     assert!(told(&output).contains("`tollgate migrate`"), "{output:?}");
     let output = run(&[&["migrate"], &named[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(told(&output).contains("from version 0 to 5"), "{output:?}");
+    assert!(told(&output).contains("from version 0 to 6"), "{output:?}");
     assert!(!told(&output).contains("hunter2"), "{output:?}");
     let output = run(&[&["migrate", "--json"], &named[..]].concat());
-    assert!(told(&output).contains("\"from\": 5"), "{output:?}");
+    assert!(told(&output).contains("\"from\": 6"), "{output:?}");
 
     let mut sidecar = Sidecar::start(&data, &[&named[..], &never].concat());
     for verb in [

@@ -81,6 +81,7 @@ impl Plane {
         let applier = Applier {
             ledger: Arc::clone(&self.ledger),
             enforcer: Arc::clone(&self.enforcer),
+            place: Default::default(),
         };
         let interval = Duration::from_millis(50);
         let workers: [Arc<dyn Worker>; 2] = [self.settler.clone(), Arc::new(applier)];
@@ -286,7 +287,7 @@ impl Plane {
             let (hot, _) = retried(async || self.enforcer.account(&id).await).await;
             let stored = self.ledger.account(&id, SystemClock::new().now()).await;
             let stored = stored.expect("no fault").expect("an account");
-            let waits = self.ledger.unapplied(10).await.expect("no fault");
+            let waits = self.ledger.unapplied(None, 10).await.expect("no fault");
             if hot.sequence == stored.sequence && waits.is_empty() {
                 return (hot, stored);
             }
@@ -385,7 +386,7 @@ impl Load {
     }
 }
 
-fn creation(account: &str) -> ledger::ChangeRequest {
+pub fn creation(account: &str) -> ledger::ChangeRequest {
     let now = SystemClock::new().now();
     ledger::ChangeRequest {
         account_id: account_id(account),
