@@ -100,24 +100,16 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let sockets = bind_grpc(&config).await?;
     let http_listener = bind_http(&config).await?;
     // After all that can be wrong without it: a folder that is made stays.
-    let data_dir = match &config.ledger {
-        Some(LedgerUrl::Sqlite(_)) => Some(DataDir::lock(&config.data_dir)?),
-        Some(LedgerUrl::Postgres(_)) | None => None,
-    };
+    let data_dir = lock_data_dir(&config)?;
     let internal = |error: prometheus::Error| StartError::Internal(error.into());
     let metrics = Arc::new(Metrics::with_clock(Arc::clone(&clock)).map_err(internal)?);
     let exporter = Exporter::start(&config.telemetry, &metrics, &clock)?;
-    let (readiness, tasks) = (
-        Arc::new(Readiness::new(checks(&config))),
-        TaskTracker::new(),
-    );
+    let readiness = Arc::new(Readiness::new(checks(&config)));
+    let tasks = TaskTracker::new();
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let works = working.clone().drop_guard();
-    let http_addr = http_listener
-        .local_addr()
-        .map_err(|error| StartError::Internal(error.into()))?;
     // From now on: what is opened may take minutes, and whoever watches must not take it for dead.
-    spawn_http(&tasks, http_listener, &readiness, &metrics, &working);
+    let http_addr = spawn_http(&tasks, http_listener, &readiness, &metrics, &working)?;
     let parts = parts::open(&config, clock, metrics).await?;
     let changed = Arc::new(Notify::new());
     let watch = watch_catalog(&config, &changed)?;
@@ -167,6 +159,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         _watch: watch,
         _data_dir: data_dir,
     })
+}
+
+/// The data folder, for this process alone, where its ledger is a file.
+fn lock_data_dir(config: &Config) -> Result<Option<DataDir>, StartError> {
+    match &config.ledger {
+        Some(LedgerUrl::Sqlite(_)) => DataDir::lock(&config.data_dir).map(Some),
+        Some(LedgerUrl::Postgres(_)) | None => Ok(None),
+    }
 }
 
 /// Runs the settler, watched where answers wait for it. What is answered is cancelled when its
@@ -245,12 +245,14 @@ fn spawn_http(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
-) {
+) -> Result<SocketAddr, StartError> {
+    let address = listener.local_addr();
     let parts = || (Arc::clone(readiness), Arc::clone(metrics), stop.clone());
     let (shown, counted, stopped) = parts();
     tasks.spawn(http::publish(shown, counted, stopped));
     let (shown, counted, stopped) = parts();
     tasks.spawn(http::serve(listener, shown, counted, stopped));
+    address.map_err(|error| StartError::Internal(error.into()))
 }
 
 /// Who sees the calls, as the configuration wants it.
