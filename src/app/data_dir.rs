@@ -1,7 +1,8 @@
 //! The data folder, which one process has at a time.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
@@ -10,6 +11,9 @@ use super::error::StartError;
 /// The file whose lock says that the folder is in use. It stays; only its lock goes with the
 /// process, however that ends.
 const LOCK_FILE: &str = "lock";
+/// What others may do in a folder that is made: nothing. Who may read the ledger is for the access
+/// file to say, not for an account on the machine.
+const MODE: u32 = 0o700;
 
 /// A data folder that this process has until it drops this.
 #[derive(Debug)]
@@ -24,7 +28,9 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(refused)?;
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(MODE);
+        builder.create(path).map_err(refused)?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, Stdio},
     thread,
@@ -63,6 +64,9 @@ async fn what_it_can_not_use_is_said_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let sidecar = Sidecar::start(&folder.path().join("data"), &[]);
+    // It has a ledger in it: nobody else's business.
+    let mode = folder.path().join("data").metadata().unwrap().mode();
+    assert_eq!(mode & 0o777, 0o700);
     let folders = ["data", "b", "c", "d"].map(path);
     let [data, b, c, d] = &folders;
     let cases: &[(&str, Vec<&str>, i32, &str)] = &[

@@ -8,6 +8,8 @@ use crate::cli::{exit::Exit, output::Failure};
 
 /// The stable reason of a call for an account that is not there.
 const NO_ACCOUNT: &str = "ACCOUNT_NOT_FOUND";
+/// What the client's own timer says.
+const TIMED_OUT: &str = "Timeout expired";
 /// The most fields that are listed.
 const VIOLATIONS_MAX: usize = 32;
 
@@ -41,7 +43,8 @@ pub(crate) fn failure(status: &Status) -> Failure {
     }
     // All errors of Tollgate's own have their reason.
     let is_a_strangers = details.error_info().is_none();
-    if is_a_strangers && matches!(status.code(), Code::Internal | Code::Unknown) {
+    let is_no_answer = matches!(status.code(), Code::Internal | Code::Unknown) || is_cut(status);
+    if is_a_strangers && is_no_answer {
         let failure = Failure::new(Exit::Unavailable, lines.join("\n"));
         return failure.hint("is that a gRPC port of Tollgate? `serve` says which one is");
     }
@@ -63,11 +66,20 @@ pub(crate) fn failure(status: &Status) -> Failure {
     }
 }
 
+/// Whether the server, or whatever is there, has closed the connection: what else cancels a call here is
+/// the client's own timer.
+fn is_cut(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() != TIMED_OUT
+}
+
 fn headline(status: &Status) -> String {
     match status.message() {
         "" => format!("the server answered {:?} and no more", status.code()),
-        // What the client's own timer says.
-        "Timeout expired" => "no answer in time: it may have happened all the same".to_owned(),
+        TIMED_OUT => "no answer in time: it may have happened all the same".to_owned(),
+        _ if is_cut(status) => {
+            "the connection was closed before there was an answer: it may have happened all the same"
+                .to_owned()
+        },
         message => message.to_owned(),
     }
 }

@@ -212,20 +212,28 @@ impl Plane {
 
     /// Settles usage; answers what the account had left.
     pub async fn commit(&self, account: &str, id: &str, amount: u64, keep_open: bool) -> u64 {
-        let answer = retried(async || {
-            let request = CommitRequest {
-                account_id: account_id(account),
-                reservation_id: reservation_id(id),
-                amount: Amount::Credits(credits(amount)),
-                outcome: Outcome::Succeeded,
-                keep_open,
-                next_hold: credits(0),
-                action: Ok(Some(discuss())),
-            };
-            self.enforcer.commit(request, |_| ()).await
-        })
-        .await;
-        answer.committed.balance.available
+        retried(async || self.try_commit(account, id, amount, keep_open).await).await
+    }
+
+    /// The same, once.
+    pub async fn try_commit(
+        &self,
+        account: &str,
+        id: &str,
+        amount: u64,
+        keep_open: bool,
+    ) -> Result<u64, EnforceError> {
+        let request = CommitRequest {
+            account_id: account_id(account),
+            reservation_id: reservation_id(id),
+            amount: Amount::Credits(credits(amount)),
+            outcome: Outcome::Succeeded,
+            keep_open,
+            next_hold: credits(0),
+            action: Ok(Some(discuss())),
+        };
+        let answer = self.enforcer.commit(request, |_| ()).await?;
+        Ok(answer.committed.balance.available)
     }
 
     /// Charges, and asks again with the same id until it is answered.

@@ -150,6 +150,93 @@ async fn what_an_old_master_settled_since_is_named_and_rebuilt_where_it_comes_ba
     plane.check("a0", 10 + 100 + 3).await;
 }
 
+/// Both servers have a first commit of one reservation, so that its number tells them not apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_whose_commit_is_lost_does_not_stay_for_another_ones_sake() {
+    let old = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let behind = Plane::start(&format!("redis://{}", old.address()), &ledger);
+    behind.create("a0").await;
+    behind.reserve("a0", "r1", 100).await;
+    behind.settled("a0").await;
+    behind.stop_settling();
+    let new = replica_of(&old);
+    wait("the hold on the replica", || {
+        let found: Vec<String> = new.ask(redis::cmd("KEYS").arg("*:r:a0/r1"));
+        !found.is_empty()
+    });
+    promote(&new);
+    let plane = Plane::start(&format!("redis://{}", new.address()), &ledger);
+    plane.commit("a0", "r1", 55, true).await;
+    let answer = behind.try_commit("a0", "r1", 40, true).await;
+    let error = answer.expect_err("the ledger does not take it");
+    assert!(matches!(error, EnforceError::NotSettledInTime), "{error}");
+    plane.settled("a0").await;
+    drop(plane);
+    drop(new);
+
+    let again = replica_of(&old);
+    promote(&again);
+    let plane = Plane::start(&format!("redis://{}", again.address()), &ledger);
+    plane.check("a0", 55).await;
+    assert_eq!(plane.held("a0").await, 0, "it was charged something else");
+    assert_eq!(plane.recovered().await.lost, 1);
+}
+
+/// A server that lacks the newest is taken for the one that it was, say by a process whose connection
+/// is older and that was not at work meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_the_place_of_what_is_missing_is_named_and_settled_again() {
+    let server = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let plane = Plane::start(&format!("redis://{}", server.address()), &ledger);
+    plane.create("a0").await;
+    plane.charge("a0", "c1", 10).await;
+    plane.settled("a0").await;
+    let replica = replica_of(&server);
+    promote(&replica);
+    for id in ["c2", "c3", "c4"] {
+        plane.charge("a0", id, 100).await;
+    }
+    plane.settled("a0").await;
+    drop(plane);
+    // It follows the one that lacks them, and is promoted again.
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(replica.port);
+    server.ask::<()>(&follow);
+    server.wait("its master", |server| {
+        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
+        info.contains("master_link_status:up")
+    });
+    promote(&server);
+    let info: String = server.ask(redis::cmd("INFO").arg("replication"));
+    let name = info.split("master_replid:").nth(1).expect("its name");
+    let name = name.lines().next().expect("its name");
+    let shards: Vec<String> = server.ask(redis::cmd("KEYS").arg("{tg:*}:meta"));
+    assert_eq!(shards.len(), SHARDS as usize);
+    for shard in shards {
+        server.ask::<()>(redis::cmd("HSET").arg(shard).arg("server").arg(name));
+    }
+    let url = format!("redis://{}", server.address());
+    let access = Arc::new(Access(Arc::clone(&ledger)));
+    let idle = Plane::idle(&url, &ledger, access);
+    let answer = idle.try_charge("a0", "other", 7).await;
+    let error = answer.expect_err("nobody settles it");
+    assert!(matches!(error, EnforceError::NotSettledInTime), "{error}");
+
+    let plane = Plane::start(&url, &ledger);
+    let counted = retried(async || match plane.recovered().await.lost {
+        0 => Err("not counted yet"),
+        lost => Ok(lost),
+    });
+    assert_eq!(counted.await, 1);
+    plane.check("a0", 310).await;
+    plane.charge("a0", "other", 7).await;
+    plane.check("a0", 317).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_living_server_that_followed_another_one_meanwhile_is_verified_anew() {
     let server = Server::start(Kind::Redis);
