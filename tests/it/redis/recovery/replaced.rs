@@ -21,6 +21,7 @@ use tollgate::{
 use super::plane::{Plane, SHARDS, retried};
 use crate::support::{
     account_id, postgres,
+    replication::follow,
     servers::{Kind, Server, wait},
 };
 
@@ -31,13 +32,7 @@ fn promote(server: &Server) {
 /// A replica that has all of its master.
 fn replica_of(master: &Server) -> Server {
     let replica = Server::start(Kind::Redis);
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(master.port);
-    replica.ask::<()>(&follow);
-    replica.wait("its master", |replica| {
-        let info: String = replica.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
+    follow(&replica, master);
     replica
 }
 
@@ -91,13 +86,7 @@ async fn an_old_master_that_still_takes_writes_is_fenced_off_for_ever() {
     assert!(behind.hot.balance(&account_id("a0")).await.is_err());
 
     // Once it follows the new one it has nothing of its own any more, and may be promoted again.
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(new.port);
-    old.ask::<()>(&follow);
-    old.wait("its master", |old| {
-        let info: String = old.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
+    follow(&old, &new);
     drop(new);
     promote(&old);
     behind.charge("a0", "c4", 3).await;
@@ -131,13 +120,7 @@ async fn what_an_old_master_settled_since_is_named_and_rebuilt_where_it_comes_ba
 
     // The old master's process ends, and starts again as it was: the only server there is.
     let again = Server::start(Kind::Redis);
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(old.port);
-    again.ask::<()>(&follow);
-    again.wait("its master", |again| {
-        let info: String = again.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
+    follow(&again, &old);
     promote(&again);
     let plane = Plane::start(&format!("redis://{}", again.address()), &ledger);
     plane.check("a0", 10 + 100).await;
@@ -203,13 +186,7 @@ async fn what_takes_the_place_of_what_is_missing_is_named_and_settled_again() {
     plane.settled("a0").await;
     drop(plane);
     // It follows the one that lacks them, and is promoted again.
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(replica.port);
-    server.ask::<()>(&follow);
-    server.wait("its master", |server| {
-        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
+    follow(&server, &replica);
     promote(&server);
     let info: String = server.ask(redis::cmd("INFO").arg("replication"));
     let name = info.split("master_replid:").nth(1).expect("its name");
@@ -249,13 +226,7 @@ async fn a_living_server_that_followed_another_one_meanwhile_is_verified_anew() 
     promote(&replica);
     plane.charge("a0", "c2", 100).await;
     // Back to what the replica has, on the same process and the same connections.
-    let mut follow = redis::cmd("REPLICAOF");
-    follow.arg("127.0.0.1").arg(replica.port);
-    server.ask::<()>(&follow);
-    server.wait("its master", |server| {
-        let info: String = server.ask(redis::cmd("INFO").arg("replication"));
-        info.contains("master_link_status:up")
-    });
+    follow(&server, &replica);
     promote(&server);
     plane.charge("a0", "c3", 1_000).await;
     plane.check("a0", 10 + 100 + 1_000).await;
