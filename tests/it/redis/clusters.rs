@@ -100,7 +100,8 @@ async fn survive(store: Arc<RedisHot>, kill: impl FnOnce()) {
     for id in 0..CLIENTS {
         clients.spawn(client(store.clone(), id, stop.clone()));
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // What was opened is not of the last instant, which a slow replica may lack.
+    tokio::time::sleep(2 * LAST_INSTANT).await;
     let killed = now();
     tokio::task::block_in_place(kill);
     tokio::time::sleep(Duration::from_millis(500)).await;
