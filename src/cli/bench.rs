@@ -37,6 +37,7 @@ mod settler;
 mod setup;
 mod stores;
 mod tally;
+mod verdict;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -45,7 +46,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use self::args::BenchArgs;
 use self::{
-    check::Calls,
     limits::Runs,
     plan::{Plan, PlanParts},
     report::{Found, Preparation, Report},
@@ -53,6 +53,7 @@ use self::{
     setup::Helper,
     stores::Stores,
     tally::Tally,
+    verdict::Calls,
 };
 use super::{
     client::Address,

@@ -151,7 +151,8 @@ impl Account {
 
     /// What it has, as it is answered.
     pub fn balance(&self, now: Timestamp) -> Balance {
-        let plan = self.plan_grant().filter(|grant| grant.is_active(now));
+        let plan = self.plan_grant();
+        let active_plan = plan.filter(|grant| grant.is_active(now));
         let renews_at = self.head.cycle.next(now);
         let packs = self
             .active(now)
@@ -164,9 +165,16 @@ impl Account {
             plan_id: self.head.plan.id.clone(),
             plan_allowance: self.head.plan.allowance,
             next_plan: self.head.next_plan.clone(),
-            plan_used: self.plan_grant().map_or(0, |grant| grant.used),
-            plan_remaining: plan.map_or(0, Grant::remaining),
-            plan_grant: self.plan_grant_at(now),
+            plan_used: plan.map_or(0, |grant| grant.used),
+            plan_remaining: active_plan.map_or(0, Grant::remaining),
+            plan_grant: match now < self.head.cycle.start {
+                true => PlanGrant::ToCome {
+                    credits: plan.map_or(0, Grant::remaining),
+                },
+                false => active_plan.map_or(PlanGrant::Over, |grant| PlanGrant::Open {
+                    held: grant.held,
+                }),
+            },
             pack_remaining: packs.map(Grant::remaining).sum(),
             pack_lasting: lasting.map(Grant::remaining).sum(),
             renews_at,
@@ -184,18 +192,6 @@ impl Account {
             self.head.plan.id.as_str()
         } else {
             &grant.source
-        }
-    }
-
-    fn plan_grant_at(&self, now: Timestamp) -> PlanGrant {
-        let grant = self.plan_grant();
-        if now < self.head.cycle.start {
-            let credits = grant.map_or(0, Grant::remaining);
-            return PlanGrant::ToCome { credits };
-        }
-        match grant.filter(|grant| grant.is_active(now)) {
-            Some(grant) => PlanGrant::Open { held: grant.held },
-            None => PlanGrant::Over,
         }
     }
 

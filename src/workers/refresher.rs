@@ -74,12 +74,10 @@ impl Worker for Refresher {
             Ok(Refreshed::Same) => {}
             Ok(Refreshed::Changed) => {
                 self.metrics.file_reload(file, Reload::Loaded);
-                self.metrics.set_file_refused(file, false);
                 tracing::info!(file, "the changed file is in use");
             }
             Err(error) => {
                 self.metrics.file_reload(file, Reload::Refused);
-                self.metrics.set_file_refused(file, true);
                 tracing::error!(file, %error, "the changed file is not used; the old one stays");
             }
         }

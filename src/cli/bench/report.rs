@@ -171,7 +171,7 @@ impl Report {
                 "records that waited for the ledger right after the load: {records}"
             ));
         }
-        parts.push(check_text(&self.check));
+        parts.push(self.check.text());
         parts.join("\n\n")
     }
 }
@@ -355,52 +355,6 @@ fn comparison(limit: &Figures, tollgate: &Figures, ratios: &[Ratio], is_open: bo
     text
 }
 
-fn verdict(check: &Checked) -> &'static str {
-    if check.ok {
-        "the ledger adds up"
-    } else if check.adds_up {
-        "THE LOAD FAILED, though the ledger adds up"
-    } else if check.only_holds_differ() {
-        "WHAT IS HELD DIFFERS, though the ledger adds up"
-    } else {
-        "THE LEDGER DOES NOT ADD UP"
-    }
-}
-
-fn check_text(check: &Checked) -> String {
-    let mut text = format!(
-        "check: {}: {} receipts over {} credits were answered, the ledger has {} credits in {} \
-         entries, for {} of {} accounts",
-        verdict(check),
-        check.receipts_answered,
-        check.credits_answered,
-        check.credits_in_ledger,
-        check.entries,
-        check.accounts_checked,
-        check.accounts,
-    );
-    if check.lost_answers > 0 {
-        text.push_str(&format!(
-            "\n  {} answers got lost and were asked for again, {} got none",
-            check.lost_answers, check.unresolved
-        ));
-    }
-    for fault in &check.faults {
-        text.push_str(&format!("\n  {fault}"));
-    }
-    for problem in &check.first_problems {
-        text.push_str(&format!("\n  {problem}"));
-    }
-    let named = check.first_problems.len() as u64;
-    if check.problems > named {
-        text.push_str(&format!("\n  and {} problems more", check.problems - named));
-    }
-    if let Some(note) = &check.note {
-        text.push_str(&format!("\n  {note}"));
-    }
-    text
-}
-
 /// A time in its best unit.
 fn time(us: f64) -> String {
     match us {
@@ -413,25 +367,6 @@ fn time(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_ledger_is_blamed_only_where_it_is_wrong() {
-        let said = |ok, adds_up, problems, held_problems| {
-            verdict(&Checked {
-                ok,
-                adds_up,
-                problems,
-                held_problems,
-                ..Checked::default()
-            })
-        };
-        assert!(said(true, true, 0, 0).starts_with("the ledger adds up"));
-        assert!(said(false, true, 0, 0).starts_with("THE LOAD FAILED"));
-        assert!(said(false, false, 2, 2).starts_with("WHAT IS HELD DIFFERS"));
-        assert!(said(false, false, 2, 1).starts_with("THE LEDGER DOES NOT"));
-        // An answer that is in doubt.
-        assert!(said(false, false, 0, 0).starts_with("THE LEDGER DOES NOT"));
-    }
 
     #[test]
     fn times_have_units() {

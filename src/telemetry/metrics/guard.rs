@@ -17,6 +17,7 @@ impl Metrics {
     /// A changed file of security, `tls` or `access`.
     pub fn file_reload(&self, file: &'static str, reload: Reload) {
         self.security.reload(file, reload);
+        self.set_file_refused(file, matches!(reload, Reload::Refused));
     }
 
     /// Whether the file that is there now is not used: `tls`, `access` or `catalog`.
