@@ -28,11 +28,11 @@ const CROWD: usize = 64;
 const USUAL: u64 = 2_000;
 /// How many holds are more than the slow sweeper returns within the test.
 const HOLDS: u64 = 1_000;
-/// As short as a hold may be.
-const SHORT: prost_types::Duration = prost_types::Duration {
-    seconds: 1,
-    nanos: 0,
-};
+/// How long these are open, in seconds. A Reserve gives back those of its account that are due: few
+/// are due before a busy machine has made them all.
+const HOLDS_TTL: i64 = 10;
+/// As short as a hold may be, in seconds.
+const TTL_MIN: i64 = 1;
 
 struct World {
     drill: Drill,
@@ -87,9 +87,10 @@ fn pod(sidecar: &Sidecar) -> Vec<(&'static str, String)> {
     vec![("TOLLGATE_ENDPOINT", sidecar.grpc.clone())]
 }
 
-fn short(id: &str) -> ReserveRequest {
+fn open_for(seconds: i64, id: &str) -> ReserveRequest {
+    let ttl = prost_types::Duration { seconds, nanos: 0 };
     ReserveRequest {
-        ttl: Some(SHORT),
+        ttl: Some(ttl),
         ..reserve_of("rich", id, 1)
     }
 }
@@ -113,7 +114,7 @@ fn several(
 /// The sweeper looks seldom and takes one hold at a time.
 async fn the_sweeper_does_not_keep_up(world: &mut World) {
     for number in 0..HOLDS {
-        let hold = short(&format!("due-{number}"));
+        let hold = open_for(HOLDS_TTL, &format!("due-{number}"));
         world.quota.reserve(hold).await.unwrap();
     }
     let lag = [("Expiry lag", "> 6")];
@@ -127,7 +128,7 @@ async fn the_sweeper_does_not_keep_up(world: &mut World) {
 
 async fn nobody_comes_back_for_holds(world: &World) {
     let callers = several(4, &world.quota, |who, number| {
-        short(&format!("left-{who}-{number}"))
+        open_for(TTL_MIN, &format!("left-{who}-{number}"))
     });
     let holds = [("Holds", "> 0"), ("Oldest hold", "> 0")];
     world.drill.fires("TollgateHoldsExpire", &holds).await;

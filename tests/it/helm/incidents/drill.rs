@@ -12,7 +12,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
 use super::{
     super::{
@@ -88,7 +88,7 @@ impl Place {
             .open(self.log_path());
         let log = Stdio::from(log.unwrap());
         let data = self.folder.join("data");
-        tokio::task::block_in_place(|| Sidecar::start_at(&self.http, log, &data, args))
+        block_in_place(|| Sidecar::start_at(&self.http, log, &data, args))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -122,9 +122,8 @@ impl Drill {
             job + more.map_or("", |(_, more)| more)
         });
         let jobs: String = jobs.collect();
-        let prometheus = tokio::task::block_in_place(|| {
-            Prometheus::start(folder.path(), &shortened(), EVERY, &jobs)
-        });
+        let prometheus =
+            block_in_place(|| Prometheus::start(folder.path(), &shortened(), EVERY, &jobs));
         Drill {
             prometheus,
             sections: sections(),
@@ -155,7 +154,7 @@ impl Drill {
             "last_over_time(ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}[{range}])"
         );
         let fires = || !self.prometheus.query(&fired).is_empty();
-        until(&format!("{alert} to fire"), fires).await;
+        self.until(&format!("{alert} to fire"), fires).await;
         let (_, look) = self.section(alert).split_once("**Look.**").unwrap();
         let look = look.split("**Do.**").next().unwrap();
         for panel in emphasised(look) {
@@ -180,7 +179,8 @@ impl Drill {
     async fn is_empty(&self, alert: &str, panel: &str) {
         for expression in self.expressions(alert, panel) {
             let is_so = || self.prometheus.query(expression).is_empty();
-            until(&format!("{alert}: {panel} to be empty"), is_so).await;
+            self.until(&format!("{alert}: {panel} to be empty"), is_so)
+                .await;
         }
     }
 
@@ -191,13 +191,28 @@ impl Drill {
             !self.prometheus.query(&asked).is_empty()
         };
         let what = format!("{alert}: {panel} {condition}");
-        until(&what, || expressions.iter().any(is_so)).await;
+        self.until(&what, || expressions.iter().any(is_so)).await;
     }
 
     /// Waits until an alert is over.
     pub async fn ends(&self, alert: &str) {
         let ends = || !self.prometheus.firing().contains(alert);
-        until(&format!("{alert} to end"), ends).await;
+        self.until(&format!("{alert} to end"), ends).await;
+    }
+
+    /// Waits until something is so that is scraped.
+    async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let wait = Wait::for_it();
+        while !block_in_place(&mut is_so) {
+            if wait.is_over() {
+                let up = self.prometheus.query("avg_over_time(up[2m])");
+                let up: Vec<String> = up.iter().map(|one| one["value"][1].to_string()).collect();
+                panic!(
+                    "waited in vain for {what}; of the scrapes of each process were answered {up:?}"
+                );
+            }
+            wait.look_again(what).await;
+        }
     }
 
     fn section(&self, alert: &str) -> &str {
@@ -256,10 +271,11 @@ fn emphasised(text: &str) -> BTreeSet<&str> {
     found
 }
 
-/// Waits until something is so, and lets everything else go on meanwhile.
+/// Waits until something is so, and lets everything else go on meanwhile: a thread that asks and is
+/// not given up keeps the calls of the other plays.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let wait = Wait::for_it();
-    while !is_so() {
+    while !block_in_place(&mut is_so) {
         wait.look_again(what).await;
     }
 }
@@ -272,9 +288,13 @@ impl Wait {
         Wait(now())
     }
 
+    fn is_over(&self) -> bool {
+        self.0.elapsed() >= PATIENCE
+    }
+
     /// A moment later; fails the test where it was waited for too long.
     pub async fn look_again(&self, what: &str) {
-        assert!(self.0.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(!self.is_over(), "waited in vain for {what}");
         tokio::time::sleep(LOOK).await;
     }
 }

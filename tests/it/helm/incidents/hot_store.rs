@@ -11,7 +11,7 @@ use std::{
 use tonic::Code;
 
 use super::{
-    drill::{Caller, Place},
+    drill::{Caller, Place, until},
     pair::{Pair, balance, create},
 };
 use crate::support::{
@@ -76,8 +76,10 @@ async fn it_stops(pair: &Pair, redis: &mut Server) {
     for alert in ["TollgateHotStoreDown", "TollgateNotReady"] {
         drill.ends(alert).await;
     }
-    let said = readyz(pair, &pair.gateway_place);
-    assert!(said.contains("stores: ok"), "{said}");
+    until("the gateway to have its stores", || {
+        readyz(pair, &pair.gateway_place).contains("stores: ok")
+    })
+    .await;
     drill.ends("TollgateErrorsBurnFast").await;
 }
 
@@ -133,7 +135,7 @@ async fn it_has_a_noisy_neighbour(pair: &Pair, redis: &Server) {
 async fn a_newer_version_has_written_a_record(pair: &Pair, redis: &Server) {
     let drill = &pair.drill;
     create(&pair.control, "newer", "pro").await;
-    pair.balance("newer").await.unwrap();
+    pair.is_served("newer").await;
     drill.ends("TollgateHotFaults").await;
     let key = account_key(redis, "newer");
     let was = make_foreign(redis, &key);
@@ -144,14 +146,14 @@ async fn a_newer_version_has_written_a_record(pair: &Pair, redis: &Server) {
     });
     drill.fires("TollgateHotFaults", &[("Faults", "> 0")]).await;
     assert_eq!(pair.balance("newer").await, Err(Code::Unavailable));
-    pair.balance("acme").await.unwrap();
+    pair.is_served("acme").await;
     let named = drill.command("TollgateHotFaults", "TOLLGATE");
     pair.gateway_place.logs(&[&named, "of format 99"]).await;
     // The upgrade is finished: whoever reads it now knows its format.
     put(redis, &key, was);
     drill.ends("TollgateHotFaults").await;
     drop(caller);
-    pair.balance("newer").await.unwrap();
+    pair.is_served("newer").await;
 }
 
 /// Plays them all.
@@ -165,6 +167,6 @@ pub async fn play() {
     it_has_a_noisy_neighbour(&pair, &redis).await;
     a_newer_version_has_written_a_record(&pair, &redis).await;
     drop(load);
-    assert!(pair.gateway.is_ready());
+    until("the gateway to be ready", || pair.gateway.is_ready()).await;
     pair.drill.done(ALERTS);
 }

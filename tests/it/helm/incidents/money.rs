@@ -5,7 +5,7 @@ use tonic::transport::Channel;
 
 use super::{
     drill::{Wait, until},
-    pair::{Pair, balance, entries, start_control, start_gateway},
+    pair::{Pair, again, balance, entries, start_control, start_gateway},
 };
 use crate::{
     helm::render::file,
@@ -33,19 +33,24 @@ const SETTINGS: &[&str] = &["reconcile.repair=never", "reconcile.interval_ms=500
 const ALLOWANCE: u64 = 500;
 const TOO_MUCH: u64 = 600;
 
-fn charge(id: &str) -> ChargeRequest {
-    ChargeRequest {
+async fn charged(quota: &QuotaServiceClient<Channel>, id: &str) {
+    let charge = ChargeRequest {
         account_id: "acme".into(),
         charge_id: id.into(),
         action: reserve_of("acme", "", 1).action,
         amount: Some(charge_request::Amount::Credits(1)),
         ..ChargeRequest::default()
-    }
+    };
+    again(|| {
+        let (mut quota, charge) = (quota.clone(), charge.clone());
+        async move { quota.charge(charge).await }
+    })
+    .await;
 }
 
 async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
     let drill = &pair.drill;
-    assert_eq!(pair.balance("acme").await, Ok(ALLOWANCE));
+    until_left(&pair.quota, ALLOWANCE).await;
     use_up(redis, "acme", TOO_MUCH);
     // The sidecar that meets it says so itself.
     let _ = pair.balance("acme").await;
@@ -92,7 +97,7 @@ async fn a_record_is_written_by_hand(pair: &Pair, redis: &Server) {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = drill.run(alert, "tollgate account activate acme", &[]);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(pair.balance("acme").await, Ok(ALLOWANCE));
+    until_left(&pair.quota, ALLOWANCE).await;
     for alert in ["TollgateDrift", "TollgateInvariantViolated"] {
         drill.ends(alert).await;
     }
@@ -115,12 +120,18 @@ async fn until_left(quota: &QuotaServiceClient<Channel>, credits: u64) {
 }
 
 async fn redis_comes_back_from_an_old_file(pair: &Pair, redis: &mut Server, database: &Database) {
-    let mut quota = pair.quota.clone();
-    let hold = reserve_of("acme", "settled", 70);
-    quota.reserve(hold).await.unwrap();
+    let quota = &pair.quota;
+    let held = || {
+        let mut quota = quota.clone();
+        async move { quota.reserve(reserve_of("acme", "settled", 70)).await }
+    };
+    again(held).await;
     redis.ask::<()>(&redis::cmd("SAVE"));
-    let commit = commit_of("acme", "settled", 65);
-    quota.commit(commit.clone()).await.unwrap();
+    let committed = || {
+        let mut quota = quota.clone();
+        async move { quota.commit(commit_of("acme", "settled", 65)).await }
+    };
+    again(committed).await;
     until_charged(database, "settled").await;
     let binary = Kind::Redis.binary();
     tokio::task::block_in_place(|| redis.restart(&binary, &[]));
@@ -133,7 +144,7 @@ async fn redis_comes_back_from_an_old_file(pair: &Pair, redis: &mut Server, data
     pair.control_place.logs(&named).await;
     // Nobody runs anything: the balance is the ledger's, and a retry counts once in the end.
     until_left(&pair.quota, ALLOWANCE - 65).await;
-    quota.commit(commit).await.unwrap();
+    again(committed).await;
     until_left(&pair.quota, ALLOWANCE - 65).await;
     for alert in ["TollgateShardsRecovered", "TollgateHoldsDropped"] {
         drill.ends(alert).await;
@@ -156,21 +167,21 @@ async fn promote(replica: &Server, redis: &Server) {
 
 /// Two masters at once: what the old one takes is nowhere in the end.
 async fn redis_is_replaced_while_it_lives(pair: &Pair, redis: &Server, database: &Database) {
-    let mut behind = pair.quota.clone();
+    let behind = &pair.quota;
     let replica = Server::start(Kind::Redis);
     tokio::task::block_in_place(|| follow(&replica, redis));
     // A server takes another name with its first replica: it is verified under that one first.
-    behind.charge(charge("before")).await.unwrap();
+    charged(behind, "before").await;
     until_charged(database, "before").await;
     promote(&replica, redis).await;
     let places = ["control-2", "gateway-2"].map(|name| pair.folder.place(name));
     let _control = start_control(&places[0], &replica, &database.url(), SETTINGS);
     let gateway = start_gateway(&places[1], &replica, SETTINGS);
-    let mut quota = gateway.quota().await;
-    quota.charge(charge("new")).await.unwrap();
+    let quota = gateway.quota().await;
+    charged(&quota, "new").await;
     until_charged(database, "new").await;
 
-    behind.charge(charge("lost")).await.unwrap();
+    charged(behind, "lost").await;
     let lost = [("Redis rebuilt", "> 0")];
     let alert = "TollgateEntriesLost";
     pair.drill.fires(alert, &lost).await;
@@ -180,7 +191,7 @@ async fn redis_is_replaced_while_it_lives(pair: &Pair, redis: &Server, database:
     assert_eq!(entries(database, "lost").await, 0);
     // The caller asks again with the same ids, where it counts now.
     for id in ["lost", "new", "before"] {
-        quota.charge(charge(id)).await.unwrap();
+        charged(&quota, id).await;
         until_charged(database, id).await;
         assert_eq!(entries(database, id).await, 1, "{id}");
     }

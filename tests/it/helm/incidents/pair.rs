@@ -5,9 +5,9 @@ use std::pin::Pin;
 use tollgate::pb::{
     CreateAccountRequest, GetBalanceRequest, quota_service_client::QuotaServiceClient,
 };
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 
-use super::drill::{self, Caller, Drill, Folder, Place};
+use super::drill::{self, Caller, Drill, Folder, Place, Wait};
 use crate::{
     process::Sidecar,
     support::{
@@ -75,6 +75,14 @@ impl Pair {
         balance(&self.quota, account_id).await
     }
 
+    /// Waits until what is left to an account is told.
+    pub async fn is_served(&self, account_id: &str) {
+        let wait = Wait::for_it();
+        while self.balance(account_id).await.is_err() {
+            wait.look_again(account_id).await;
+        }
+    }
+
     /// A caller that holds all the time, and is charged nothing in the end.
     pub fn load(&self) -> Caller {
         let quota = self.quota.clone();
@@ -133,7 +141,29 @@ pub async fn create(sidecar: &Sidecar, account_id: &str, plan_id: &str) {
         plan_id: plan_id.into(),
         ..CreateAccountRequest::default()
     };
-    sidecar.admin().await.create_account(create).await.unwrap();
+    let admin = &sidecar.admin().await;
+    again(|| {
+        let (mut admin, create) = (admin.clone(), create.clone());
+        async move { admin.create_account(create).await }
+    })
+    .await;
+}
+
+/// Makes a call, and again while a store is out of reach, as its answer tells a caller to.
+pub async fn again<T, F>(call: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let wait = Wait::for_it();
+    loop {
+        match call().await {
+            Ok(answer) => return answer.into_inner(),
+            Err(status) if status.code() == Code::Unavailable => {
+                wait.look_again(status.message()).await;
+            }
+            Err(status) => panic!("{status}"),
+        }
+    }
 }
 
 /// How many entries a ledger has of what goes by an id.
