@@ -1,13 +1,18 @@
 //! What the connections of a server may have, and when one has begun.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio::{
-    io::AsyncRead,
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{Semaphore, oneshot},
 };
-use tokio_util::io::InspectReader;
 
 use crate::config::{GrpcConfig, UnixPeers};
 
@@ -55,27 +60,103 @@ impl Bounds {
     }
 }
 
-/// Tells when so much was read that a connection can have begun: until then hyper neither asks
-/// whether it is still there nor ends it.
-pub(super) fn until_begun<I: AsyncRead>(
+/// The bytes of a connection, as HTTP/2 gets them. It tells when so much was read that the connection
+/// can have begun: until then hyper neither asks whether it is still there nor ends it. And it takes
+/// one piece at a time: where several can be handed over at once, h2 leaves each answer of 256 bytes
+/// and more where it is, and writes it with a system call of its own; where they can't, it gathers
+/// those of up to 1 KiB, and the answers that are ready go out in one.
+pub(super) struct Wire<I> {
     io: I,
-    tell: oneshot::Sender<()>,
-) -> InspectReader<I, impl FnMut(&[u8])> {
-    let (mut tell, mut missing) = (Some(tell), PREFACE_BYTES);
-    InspectReader::new(io, move |read: &[u8]| {
-        missing = missing.saturating_sub(read.len());
-        if missing == 0
-            && let Some(tell) = tell.take()
+    missing: usize,
+    begun: Option<oneshot::Sender<()>>,
+}
+
+impl<I> Wire<I> {
+    /// `begun` is told.
+    pub(super) fn new(io: I, begun: oneshot::Sender<()>) -> Self {
+        Wire {
+            io,
+            missing: PREFACE_BYTES,
+            begun: Some(begun),
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.missing = self.missing.saturating_sub(buffer.filled().len() - before);
+        if self.missing == 0
+            && let Some(begun) = self.begun.take()
         {
             // Whoever waited may be gone.
-            let _ = tell.send(());
+            let _ = begun.send(());
         }
-    })
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// Tells of a connection that is over.
 pub(super) fn over(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_has_begun_with_the_last_byte_of_its_preface() {
+        let (tell, mut begun) = oneshot::channel();
+        let (mut client, server) = duplex(64);
+        let mut wire = Wire::new(server, tell);
+        let mut read = [0; 64];
+        client.write_all(&[b'P'; PREFACE_BYTES - 1]).await.unwrap();
+        assert_eq!(wire.read(&mut read).await.unwrap(), PREFACE_BYTES - 1);
+        assert!(begun.try_recv().is_err());
+        client.write_all(b"PP").await.unwrap();
+        assert_eq!(wire.read(&mut read).await.unwrap(), 2);
+        begun.try_recv().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_and_pieces_are_gathered_before() {
+        let (tell, _begun) = oneshot::channel();
+        let (mut client, server) = duplex(64);
+        assert!(server.is_write_vectored());
+        let mut wire = Wire::new(server, tell);
+        assert!(!wire.is_write_vectored());
+        wire.write_all(b"an answer").await.unwrap();
+        wire.shutdown().await.unwrap();
+        let mut arrived = String::new();
+        client.read_to_string(&mut arrived).await.unwrap();
+        assert_eq!(arrived, "an answer");
     }
 }

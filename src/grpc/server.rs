@@ -24,7 +24,7 @@ use super::{
     admin_service::AdminApi,
     audit::{AuditLog, Audited},
     call::Traffic,
-    connection::{Bounds, PREFACE_WAIT, PREFACE_WAIT_AT_STOP, over, until_begun},
+    connection::{Bounds, PREFACE_WAIT, PREFACE_WAIT_AT_STOP, Wire, over},
     convert::Limits,
     core::Core,
     gate::Gate,
@@ -283,8 +283,8 @@ impl<Q: QuotaService, A: AdminService> Acceptor<Q, A> {
     {
         let endpoint = Endpoint(Arc::clone(&self.router), Arc::new(peer));
         let (tell, begun) = oneshot::channel();
-        let io = until_begun(io, tell);
-        let connection = self.http2.serve_connection(TokioIo::new(io), endpoint);
+        let io = TokioIo::new(Wire::new(io, tell));
+        let connection = self.http2.serve_connection(io, endpoint);
         let mut connection = pin!(connection);
         let calls = || self.metrics.calls_in_progress();
         tokio::select! {
