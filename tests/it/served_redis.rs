@@ -156,7 +156,7 @@ async fn without_redis_it_starts_says_so_and_becomes_ready() {
     let port = free_port();
     let hot = format!("redis://127.0.0.1:{port}");
     let folder = tempfile::tempdir().unwrap();
-    let sidecar = Sidecar::start(folder.path(), &["--hot", &hot]);
+    let sidecar = Sidecar::start(folder.path(), &["--hot", &hot, "--set", PATIENT]);
     wait("the probe", || readyz(&sidecar).contains("no connection"));
     let said = readyz(&sidecar);
     assert!(said.starts_with("HTTP/1.1 503"), "{said}");
