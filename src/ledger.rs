@@ -297,7 +297,8 @@ pub trait Ledger: Send + Sync {
     /// Where a shard stands, and up to where the history of `epoch` is the ledger's.
     async fn standing(&self, shard: u32, epoch: u64) -> Result<Standing, LedgerFault>;
 
-    /// One account, with the grants that are live at `now`.
+    /// One account, with the grants that are live at `now`, and those that are used up and may still
+    /// get something back, where all are fewer than [`GRANTS_MAX`](crate::domain::grant::GRANTS_MAX).
     async fn account(
         &self,
         account_id: &AccountId,

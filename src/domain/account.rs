@@ -9,7 +9,7 @@ use super::{
     cycle::Cycle,
     decision::{Balance, PlanGrant},
     entry::GrantMove,
-    grant::{Draw, Grant, GrantKind},
+    grant::{Draw, GRANTS_MAX, Grant, GrantKind},
     ids::{AccountId, GrantId, PlanId},
     timestamp::Timestamp,
 };
@@ -96,7 +96,8 @@ pub struct Account {
     pub id: AccountId,
     /// Everything but grants and counters.
     pub head: AccountHead,
-    /// The live grants, in the order in which they are spent.
+    /// The live grants, in the order in which they are spent, and those that are used up and have
+    /// not ended yet.
     pub grants: Vec<Grant>,
     /// Of the newest entry.
     pub sequence: u64,
@@ -336,20 +337,35 @@ impl Account {
 
     /// Drops grants that can never move again. This cycle's plan grant stays.
     pub(super) fn drop_ended(&mut self, now: Timestamp) {
+        self.keep_grants(|grant| !grant.has_ended(now));
+    }
+
+    /// Drops grants that are used up and never end: a refund brings one back, with what the ledger
+    /// knows of it, and what a correction gives back in the place of one never ends either. One
+    /// that ends stays until then, so that what comes back to it ends with it.
+    pub(super) fn drop_used_up(&mut self) {
+        self.keep_grants(|grant| grant.expires_at.is_some());
+    }
+
+    /// Drops used-up grants where there are [`GRANTS_MAX`] or more: also those that end, where the
+    /// others are not enough. What a correction gives back in the place of one of these never ends.
+    pub fn make_room(&mut self) {
+        if self.grants.len() >= GRANTS_MAX {
+            self.drop_used_up();
+        }
+        if self.grants.len() >= GRANTS_MAX {
+            self.keep_grants(|_| false);
+        }
+    }
+
+    /// Keeps what can still move by itself, this cycle's plan grant, and what else is to be kept.
+    fn keep_grants(&mut self, is_kept: impl Fn(&Grant) -> bool) {
         let current = self.head.cycle.index;
         self.grants.retain(|grant| {
             grant.held > 0
                 || grant.remaining() > 0
-                || !grant.has_ended(now)
                 || grant.id.is_plan_of(current)
-        });
-    }
-
-    /// Drops grants that are used up. A refund brings one back, with what the ledger knows of it.
-    pub(super) fn drop_used_up(&mut self) {
-        let current = self.head.cycle.index;
-        self.grants.retain(|grant| {
-            grant.held > 0 || grant.remaining() > 0 || grant.id.is_plan_of(current)
+                || is_kept(grant)
         });
     }
 

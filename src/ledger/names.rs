@@ -28,8 +28,11 @@ pub(super) fn kind_name(kind: GrantKind) -> &'static str {
     }
 }
 
-/// Of the grants that have nothing left only the present cycle's plan grant is live.
+/// Whether an account has a grant that the backend has picked: of the plan grants that have nothing
+/// left only the present cycle's.
 pub(super) fn is_live(grant: &Grant, cycle_index: u32) -> bool {
-    let is_current = grant.kind == GrantKind::Plan && grant.id == GrantId::plan(cycle_index);
-    grant.remaining() > 0 || is_current
+    match grant.kind {
+        GrantKind::Plan => grant.remaining() > 0 || grant.id == GrantId::plan(cycle_index),
+        GrantKind::Pack | GrantKind::Promo | GrantKind::Adjustment => true,
+    }
 }

@@ -199,6 +199,7 @@ impl Standing {
             .account
             .grants
             .iter()
+            .filter(|grant| grant.remaining() > 0 || grant.id == self.plan_grant())
             .filter(|grant| !grant.has_ended(self.now));
         let coming = self
             .pending

@@ -8,6 +8,7 @@ mod outbox;
 mod precedence;
 mod render;
 mod repair;
+mod room;
 mod script;
 mod sweep;
 mod transitions;

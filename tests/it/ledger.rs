@@ -85,6 +85,7 @@ macro_rules! conformance {
                 unapplied_changes_are_listed;
             accounts:
                 an_account_has_its_live_grants,
+                what_is_used_up_is_there_until_it_ends,
                 accounts_are_paged_by_id,
                 time_has_work_where_it_is_due,
                 reservations_are_kept_until_they_are_forgotten,

@@ -84,6 +84,7 @@ macro_rules! scenarios {
 
 scenarios! {
     catalogue_versions,
+    corrections,
     debt,
     due_holds_reclaimed,
     field_big_numbers,

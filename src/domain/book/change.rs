@@ -7,7 +7,7 @@ use crate::domain::{
     credits::MAX_CREDITS,
     decision::Refusal,
     entry::{EntryKind, GrantMove},
-    grant::{DEFAULT_PRIORITY, Draw, GRANTS_MAX, Grant, GrantKind, add_draw},
+    grant::{DEFAULT_PRIORITY, Draw, Grant, GrantKind, add_draw},
     ids::GrantId,
     refund::{Spread, take_off},
     reservation::Reservation,
@@ -62,9 +62,7 @@ impl Book {
     }
 
     fn add_grant(&mut self, grant: Grant) -> Draft {
-        if self.account.grants.len() >= GRANTS_MAX {
-            self.account.drop_used_up();
-        }
+        self.account.make_room();
         let moved = made(&grant);
         self.account.insert_grant(grant);
         Draft::new(EntryKind::Grant, vec![moved])

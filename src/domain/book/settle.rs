@@ -67,9 +67,9 @@ impl Book {
     /// Gives back what earlier commits of the reservation charged too much: first what was
     /// written off, then debt, then to the grants, last charged first. Plan credits whose grant
     /// has ended expire with it, since they do not roll over, and so do those that a downgraded
-    /// plan has no room for; anything else that has no way back, and debt that was repaid
-    /// meanwhile, goes to an adjustment grant. What a refund gave back before is not given back
-    /// again.
+    /// plan has no room for; anything else that has no way back (its grant has ended, or was
+    /// dropped as used up), and debt that was repaid meanwhile, whichever grants paid it, goes to
+    /// an adjustment grant. What a refund gave back before is not given back again.
     pub(super) fn give_back(
         &mut self,
         reservation: &mut Reservation,

@@ -21,11 +21,12 @@ use crate::{
 /// How many columns an account has; those of a grant follow them.
 const ACCOUNT_COLUMNS: usize = 14;
 
-/// Something may still move these: what has nothing left does not come back by itself. The plan's
-/// grant of the present cycle is picked out of the plan grants afterwards.
+/// Something may still move these: what has nothing left does not come back by itself, but a
+/// correction may give it back for as long as its time is not over. The plan's grant of the present
+/// cycle is picked out of the plan grants afterwards.
 macro_rules! live {
     () => {
-        "(amount - used - expired > 0 OR kind = 'plan')"
+        "(amount - used - expired > 0 OR kind = 'plan' OR due_at IS NOT NULL AND voided_at IS NULL)"
     };
 }
 
@@ -93,6 +94,7 @@ pub(super) async fn lock(
     for row in &grants {
         add_if_live(&mut account, rows::grant(row, 0)?);
     }
+    account.make_room();
     Ok(Some(account))
 }
 
@@ -135,6 +137,7 @@ fn merge(found: &[PgRow]) -> Result<Vec<Account>, Fault> {
             add_if_live(account, rows::grant(row, ACCOUNT_COLUMNS)?);
         }
     }
+    accounts.iter_mut().for_each(Account::make_room);
     Ok(accounts)
 }
 

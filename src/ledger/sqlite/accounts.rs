@@ -16,11 +16,12 @@ use crate::{
     ledger::names::is_live,
 };
 
-/// Something may still move these: what has nothing left does not come back by itself. The plan's
-/// grant of the present cycle is picked out of the plan grants afterwards.
+/// Something may still move these: what has nothing left does not come back by itself, but a
+/// correction may give it back for as long as its time is not over. The plan's grant of the present
+/// cycle is picked out of the plan grants afterwards.
 macro_rules! live {
     () => {
-        "(amount - used - expired > 0 OR kind = 'plan')"
+        "(amount - used - expired > 0 OR kind = 'plan' OR due_at IS NOT NULL AND voided_at IS NULL)"
     };
 }
 
@@ -76,6 +77,7 @@ pub(super) async fn with_grants(
     for row in &grants {
         add_if_live(&mut account, rows::grant(row, 0)?);
     }
+    account.make_room();
     Ok(Some(account))
 }
 
@@ -116,6 +118,7 @@ pub(super) async fn page(
     .await?;
     snapshot.commit().await?;
     merge(&mut accounts, &grants)?;
+    accounts.iter_mut().for_each(Account::make_room);
     Ok(accounts)
 }
 

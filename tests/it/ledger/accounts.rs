@@ -48,7 +48,7 @@ pub async fn an_account_has_its_live_grants(backend: Box<dyn Backend>) {
         .iter()
         .map(|grant| (grant.id.as_str(), grant.amount - grant.used, grant.held))
         .collect();
-    // Of the used-up grants only the present plan's is there; holds are not the ledger's.
+    // Of the used-up grants that never end, none is there; holds are not the ledger's.
     assert_eq!(left, [("plan:1", 0, 0), ("pack-2", 100, 0)]);
     let gone = world
         .ledger
@@ -69,6 +69,45 @@ pub async fn an_account_has_its_live_grants(backend: Box<dyn Backend>) {
             .unwrap(),
         None
     );
+    world.check().await;
+}
+
+/// A correction gives back to a grant that is used up for as long as its time is not over.
+pub async fn what_is_used_up_is_there_until_it_ends(backend: Box<dyn Backend>) {
+    let mut world = World::with_acme(backend.ledger()).await;
+    for (id, amount, days) in [("first", 10, 2), ("second", 20, 40), ("taken-back", 30, 50)] {
+        let gift = promo(id, amount, START.plus_millis(days * DAY_MS));
+        let gift = Grant {
+            priority: 1,
+            ..gift
+        };
+        world.grant("acme", gift).await;
+    }
+    world.charge("acme", "c1", 60);
+    let void = Wanted::Void {
+        grant_id: grant_id("taken-back"),
+        reason: String::new(),
+    };
+    world.change("acme", None, void).await;
+    world.flush().await;
+    let acme = account_id("acme");
+    let grants = async |world: &World| {
+        let ledger = &world.ledger;
+        let alone = ledger.account(&acme, world.now).await.unwrap();
+        let page = ledger.accounts(None, 10, world.now).await.unwrap();
+        let named = ledger.accounts_of(std::slice::from_ref(&acme)).await;
+        assert_eq!(alone.as_slice(), page);
+        assert_eq!(named.unwrap(), page);
+        let grants = page[0].grants.iter();
+        grants.map(|grant| grant.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(grants(&world).await, ["first", "second", "plan:0"]);
+    world.renew("acme");
+    world.flush().await;
+    assert_eq!(grants(&world).await, ["second", "plan:1"]);
+    world.renew("acme");
+    world.flush().await;
+    assert_eq!(grants(&world).await, ["plan:2"]);
     world.check().await;
 }
 

@@ -7,7 +7,7 @@ use tollgate::{
         account::Status,
         change::ChangeBody,
         credits::MAX_CREDITS,
-        grant::{GRANTS_MAX, Grant},
+        grant::{GRANTS_MAX, Grant, GrantKind},
     },
     ledger::{ChangeRequest, SubmitRefusal, Submitted, Wanted},
 };
@@ -342,7 +342,13 @@ pub async fn credits_stay_in_range(backend: Box<dyn Backend>) {
 pub async fn grants_are_bounded(backend: Box<dyn Backend>) {
     let mut world = World::with_acme(backend.ledger()).await;
     world.charge("acme", "c1", 500);
-    for number in 1..GRANTS_MAX {
+    let promotion = Grant {
+        kind: GrantKind::Promo,
+        expires_at: Some(world.now.plus_millis(365 * 24 * 60 * 60 * 1000)),
+        ..pack("promo-1", 10)
+    };
+    world.grant("acme", promotion).await;
+    for number in 2..GRANTS_MAX {
         world
             .grant("acme", pack(&format!("pack-{number}"), 10))
             .await;
@@ -355,7 +361,7 @@ pub async fn grants_are_bounded(backend: Box<dyn Backend>) {
     assert_eq!(submit(&world, one_more.clone()).await, refused);
     world.flush().await;
     assert_eq!(submit(&world, one_more.clone()).await, refused);
-    // One that is used up leaves room.
+    // One that is used up leaves room, also where it has not ended yet.
     world.charge("acme", "c2", 10);
     world.flush().await;
     let change = new(submit(&world, one_more).await);

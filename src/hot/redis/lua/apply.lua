@@ -10,7 +10,7 @@ local kind, body = tonumber(ARGV[7]), decode(ARGV[8])
 assert(#KEYS == (kind == REFUND and 8 or 7) and #ARGV == 8, 'arity')
 
 function book.add_grant(grant)
-  if #grants >= GRANTS_MAX then book.drop_used_up() end
+  book.make_room()
   local moved = book.made(grant)
   book.insert_grant(grant)
   return ENTRY_GRANT, {moved}, {}

@@ -36,8 +36,17 @@ function book.made(grant)
   return {grant[G_ID], grant[G_AMOUNT], 0, 0, false, {unpack(grant)}}
 end
 
+-- One that ends stays until then, so that what comes back to it ends with it.
 function book.drop_used_up()
-  book.keep_grants(function() return false end)
+  book.keep_grants(function(grant) return grant[G_UNTIL] end)
+end
+
+-- Where there are as many as there may be: also those that end, where the others are not enough.
+function book.make_room()
+  if #grants >= GRANTS_MAX then book.drop_used_up() end
+  if #grants >= GRANTS_MAX then
+    book.keep_grants(function() return false end)
+  end
 end
 
 -- An adjustment grant that never expires, for credits that have no way back to their own.

@@ -250,7 +250,7 @@ impl Oracle {
         }
         self.expire_lots();
         for lot in self.in_order() {
-            if self.left(&lot) == 0 && self.held_of(&lot.id) == 0 {
+            if lot.until.is_none() && self.left(&lot) == 0 && self.held_of(&lot.id) == 0 {
                 self.lot_mut(&lot.id).retired = true;
             }
         }

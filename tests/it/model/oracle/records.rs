@@ -27,7 +27,7 @@ pub struct Lot {
     pub amount: u64,
     pub used: u64,
     pub lost: u64,
-    /// It was used up when a cycle ended: only a refund brings it back.
+    /// It never ends and was used up when a cycle ended: only a refund brings it back.
     pub retired: bool,
 }
 
