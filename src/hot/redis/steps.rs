@@ -246,6 +246,7 @@ impl RedisHot {
         }
         let now = records::time(&mut reader)?;
         let mark = read_mark(shard, &mut reader)?;
+        self.known.meet(mark);
         let account = records::read_account(step.account_id, reader.blob()?)?;
         let stored = reader.maybe(Reader::blob)?;
         let reservation = match (stored, step.reservation_id) {
