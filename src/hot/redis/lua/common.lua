@@ -141,6 +141,8 @@ function book.read(key, id)
       .. text('%.0f', known[R_FORMAT])))
   elseif #known == R_HOLDS then
     book.complete(known)
+  elseif known[R_STATE] == EXPIRED and known[R_COMMITS] > 0 and book.is_forgotten(known) then
+    return nil
   end
   return {key = key, id = id, bytes = bytes, was_open = known[R_STATE] == OPEN, record = known}
 end
