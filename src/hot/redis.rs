@@ -170,7 +170,12 @@ impl RedisHot {
         })?);
         let keys: Vec<ShardKeys> = (0..shards).map(ShardKeys::new).collect();
         let ledger = options.ledger.clone();
-        let recovery = Recovery::new(Arc::clone(&link), keys.clone(), ledger);
+        let recovery = Recovery::new(
+            Arc::clone(&link),
+            keys.clone(),
+            ledger,
+            options.clock.clone(),
+        );
         Ok(RedisHot {
             link,
             gate: Arc::new(Gate::new(recovery, shards)),

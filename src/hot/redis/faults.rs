@@ -9,6 +9,8 @@ use crate::hot::{Certainty, HotFault};
 
 /// The error of a script on a shard that is not verified for its server.
 const UNVERIFIED: &str = "NOTBEGUN";
+/// The error of a step on a server that another one has replaced, as this process knows.
+const REPLACED: &str = "REPLACED";
 
 /// A call that failed.
 #[derive(Debug)]
@@ -118,7 +120,8 @@ fn of_code(code: &str) -> (Certainty, bool) {
         "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TOLLGATE" | UNVERIFIED => {
             (Certainty::Determinate, false)
         }
-        "NOAUTH" | "WRONGPASS" => (Certainty::Determinate, true),
+        // The way to it may be an old one: it is looked for anew.
+        "NOAUTH" | "WRONGPASS" | REPLACED => (Certainty::Determinate, true),
         _ => (Certainty::Indeterminate, false),
     }
 }

@@ -21,6 +21,7 @@
 //! | `{tg:S}:meta` | hash | `tail`: the outbox's last position; `trimmed`: the last that the ledger has; `open`: how many holds are open | every step, the settler | |
 //! | | | `epoch`: under which the ledger takes the shard's entries; `server`: the replication id of the server that steps may run on; `run`: the run id of its process; `era`: the same epoch, as the one that positions are told with | the recovery's last step, and where it begins the outbox anew | no steps on the shard without `epoch`, or on a server of another name: whoever reaches the ledger verifies it first |
 //! | | | `claim`, `claimed_at`: who verifies the shard, and when he last got on; `partial`: that it is being rebuilt | the recovery | no steps on the shard until the claim is old and another process begins again |
+//! | | | `anew`: when the shard last began anew where the ledger was; a reservation that had been charged and had expired by then counts as forgotten | the recovery, where it begins the outbox anew | |
 //! | | | `fenced`: the run id of a server that the ledger takes nothing of any more, since another one has replaced it | a settler that meets the newer epoch | |
 //! | `{tg:S}:ended` | sorted set | settled reservations by when they ended, only where a clock other than the server's decides when they are forgotten | every step that ends one, the sweeper | |
 //!

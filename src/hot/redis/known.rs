@@ -1,5 +1,7 @@
-//! How far this process knows the ledger to be. It tells so with every step: a server whose history
-//! ends before that has followed another one meanwhile, and must be verified first.
+//! The newest era of each shard that this process has met, and how far it knows the ledger to be in
+//! it. It tells so with every step: a server of an older era was replaced by another one, and does
+//! not count; one of that era whose history ends before that has followed another one meanwhile, and
+//! must be verified first.
 
 use parking_lot::Mutex;
 
@@ -18,6 +20,14 @@ impl Known {
     pub fn get(&self, shard: u32) -> (u64, u64) {
         let known = self.0.get(shard as usize);
         known.map(|known| *known.lock()).unwrap_or_default()
+    }
+
+    /// Takes note of the era that a step ran in. How far the ledger is it does not say.
+    pub fn meet(&self, mark: Mark) {
+        self.raise(Mark {
+            position: 0,
+            ..mark
+        });
     }
 
     /// Takes note of where the ledger is.

@@ -9,7 +9,8 @@
 //!    ledger is. Any other one begins there too, and its accounts are put in as the ledger has
 //!    them, with those of their open holds that the ledger does not show as settled and that their
 //!    grants still cover. What such a history had that the ledger has not is lost: each record is
-//!    logged, and counted.
+//!    logged, and counted. Reservations that had been charged and have expired count as forgotten:
+//!    the ledger may have more of them, and nobody can list them.
 //! 4. The shard gets the new epoch and its server's name, and steps run on it again.
 //!
 //! Also a history that goes on may have been cut off behind the ledger's position. Nobody can tell,
@@ -22,6 +23,7 @@
 
 mod access;
 mod accounts;
+mod closing;
 mod lost;
 
 use std::{
@@ -42,9 +44,12 @@ use super::{
     link::Link,
     packed::Reader,
     scripts::{self, Script},
-    steps::{Argument, text},
+    steps::{Argument, given_now, text},
 };
-use crate::hot::{Cursor, Fence, Recovered, Standing};
+use crate::{
+    clock::Clock,
+    hot::{Cursor, Fence, Recovered, Standing},
+};
 
 /// How long one call of a recovery may take: nobody waits for it who has a deadline.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +73,8 @@ pub(super) struct Recovery {
     shards: Vec<ShardKeys>,
     /// Absent: another process has to verify.
     ledger: Option<Arc<dyn LedgerAccess>>,
+    /// In place of the server's, for tests.
+    clock: Option<Arc<dyn Clock>>,
     /// What this process's claims start with.
     name: String,
     claims: AtomicU64,
@@ -167,11 +174,13 @@ impl Recovery {
         link: Arc<Link>,
         shards: Vec<ShardKeys>,
         ledger: Option<Arc<dyn LedgerAccess>>,
+        clock: Option<Arc<dyn Clock>>,
     ) -> Self {
         Recovery {
             link,
             shards,
             ledger,
+            clock,
             name: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
             claims: AtomicU64::new(0),
             rebuilt: AtomicU64::new(0),
@@ -321,13 +330,9 @@ impl Recovery {
             None => 0,
         };
         let out = [claimed.keys.out.to_string()];
-        self.run(
-            claimed,
-            &scripts::RESET,
-            &out,
-            &[text(position), text(epoch)],
-        )
-        .await?;
+        let now = given_now(self.clock.as_ref());
+        let arguments = [text(position), text(epoch), now];
+        self.run(claimed, &scripts::RESET, &out, &arguments).await?;
         self.lost.fetch_add(lost, Ordering::Relaxed);
         let holds = self.rebuild(claimed, standing.agreed).await?;
         if is_empty && position == 0 {
@@ -344,52 +349,6 @@ impl Recovery {
             had = claimed.tail,
             agreed = standing.agreed,
             "the shard's server had lost what the ledger has: the shard begins anew from the ledger"
-        );
-        Ok(())
-    }
-
-    /// Closes a shard whose entries the ledger, which is at `cursor`, does not take.
-    pub async fn distrust(&self, cursor: Cursor) -> Result<(), Error> {
-        let ledger = self.ledger.as_deref().ok_or(NotYet::NoLedger)?;
-        let shard = cursor.shard;
-        let keys = &self.shards[shard as usize];
-        let standing = ledger.standing(shard, cursor.epoch).await?;
-        let given = [keys.meta.to_string()];
-        let arguments = [
-            text(standing.cursor.epoch),
-            standing.server.clone().into_bytes(),
-        ];
-        let reply = self
-            .eval(shard, &scripts::DISTRUST, &given, &arguments)
-            .await?;
-        let mut reader = Reader::new(&reply);
-        let is_replaced = reader.bool()?;
-        let epoch = reader.maybe(Reader::uint)?;
-        let Some(epoch) = epoch else {
-            return Ok(());
-        };
-        if !is_replaced {
-            tracing::warn!(
-                shard,
-                epoch,
-                "the ledger is elsewhere: the shard is verified anew"
-            );
-            return Ok(());
-        }
-        self.closed(shard, &ledger.standing(shard, epoch).await?)
-            .await
-    }
-
-    /// Names and counts what a closed shard had beyond what the ledger agrees to.
-    async fn closed(&self, shard: u32, standing: &Standing) -> Result<(), Error> {
-        let lost = self.log_lost(shard, standing.agreed).await?;
-        self.lost.fetch_add(lost, Ordering::Relaxed);
-        tracing::error!(
-            shard,
-            lost,
-            replaced_by = standing.server,
-            "another server has replaced this one: it is closed, and what it settled since does \
-             not count"
         );
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! One step on one account: the keys, the script, the reply.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use redis::Cmd;
 
@@ -80,6 +83,13 @@ impl Told {
 
 pub(super) fn text(number: u64) -> Argument {
     number.to_string().into_bytes()
+}
+
+/// The time by a clock that counts in place of the server's, or nothing.
+pub(super) fn given_now(clock: Option<&Arc<dyn Clock>>) -> Argument {
+    clock.map_or_else(Vec::new, |clock| {
+        clock.now().millis().to_string().into_bytes()
+    })
 }
 
 /// `1` or `0`.
@@ -183,10 +193,7 @@ impl RedisHot {
 
     /// The time that a script is given: nothing where the server's clock counts.
     pub(super) fn given_now(&self) -> Argument {
-        match &self.options.clock {
-            Some(clock) => clock.now().millis().to_string().into_bytes(),
-            None => Vec::new(),
-        }
+        given_now(self.options.clock.as_ref())
     }
 
     /// The time to live of a settled reservation, none where another clock than the server's
@@ -246,6 +253,7 @@ impl RedisHot {
         }
         let now = records::time(&mut reader)?;
         let mark = read_mark(shard, &mut reader)?;
+        self.known.meet(mark);
         let account = records::read_account(step.account_id, reader.blob()?)?;
         let stored = reader.maybe(Reader::blob)?;
         let reservation = match (stored, step.reservation_id) {

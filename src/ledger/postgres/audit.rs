@@ -2,6 +2,11 @@
 //! what is off and says so; all of them look at the same snapshot, while others go on writing.
 //! What months that are detached added up to counts as theirs.
 //!
+//! Which months there are is not of the snapshot: the server looks it up when it plans a statement.
+//! One that is detached after the snapshot was taken would be in no statement from then on, and its
+//! sums would be in none either. So the snapshot is taken behind a lock that detaching waits for, and
+//! that waits for detaching, which is a matter of seconds (`detach_entries`).
+//!
 //! Nothing is repaired here.
 
 use sqlx::{Connection, PgConnection, PgPool};
@@ -12,9 +17,11 @@ use super::{
 };
 use crate::{domain::ids::AccountId, ledger::Finding};
 
-/// One snapshot for all checks, which may take their time: ten minutes each.
+/// One snapshot for all checks, which may take their time: ten minutes each. It is taken by the first
+/// of them: locking a table takes none.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-    SET LOCAL statement_timeout = '10min'";
+    SET LOCAL statement_timeout = '10min';
+    LOCK TABLE ONLY entries IN ACCESS SHARE MODE";
 
 /// One check: its statement answers (account, detail), at most as many as its parameter says.
 struct Check {

@@ -69,8 +69,13 @@ if not account then
   call('ZREM', KEYS[4], ARGV[3])
   return pack(dropped)
 end
--- Versions continue above any that was answered before; the score in `due` stays.
-if was then account[A_VERSION] = math.max(account[A_VERSION], was[A_VERSION] + 1) end
+-- Versions continue above any that was answered before; the score in `due` stays. What expired
+-- before the shard began anew did so by another server's clock, which may be ahead of this one's.
+if was then
+  account[A_VERSION] = math.max(account[A_VERSION], was[A_VERSION] + 1)
+  local anew = tonumber(call('HGET', KEYS[1], 'anew') or '0')
+  if was[A_SEEN] > anew then call('HSET', KEYS[1], 'anew', text('%.0f', was[A_SEEN])) end
+end
 account[A_VERSION] = math.max(account[A_VERSION], time_ms() * 1000)
 account[A_DUE] = tonumber(call('ZSCORE', KEYS[4], ARGV[3]))
 call('SET', KEYS[2], pack(account))

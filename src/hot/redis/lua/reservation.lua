@@ -6,7 +6,7 @@
 -- Reply: NOT_LOADED, NO_ACCOUNT, or OK, now, outbox position, era and the reservation record or false
 assert(#KEYS == 3 and #ARGV == 1, 'arity')
 
-local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'tail', 'era')
+local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'tail', 'era', 'anew')
 local closed = gate(meta[1], meta[2])
 if closed then return closed end
 local account = redis.call('GETRANGE', KEYS[1], 0, 1)
@@ -18,4 +18,11 @@ if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
-return cmsgpack.pack(OK, now, tonumber(meta[3]), tonumber(meta[4]), redis.call('GET', KEYS[2]))
+local stored = redis.call('GET', KEYS[2])
+local known = stored and cmsgpack.unpack(stored)
+-- To a step it is forgotten (book.is_forgotten).
+if known and known[R_FORMAT] == FORMAT and known[R_STATE] == EXPIRED and known[R_COMMITS] > 0
+    and known[R_ENDED] <= tonumber(meta[5] or '0') then
+  stored = false
+end
+return cmsgpack.pack(OK, now, tonumber(meta[3]), tonumber(meta[4]), stored)

@@ -7,6 +7,13 @@ function book.status_denial(required)
   return {reason, required, book.available()}
 end
 
+-- Whether what expired after it was charged did so before the shard began anew: the ledger may have
+-- more of it by then, and what that gave back already would come back once more. Who settles on it
+-- settles all anew, and the ledger reverses what it had.
+function book.is_forgotten(known)
+  return known[R_ENDED] <= tonumber(call('HGET', KEYS[5], 'anew') or '0')
+end
+
 -- Debt is the first thing that spendable credits pay.
 function book.repay_debt()
   local draws = book.take(account[A_DEBT], G_USED)

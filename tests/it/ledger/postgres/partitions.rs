@@ -337,3 +337,38 @@ async fn a_late_entry_of_a_month_that_is_summed_up_is_in_its_sums_or_comes_after
     late.settle(&batch, world.now).await.unwrap();
     world.check().await;
 }
+
+/// Which months there are is not of the audit's snapshot, so none may go while it looks.
+#[tokio::test]
+async fn a_month_that_is_detached_during_an_audit_is_no_gap() {
+    let database = shared().ledger().await;
+    let mut world = three_months(&database).await;
+    world.flush().await;
+    // The audit has looked at grants by then, and at no entries yet.
+    let mut owner = database.connect().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let ledger = database.open().await;
+    let audit = tokio::spawn(async move { ledger.audit(10).await.unwrap() });
+    let waits = "SELECT count(*)::text FROM pg_locks
+                 WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND relation = 'changes'::regclass AND NOT granted";
+    while database.texts(waits).await != ["1"] {}
+    let url = database.url();
+    let detaching = tokio::spawn(async move {
+        let mut session = PgConnection::connect(&url).await.unwrap();
+        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
+        detach.execute(&mut session).await.unwrap();
+    });
+    let waits = "SELECT count(*)::text FROM pg_locks
+                 WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND relation = 'entries'::regclass AND mode = 'AccessExclusiveLock'
+                   AND NOT granted";
+    while !detaching.is_finished() && database.texts(waits).await != ["1"] {}
+    owner.close().await.unwrap();
+    assert_eq!(audit.await.unwrap(), []);
+    detaching.await.unwrap();
+    world.check().await;
+}

@@ -7,9 +7,15 @@ use std::{
 };
 
 use tollgate::{
-    domain::reservation::State,
-    enforcer::acks::Acks,
-    hot::redis::{RedisHot, RedisOptions},
+    domain::{
+        reservation::State,
+        usage::{Action, Amount},
+    },
+    enforcer::{acks::Acks, request::ReserveRequest},
+    hot::{
+        HotStore,
+        redis::{RedisHot, RedisOptions},
+    },
     ledger::{Ledger, access::Access},
     workers::Worker,
 };
@@ -19,6 +25,8 @@ use super::{
     plane::{ALLOWANCE, Plane, SHARDS, retried},
 };
 use crate::support::{
+    account_id,
+    commands::{credits, reservation_id},
     postgres,
     replication::{IMPATIENT_MS, follow, follows, sentinels},
     servers::{Kind, Server, wait},
@@ -270,4 +278,70 @@ async fn what_is_lost_while_its_caller_waits_is_not_answered_by_what_takes_its_p
     plane.check("a0", 107).await;
     let recovered = plane.recovered().await;
     assert_eq!(recovered.shards, 0, "the history went on");
+}
+
+/// A hold of 60 that is charged 30, and whose deadline passes.
+async fn expired(plane: &Plane, id: &str) {
+    let reserve = async || {
+        let request = ReserveRequest {
+            account_id: account_id("a0"),
+            reservation_id: reservation_id(id),
+            action: Action {
+                mode: "discuss".to_owned(),
+                ..Action::default()
+            },
+            amount: Amount::Credits(credits(60)),
+            min_credits: None,
+            ttl_ms: Some(1),
+            dry_run: false,
+        };
+        plane.enforcer.reserve(request).await
+    };
+    retried(reserve).await;
+    plane.commit("a0", id, 30, true).await;
+    retried(async || {
+        plane
+            .hot
+            .sweep(100)
+            .await
+            .map_err(|fault| fault.to_string())?;
+        match plane.state("a0", id).await {
+            Some(State::Expired) => Ok(()),
+            other => Err(format!("{id} is {other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Less than an earlier commit charged gives something back, and must do so once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_expired_and_was_settled_late_since_is_not_given_back_twice() {
+    let mut server = Server::start(Kind::Redis);
+    let database = postgres::shared().ledger().await;
+    let ledger: Arc<dyn Ledger> = database.open().await;
+    let plane = Plane::start(&server.url(), &ledger);
+    plane.create("a0").await;
+    for id in ["less", "more", "refunded", "kept", "released"] {
+        expired(&plane, id).await;
+    }
+    plane.settled("a0").await;
+    server.ask::<()>(&redis::cmd("SAVE"));
+    plane.commit("a0", "less", 20, false).await;
+    plane.commit("a0", "more", 50, false).await;
+    plane.refund("a0", "refunded", 30).await;
+    plane.check("a0", 20 + 50 + 30 + 30).await;
+    server.restart(&Kind::Redis.binary(), &[]);
+    plane.check("a0", 20 + 50 + 30 + 30).await;
+
+    // Those whose callers ask again, and those whose callers ask for the first time.
+    plane.commit("a0", "less", 20, false).await;
+    plane.commit("a0", "more", 25, false).await;
+    plane.commit("a0", "refunded", 5, false).await;
+    plane.commit("a0", "kept", 25, false).await;
+    plane.check("a0", 20 + 50 + 5 + 25 + 30).await;
+    assert_eq!(plane.state("a0", "released").await, None);
+    // One that expires from now on is remembered.
+    expired(&plane, "new").await;
+    plane.commit("a0", "new", 10, false).await;
+    plane.check("a0", 20 + 50 + 5 + 25 + 30 + 10).await;
 }
