@@ -19,10 +19,10 @@ if not now then
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 local stored = redis.call('GET', KEYS[2])
-local known = stored and cmsgpack.unpack(stored)
+local known = stored and meta[5] and cmsgpack.unpack(stored)
 -- To a step it is forgotten (book.is_forgotten).
 if known and known[R_FORMAT] == FORMAT and known[R_STATE] == EXPIRED and known[R_COMMITS] > 0
-    and known[R_ENDED] <= tonumber(meta[5] or '0') then
+    and known[R_ENDED] <= tonumber(meta[5]) then
   stored = false
 end
 return cmsgpack.pack(OK, now, tonumber(meta[3]), tonumber(meta[4]), stored)

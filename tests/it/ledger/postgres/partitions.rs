@@ -210,18 +210,23 @@ const HOLD_UP: &str = "
     CREATE TRIGGER hold_up AFTER INSERT ON detached_entries
         FOR EACH STATEMENT EXECUTE FUNCTION hold_up()";
 
+/// Detaches January meanwhile, in a session of its own.
+fn detaching_january(database: &Database) -> JoinHandle<()> {
+    let url = database.url();
+    tokio::spawn(async move {
+        let mut session = PgConnection::connect(&url).await.unwrap();
+        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
+        detach.execute(&mut session).await.unwrap();
+    })
+}
+
 /// A month that is being summed up for as long as the session lives that this answers.
 async fn held_up(database: &Database) -> (PgConnection, JoinHandle<()>) {
     database.sql(HOLD_UP).await;
     let mut session = database.connect().await;
     let lock = sqlx::query("SELECT pg_advisory_lock(7)");
     lock.execute(&mut session).await.unwrap();
-    let url = database.url();
-    let detaching = tokio::spawn(async move {
-        let mut session = PgConnection::connect(&url).await.unwrap();
-        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
-        detach.execute(&mut session).await.unwrap();
-    });
+    let detaching = detaching_january(database);
     let waits = "SELECT count(*)::text FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event = 'PgSleep'";
     while database.texts(waits).await != ["1"] {}
@@ -282,6 +287,11 @@ async fn a_step_that_fails_forgets_no_month() {
     assert_eq!(world.flush().await.entries, 1);
 }
 
+/// How many wait for what detaching needs.
+const DETACHING_WAITS: &str = "SELECT count(*)::text FROM pg_locks
+    WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND relation = 'entries'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
+
 /// Whoever reads `entries` for hours holds up detaching, and detaching holds up nobody behind it.
 #[tokio::test]
 async fn behind_a_long_reader_detaching_steps_aside_and_tries_again() {
@@ -293,17 +303,8 @@ async fn behind_a_long_reader_detaching_steps_aside_and_tries_again() {
         .execute(&mut reader)
         .await
         .unwrap();
-    let url = database.url();
-    let detaching = tokio::spawn(async move {
-        let mut session = PgConnection::connect(&url).await.unwrap();
-        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
-        detach.execute(&mut session).await.unwrap();
-    });
-    let waits = "SELECT count(*)::text FROM pg_locks
-                 WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND relation = 'entries'::regclass AND mode = 'AccessExclusiveLock'
-                   AND NOT granted";
-    while database.texts(waits).await != ["1"] {}
+    let detaching = detaching_january(&database);
+    while database.texts(DETACHING_WAITS).await != ["1"] {}
     // With no bound of its own it waits for as long as it has to.
     world.charge("acme", "c4", 7);
     assert_eq!(world.flush().await.entries, 1);
@@ -356,17 +357,8 @@ async fn a_month_that_is_detached_during_an_audit_is_no_gap() {
                  WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
                    AND relation = 'changes'::regclass AND NOT granted";
     while database.texts(waits).await != ["1"] {}
-    let url = database.url();
-    let detaching = tokio::spawn(async move {
-        let mut session = PgConnection::connect(&url).await.unwrap();
-        let detach = sqlx::query("SELECT detach_entries('entries_2026_01')");
-        detach.execute(&mut session).await.unwrap();
-    });
-    let waits = "SELECT count(*)::text FROM pg_locks
-                 WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND relation = 'entries'::regclass AND mode = 'AccessExclusiveLock'
-                   AND NOT granted";
-    while !detaching.is_finished() && database.texts(waits).await != ["1"] {}
+    let detaching = detaching_january(&database);
+    while !detaching.is_finished() && database.texts(DETACHING_WAITS).await != ["1"] {}
     owner.close().await.unwrap();
     assert_eq!(audit.await.unwrap(), []);
     detaching.await.unwrap();
