@@ -25,7 +25,7 @@ use super::{
     log, names, process,
     security::SecurityMetrics,
     series::{Calls, Decisions},
-    stores::{HotMetrics, LedgerMetrics, stores},
+    stores::{HotMetrics, LedgerMetrics, retain_asked, stores},
     trace::Exemplar,
 };
 use crate::clock::{Clock, SystemClock};
@@ -118,7 +118,7 @@ impl Metrics {
             connections: Gauges::new(&r, &names::CONNECTIONS)?,
             connections_accepted: Counters::new(&r, &names::CONNECTIONS_ACCEPTED)?,
             accept_errors: Counters::new(&r, &names::ACCEPT_ERRORS)?,
-            degraded: Counters::new(&r, &names::DEGRADED)?,
+            degraded: degraded(&r)?,
             decisions: Decisions::new(&r)?,
             credits: [
                 credit(CreditsKind::Held)?,
@@ -128,8 +128,8 @@ impl Metrics {
                 credit(CreditsKind::WrittenOff)?,
                 credit(CreditsKind::Debt)?,
             ],
-            replays: Counters::new(&r, &names::REPLAYS)?,
-            id_conflicts: Counters::new(&r, &names::ID_CONFLICTS)?,
+            replays: started(Counters::new(&r, &names::REPLAYS)?, MOVING)?,
+            id_conflicts: started(Counters::new(&r, &names::ID_CONFLICTS)?, MOVING)?,
             late_commits: counter(&r, &names::LATE_COMMITS)?,
             expired: counter(&r, &names::EXPIRED)?,
             open_holds: gauge(&r, &names::OPEN_HOLDS)?,
@@ -166,10 +166,24 @@ impl Metrics {
     }
 }
 
+/// How the failure policy answers.
+const UNAVAILABLE: &str = "unavailable";
 /// Why a call is refused before a handler sees it.
 const REFUSALS: [&str; 1] = ["too_many_calls"];
 /// Why spans are given up.
 const DROPS: [&str; 3] = ["queue_full", "export_failed", "rejected"];
+
+/// The calls that move credits.
+const MOVING: [&str; 5] = ["Reserve", "Extend", "Commit", "Release", "Charge"];
+
+/// Those of the calls that move credits are there from the start; the others' once they are needed.
+fn degraded(registry: &Registry) -> Result<Counters<2>, prometheus::Error> {
+    let counters = Counters::new(registry, &names::DEGRADED)?;
+    for rpc in MOVING {
+        counters.handle([rpc, UNAVAILABLE])?;
+    }
+    Ok(counters)
+}
 
 /// Counters of which every label value is there from the start.
 fn started<const VALUES: usize>(
@@ -207,18 +221,10 @@ fn pull(
 }
 
 impl Metrics {
-    /// Everything, by name; times that were never taken are left out.
+    /// Everything, by name; what stores were never asked for is left out.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         let mut families = self.registry.gather();
-        for family in &mut families {
-            if family.name() == names::HOT_OPERATIONS.name
-                || family.name() == names::LEDGER_OPERATIONS.name
-            {
-                family
-                    .mut_metric()
-                    .retain(|metric| metric.get_histogram().get_sample_count() > 0);
-            }
-        }
+        retain_asked(&mut families);
         families.retain(|family| !family.get_metric().is_empty());
         families
     }

@@ -1,15 +1,22 @@
 //! The metrics of the two stores: how long each operation takes, which fail, and whether the
 //! store answers.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
 
-use prometheus::{Histogram, IntGauge, Registry};
+use prometheus::{
+    Histogram, IntGauge, Registry,
+    proto::{Metric, MetricFamily},
+};
 
 use super::{
     instruments::{Counters, Gauges, histogram_each},
     labels::{Ended, HotOperation, LedgerOperation},
     names,
 };
+/// What is known of a step that failed, as the hot store says it.
+const CERTAINTIES: [&str; 2] = ["did_not_happen", "may_have_happened"];
+/// The label that says which operation of a store it was.
+const OPERATION: &str = "operation";
 
 /// Whether a store answers: nothing until it was asked for the first time, since a process need
 /// not have both.
@@ -61,19 +68,53 @@ pub(super) fn stores(
     };
     let operations = HotOperation::ALL.iter().map(|operation| operation.name());
     let hot = HotMetrics {
-        times: histogram_each(registry, &names::HOT_OPERATIONS, operations)?,
+        times: histogram_each(registry, &names::HOT_OPERATIONS, operations.clone())?,
         faults: Counters::new(registry, &names::HOT_FAULTS)?,
         up: up("hot"),
     };
+    for operation in operations {
+        for certainty in CERTAINTIES {
+            hot.faults.handle([operation, certainty])?;
+        }
+    }
     let operations = LedgerOperation::ALL
         .iter()
         .map(|operation| operation.name());
     let ledger = LedgerMetrics {
-        times: histogram_each(registry, &names::LEDGER_OPERATIONS, operations)?,
+        times: histogram_each(registry, &names::LEDGER_OPERATIONS, operations.clone())?,
         faults: Counters::new(registry, &names::LEDGER_FAULTS)?,
         up: up("ledger"),
     };
+    for operation in operations {
+        ledger.faults.handle([operation])?;
+    }
     Ok((hot, ledger))
+}
+
+/// Leaves out the operations that the stores were never asked for. The others have their faults too,
+/// so that the first one of a process counts in a rate: what begins above zero does not.
+pub(super) fn retain_asked(families: &mut [MetricFamily]) {
+    for (times, faults) in [
+        (names::HOT_OPERATIONS, names::HOT_FAULTS),
+        (names::LEDGER_OPERATIONS, names::LEDGER_FAULTS),
+    ] {
+        let mut asked = BTreeSet::new();
+        for family in families.iter_mut().filter(|of| of.name() == times.name) {
+            let metrics = family.mut_metric();
+            metrics.retain(|metric| metric.get_histogram().get_sample_count() > 0);
+            asked.extend(metrics.iter().map(operation));
+        }
+        for family in families.iter_mut().filter(|of| of.name() == faults.name) {
+            let metrics = family.mut_metric();
+            metrics.retain(|metric| asked.contains(&operation(metric)));
+        }
+    }
+}
+
+fn operation(metric: &Metric) -> Option<String> {
+    let labels = metric.get_label().iter();
+    let mut named = labels.filter(|label| label.name() == OPERATION);
+    named.next().map(|label| label.value().to_owned())
 }
 
 impl HotMetrics {

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use prometheus::IntGauge;
 
-use super::Metrics;
+use super::{Metrics, UNAVAILABLE};
 use crate::telemetry::{
     labels::{CreditsKind, Decision},
     trace::Exemplar,
@@ -60,7 +60,7 @@ impl Metrics {
 
     /// A call that the failure policy answered with `UNAVAILABLE`, since a store failed.
     pub fn degraded(&self, rpc: &'static str) {
-        self.degraded.add([rpc, "unavailable"], 1);
+        self.degraded.add([rpc, UNAVAILABLE], 1);
     }
 
     /// A decision about credits that was not a replay.

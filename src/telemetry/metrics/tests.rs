@@ -245,7 +245,32 @@ fn what_alerts_watch_is_there_from_the_start() {
         "oldest_hold_age_seconds 0",
         "calls_refused_total{reason=\"too_many_calls\"} 0",
         "settler_cursor_conflicts_total 0",
+        "degraded_answers_total{answer=\"unavailable\",rpc=\"Reserve\"} 0",
+        "id_conflicts_total{rpc=\"Commit\"} 0",
+        "replays_total{rpc=\"Charge\"} 0",
     ] {
         assert!(text.contains(&format!("\ntollgate_{name}\n")), "{name}");
     }
+}
+
+#[test]
+fn what_a_store_is_asked_for_has_its_faults_from_then_on() {
+    let metrics = Metrics::new().unwrap();
+    let faults = || -> Vec<String> {
+        let text = metrics.render().unwrap();
+        let lines = text.lines().filter(|line| line.contains("_faults_total{"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(faults(), [""; 0]);
+    let took = Duration::from_micros(70);
+    metrics.hot_step(HotOperation::Commit, took, Ended::Well);
+    metrics.ledger_operation(LedgerOperation::Settle, took, Ended::Well);
+    assert_eq!(
+        faults(),
+        [
+            "tollgate_hot_faults_total{certainty=\"did_not_happen\",operation=\"commit\"} 0",
+            "tollgate_hot_faults_total{certainty=\"may_have_happened\",operation=\"commit\"} 0",
+            "tollgate_ledger_faults_total{operation=\"settle\"} 0",
+        ]
+    );
 }
