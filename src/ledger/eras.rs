@@ -4,9 +4,9 @@
 //! A hot store that has forgotten a reservation numbers its commits from 1 again; one that has gone
 //! back to an older state of it, from a later number that the ledger has. Such a run of commits (an
 //! "era" of the reservation) charges anew what the commits of those numbers in earlier eras have
-//! charged. Where one of those had ended the reservation, the whole entry is reversed; otherwise
-//! what they charged and nobody has given back yet. Of that at most what the entry charged, unless
-//! the entry ends the reservation: then what it reports is the price of all.
+//! charged. What goes back of each is what it took beyond what a store would have taken that had
+//! forgotten nothing ([`Course`]): whatever was refunded in between, and however little was there to
+//! be taken.
 
 use crate::domain::{
     change::Refund,
@@ -115,7 +115,7 @@ pub(super) struct Reversal {
 /// up to the duplicate, oldest first, says what was charged before it; `refunds` is every refund.
 pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -> Reversal {
     let (again, counted) = eras(usage);
-    let spread = reversed(duplicate, &again, refunds);
+    let spread = reversed(duplicate, taken_twice(usage), &again, refunds);
     let charged: i64 = counted
         .iter()
         .filter_map(|entry| entry.settlement.as_deref())
@@ -130,27 +130,80 @@ pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -
     }
 }
 
-fn reversed(duplicate: &Entry, again: &[&Entry], refunds: &[Refund]) -> Spread {
-    if again.iter().any(|entry| ended(entry)) {
-        return all_of(duplicate);
-    }
+/// `credits` of what a duplicate charged and of what it charged anew, which was `again`.
+fn reversed(duplicate: &Entry, credits: u64, again: &[&Entry], refunds: &[Refund]) -> Spread {
     let own = Cost::new([duplicate], []);
-    let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
-    let before = Cost::new(again.iter().copied(), &given_back);
-    // The last report of all is the price, though it may be less than an earlier one.
-    let credits = if ended(duplicate) {
-        before.total()
-    } else {
-        before.total().min(own.total())
-    };
     let of_own = credits.min(own.total());
     let mut spread = own.spread(of_own);
+    let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
+    let before = Cost::new(again.iter().copied(), &given_back);
     let rest = before.spread(credits - of_own);
     spread.of_debt += rest.of_debt;
     for draw in rest.draws {
         add_draw(&mut spread.draws, &draw.grant_id, draw.credits);
     }
     spread
+}
+
+/// What the last of a reservation's settlements took beyond what it should have.
+fn taken_twice(usage: &[Entry]) -> u64 {
+    let mut course = Course::default();
+    let settlements = usage.iter().filter_map(|entry| entry.settlement.as_deref());
+    let beyond = settlements
+        .map(|settlement| course.follow(settlement))
+        .last();
+    beyond.map_or(0, |credits| u64::try_from(credits).unwrap_or(0))
+}
+
+/// What a reservation's settlements should have come to, in a store that forgets nothing.
+#[derive(Default)]
+struct Course<'a> {
+    /// What is charged by right: the highest report so far, and the one that ended it, whatever it
+    /// was. Nothing changes after the end.
+    charged: i64,
+    /// What of that nobody could pay.
+    written_off: i64,
+    ended: bool,
+    /// What the store knows of.
+    known: Vec<&'a Settlement>,
+}
+
+impl<'a> Course<'a> {
+    /// Goes on with the next settlement; answers what it took of the account beyond what it should
+    /// have.
+    fn follow(&mut self, settlement: &'a Settlement) -> i64 {
+        // A store that has gone back goes on from what came before this number.
+        self.known.retain(|known| known.commit < settlement.commit);
+        let written_off: i64 = self.known.iter().map(|known| unpaid(known)).sum();
+        self.known.push(settlement);
+        let reported: i64 = self.known.iter().map(|known| added(known)).sum();
+        let due = match (self.ended, settlement.last) {
+            (true, _) => 0,
+            (false, true) => reported - self.charged,
+            (false, false) => (reported - self.charged).max(0),
+        };
+        self.charged += due;
+        self.ended |= settlement.last;
+        // What was never paid is given back first, to nobody.
+        let corrected = settlement.receipt.corrected as i64;
+        let took = added(settlement) - unpaid(settlement) + written_off.min(corrected);
+        let should = if due < 0 {
+            let absorbed = self.written_off.min(-due);
+            self.written_off -= absorbed;
+            due + absorbed
+        } else {
+            // Where anything is written off, all that there was is taken.
+            let paid = due.min(took.max(0));
+            self.written_off += due - paid;
+            paid
+        };
+        took - should
+    }
+}
+
+/// What a settlement charged and nobody could pay.
+fn unpaid(settlement: &Settlement) -> i64 {
+    settlement.receipt.written_off as i64
 }
 
 /// The same where nothing is known of what was charged before but that it had ended.

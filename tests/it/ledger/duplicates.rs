@@ -2,6 +2,7 @@
 
 use tollgate::{
     domain::{
+        account::OveragePolicy,
         change::{Change, ChangeBody, Refund},
         entry::EntryKind,
     },
@@ -10,7 +11,7 @@ use tollgate::{
 
 use super::{
     Backend,
-    world::{World, account_id, reservation_id},
+    world::{World, account_id, refund, reservation_id},
 };
 
 fn as_refund(change: &Change) -> &Refund {
@@ -214,6 +215,88 @@ pub async fn commits_after_an_older_state_are_reversed(backend: Box<dyn Backend>
         world.check().await;
         let price = then.last().unwrap().0;
         assert_eq!(cost(&world, id).await, price as i64, "{id}");
+    }
+}
+
+/// What one account's reservation is charged, refunded and charged at last, and what is there for it.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    allowance: u64,
+    overage: OveragePolicy,
+    charged: u64,
+    refunded: u64,
+    then: Option<u64>,
+    last: u64,
+}
+
+fn courses() -> Vec<Course> {
+    let mut courses = Vec::new();
+    for overage in [OveragePolicy::Debt, OveragePolicy::Absorb] {
+        for allowance in [40, 60, 100, 110, 150, 500] {
+            for (refunded, then) in [
+                (0, None),
+                (60, None),
+                (25, None),
+                (0, Some(50)),
+                (0, Some(70)),
+            ] {
+                for last in [then.unwrap_or(5), 60, 100] {
+                    courses.push(Course {
+                        allowance,
+                        overage,
+                        charged: 60,
+                        refunded: refunded.min(allowance),
+                        then: then.filter(|then| *then <= last),
+                        last,
+                    });
+                }
+            }
+        }
+    }
+    courses
+}
+
+/// Of two accounts with the same course one's reservation is forgotten after it was first charged.
+pub async fn whoever_forgets_charges_what_others_do(backend: Box<dyn Backend>) {
+    let mut world = World::new(backend.ledger());
+    let courses = courses();
+    let names = |number: usize| [format!("knows{number}"), format!("forgets{number}")];
+    for (number, course) in courses.iter().enumerate() {
+        for name in names(number) {
+            let mut creation = world.creation(course.allowance);
+            creation.overage = course.overage;
+            world.create_as(&name, creation).await;
+            world.commit(&name, &name, course.charged, true);
+        }
+    }
+    world.flush().await;
+    for (number, course) in courses.iter().enumerate() {
+        for name in names(number).iter().filter(|_| course.refunded > 0) {
+            let wanted = refund(name, course.refunded);
+            world.change(name, Some("refund"), wanted).await;
+        }
+        let [_, forgets] = names(number);
+        world.forget(&forgets, &forgets);
+    }
+    for is_last in [false, true] {
+        for (number, course) in courses.iter().enumerate() {
+            for name in names(number) {
+                if is_last {
+                    world.commit(&name, &name, course.last, false);
+                } else if let Some(then) = course.then {
+                    world.commit(&name, &name, then, true);
+                }
+            }
+        }
+        world.flush().await;
+    }
+    world.check().await;
+    for (number, course) in courses.iter().enumerate() {
+        let worth = names(number).map(|name| {
+            let account = world.books[&account_id(&name)].account();
+            (account.available(world.now), account.head.debt)
+        });
+        assert_eq!(worth[0], worth[1], "{course:?}");
     }
 }
 

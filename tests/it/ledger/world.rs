@@ -165,7 +165,11 @@ impl World {
 
     /// Submits and applies an account.
     pub async fn create(&mut self, account: &str, allowance: u64) {
-        let creation = self.creation(allowance);
+        self.create_as(account, self.creation(allowance)).await;
+    }
+
+    /// The same as `creation` says.
+    pub async fn create_as(&mut self, account: &str, creation: Create) {
         let id = account_id(account);
         self.books
             .insert(id.clone(), Book::new(creation.blank_account(&id), []));
