@@ -1,9 +1,10 @@
 //! The configuration: default < file < `TOLLGATE_…` variable < flag, whole and checked before
 //! anything is opened or bound.
 //!
-//! Every key stands in `config.default.toml`, with its default and one comment. Unknown keys are
-//! errors wherever they are given, and every wrong value is reported with what is accepted. It
-//! never logs, and no user or password of a URL reaches an error or `Debug`.
+//! Every key stands in `config.default.toml`, with its default and one comment. Unknown keys and
+//! wrong values are errors wherever they are given, also where a higher layer overrides them, and
+//! every wrong value is reported with what is accepted. It never logs, and no user or password of a
+//! URL reaches an error or `Debug`.
 
 mod defaults;
 mod error;

@@ -56,7 +56,7 @@ use self::{
     verdict::Calls,
 };
 use super::{
-    client::Address,
+    client::Remote,
     exit::Exit,
     output::{Failure, Output},
 };
@@ -89,7 +89,7 @@ pub(super) async fn run(args: BenchArgs, output: Output) -> Result<Exit, Failure
 
 /// The server that is measured, and how it could be started again.
 struct Subject {
-    endpoint: Address,
+    remote: Remote,
     pid: Option<u32>,
     /// In the order in which they end: the server, then its folder.
     own: Option<(Server, Stand)>,
@@ -104,11 +104,12 @@ impl Subject {
 
 async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
     let clock = Arc::new(SystemClock::new());
+    let remote = args.remote()?;
     let runs = runs(args, output, &clock).await?;
     if args.settler {
         return settler::measure(&runs).await;
     }
-    let stand = match &args.endpoint {
+    let stand = match &remote {
         Some(_) => None,
         None => Some(Stand::new(args, Arc::clone(&clock))?),
     };
@@ -116,22 +117,18 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
         Some(stand) if args.limit => Some(runs.limits(stand).await?),
         Some(_) | None => None,
     };
-    let mut subject = Subject::new(args, stand).await?;
+    let mut subject = Subject::new(args, remote, stand).await?;
     let tally = Arc::new(Tally::new(args.accounts));
-    let helper = Helper::connect(
-        &subject.endpoint,
-        Arc::clone(&runs.plan),
-        Arc::clone(&tally),
-    )
-    .await?;
+    let helper =
+        Helper::connect(&subject.remote, Arc::clone(&runs.plan), Arc::clone(&tally)).await?;
     let mut preparation = prepare(&runs, &subject, &helper).await?;
-    output.progress(format_args!("measuring {}", subject.endpoint))?;
-    let (endpoint, pid) = (subject.endpoint.clone(), subject.pid);
-    let mut measured = runs.server(&endpoint, pid, &tally).await?;
+    output.progress(format_args!("measuring {}", subject.remote))?;
+    let (remote, pid) = (subject.remote.clone(), subject.pid);
+    let mut measured = runs.server(&remote, pid, &tally).await?;
     let waiting = runs.stores.waiting(&runs.run).await?;
     let is_compared = limits.as_ref().is_some_and(|limits| limits.redis.is_some());
     let mut alone = match is_compared {
-        true => Some(runs.server_alone(&endpoint, pid, &tally).await?),
+        true => Some(runs.server_alone(&remote, pid, &tally).await?),
         false => None,
     };
     preparation.resident_bytes_after = subject.resident_bytes();
@@ -149,7 +146,7 @@ async fn bench(args: &BenchArgs, output: Output) -> Result<Exit, Failure> {
     if args.restart {
         output.progress("killing the server, and starting it again on its data")?;
         restart = subject.restart().await?;
-        auditor = Helper::connect(&subject.endpoint, Arc::clone(&runs.plan), tally).await?;
+        auditor = Helper::connect(&subject.remote, Arc::clone(&runs.plan), tally).await?;
     }
     output.progress("checking the ledger")?;
     let mut checked = check::check(&auditor, args.check_accounts).await?;
@@ -255,17 +252,21 @@ async fn prepare(
 }
 
 impl Subject {
-    async fn new(args: &BenchArgs, stand: Option<Stand>) -> Result<Self, Failure> {
-        match (&args.endpoint, stand) {
-            (Some(endpoint), _) => Ok(Subject {
-                endpoint: endpoint.clone(),
+    async fn new(
+        args: &BenchArgs,
+        remote: Option<Remote>,
+        stand: Option<Stand>,
+    ) -> Result<Self, Failure> {
+        match (remote, stand) {
+            (Some(remote), _) => Ok(Subject {
+                remote,
                 pid: args.server_pid,
                 own: None,
             }),
             (None, Some(stand)) => {
                 let server = stand.start(Kind::Tollgate).await?;
                 Ok(Subject {
-                    endpoint: server.endpoint.clone(),
+                    remote: server.remote.clone(),
                     pid: Some(server.pid()),
                     own: Some((server, stand)),
                 })

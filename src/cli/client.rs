@@ -7,19 +7,19 @@ mod address;
 mod credentials;
 mod key;
 mod refusal;
+mod remote;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::{
-    Request,
-    metadata::{Ascii, MetadataValue},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+use tonic::{Request, transport::Channel};
+
+pub(crate) use self::{
+    address::Address,
+    credentials::{Bearer, CredentialArgs},
+    key::Key,
+    refusal::failure,
+    remote::Remote,
 };
-use tower::service_fn;
-
-pub(crate) use self::{address::Address, credentials::CredentialArgs, key::Key, refusal::failure};
 use super::{exit::Exit, output::Failure, values};
 use crate::pb::{
     admin_service_client::AdminServiceClient, quota_service_client::QuotaServiceClient,
@@ -27,9 +27,6 @@ use crate::pb::{
 
 /// Where `tollgate serve` listens unless it is told otherwise.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
-
-/// The most causes of a failed connection that are looked through for the one that says why.
-const CAUSES_MAX: usize = 16;
 
 /// Which server, and how long to wait for it.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,7 +72,7 @@ pub(crate) struct Call<A: clap::Args> {
 pub(crate) struct Client {
     channel: Channel,
     timeout: Duration,
-    token: Option<MetadataValue<Ascii>>,
+    bearer: Bearer,
 }
 
 impl ServerArgs {
@@ -97,12 +94,11 @@ impl Client {
         timeout: Duration,
         credentials: &CredentialArgs,
     ) -> Result<Client, Failure> {
-        let tls = credentials.tls(address)?;
-        let token = credentials.token(address)?;
+        let remote = Remote::new(address, credentials)?;
         Ok(Client {
-            channel: connect_with(address, timeout, tls).await?,
+            channel: remote.connect(timeout).await?,
             timeout,
-            token,
+            bearer: remote.bearer().clone(),
         })
     }
 
@@ -120,84 +116,7 @@ impl Client {
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
-        if let Some(token) = &self.token {
-            let metadata = request.metadata_mut();
-            metadata.insert("authorization", token.clone());
-        }
+        self.bearer.put(&mut request);
         request
-    }
-}
-
-/// Connects without TLS, over TCP or a Unix socket. `timeout` bounds the connecting, and each call on
-/// the channel that does not bring a shorter deadline of its own.
-pub(crate) async fn connect(address: &Address, timeout: Duration) -> Result<Channel, Failure> {
-    connect_with(address, timeout, None).await
-}
-
-async fn connect_with(
-    address: &Address,
-    timeout: Duration,
-    tls: Option<ClientTlsConfig>,
-) -> Result<Channel, Failure> {
-    let failed = |error: tonic::transport::Error| unreachable(address, &deepest(&error));
-    let mut endpoint = Endpoint::try_from(address.origin())
-        .map_err(failed)?
-        .connect_timeout(timeout)
-        .timeout(timeout)
-        .tcp_nodelay(true);
-    if let Some(tls) = tls {
-        endpoint = endpoint.tls_config(tls).map_err(failed)?;
-    }
-    let connected = match address {
-        Address::Tcp(_) | Address::Tls(_) => {
-            tokio::time::timeout(timeout, endpoint.connect()).await
-        }
-        Address::Unix(path) => {
-            let path = path.clone();
-            let connector = service_fn(move |_| {
-                let path = path.clone();
-                async move { UnixStream::connect(path).await.map(TokioIo::new) }
-            });
-            let connecting = endpoint.connect_with_connector(connector);
-            tokio::time::timeout(timeout, connecting).await
-        }
-    };
-    match connected {
-        Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(error)) => Err(unreachable(address, &deepest(&error))),
-        Err(_) => Err(unreachable(address, &format!("no answer in {timeout:?}"))),
-    }
-}
-
-fn unreachable(address: &Address, why: &str) -> Failure {
-    let message = format!("cannot connect to {address}: {why}");
-    Failure::new(Exit::Unavailable, message)
-        .hint(format!("is `tollgate serve` running at {address}?"))
-        .hint("--endpoint names another server")
-}
-
-/// The last cause: the ones before it say that there was a transport error, and no more.
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| (*error).source());
-    let last = causes.take(CAUSES_MAX).last();
-    last.unwrap_or(error).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_is_named_with_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("none.sock");
-        let address: Address = format!("unix:{}", path.display()).parse().unwrap();
-        let failure = connect(&address, Duration::from_secs(5)).await.unwrap_err();
-        assert_eq!(failure.exit, Exit::Unavailable);
-        let expected =
-            format!("cannot connect to {address}: No such file or directory (os error 2)");
-        assert_eq!(failure.message, expected);
-        let hint = format!("is `tollgate serve` running at {address}?");
-        assert_eq!(failure.hints.first(), Some(&hint));
     }
 }

@@ -78,6 +78,8 @@ pub enum Problem {
         value: String,
         /// Where it stands.
         origin: Source,
+        /// Where the value stands that counts in its place; `None`: it is the one that counts.
+        overridden_by: Option<Source>,
         /// What is accepted, in words.
         accepted: String,
     },
@@ -121,9 +123,14 @@ impl fmt::Display for Problem {
                 key,
                 value,
                 origin,
+                overridden_by,
                 accepted,
             } => {
-                write!(f, "{key} = {value} ({origin}): must be {accepted}")
+                write!(f, "{key} = {value} ({origin}")?;
+                if let Some(source) = overridden_by {
+                    write!(f, ", overridden by {source}")?;
+                }
+                write!(f, "): must be {accepted}")
             }
             Problem::Conflict { what, accepted } => write!(f, "{what}: {accepted}"),
         }

@@ -48,12 +48,13 @@ pub(super) struct Given {
     pub(super) source: Source,
 }
 
-/// For each known key the value of the highest layer that has it, and the names that were wrong.
+/// For each known key what each layer gave, and the names that were wrong. The value of the highest
+/// layer that has the key counts; those below it are kept to be checked all the same.
 #[derive(Debug)]
 pub(super) struct Layers {
     known: Vec<String>,
     defaults: BTreeMap<String, Value>,
-    given: BTreeMap<String, Given>,
+    given: BTreeMap<String, Vec<Given>>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -76,9 +77,9 @@ impl Layers {
             .or_else(|| variables::config_file(&environment));
 
         layers.put_toml(defaults::TEXT, &Source::Default)?;
-        let values = layers.given.iter();
-        layers.defaults = values
-            .map(|(key, given)| (key.clone(), given.value.clone()))
+        let keys = layers.given.keys();
+        layers.defaults = keys
+            .filter_map(|key| Some((key.clone(), layers.get(key)?.value.clone())))
             .collect();
         if let Some(path) = file {
             layers.put_toml(&read(&path)?, &Source::File(path))?;
@@ -90,13 +91,19 @@ impl Layers {
         Ok(layers)
     }
 
-    /// What was given for a key. Every known key has at least its default.
+    /// The value of a key that counts. Every known key has at least its default.
     pub(super) fn get(&self, key: &str) -> Option<&Given> {
-        self.given.get(key)
+        self.all(key).last()
+    }
+
+    /// All that was given for a key, the one that counts last.
+    pub(super) fn all(&self, key: &str) -> &[Given] {
+        self.given.get(key).map_or(&[], Vec::as_slice)
     }
 
     fn put(&mut self, key: String, value: Value, source: Source) {
-        self.given.insert(key, Given { value, source });
+        let given = self.given.entry(key).or_default();
+        given.push(Given { value, source });
     }
 
     /// A variable or a flag is text: it is read as the type that the key's default has, and kept

@@ -1,7 +1,9 @@
 //! Takes the layered values out, one key at a time, as the types that the sections need.
 //!
 //! A value that is not accepted is noted with its key, its source and what would be; the reading
-//! goes on, so that one start shows everything that is wrong.
+//! goes on, so that one start shows everything that is wrong. That holds for a value too that a higher
+//! layer overrides: without that layer the next start would fail by it. What values must be to each
+//! other is looked at only in those that count.
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
@@ -9,7 +11,7 @@ use toml::Value;
 
 use super::{
     error::{Problem, redact},
-    layers::Layers,
+    layers::{Given, Layers, Source},
 };
 
 /// The longest path of a Unix socket, in bytes: what the operating system's address holds.
@@ -72,7 +74,7 @@ impl<'a> Reader<'a> {
         &mut self,
         key: &'static str,
         accepted: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
+        parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         self.take(key, accepted, |value| parse(value.as_str()?))
     }
@@ -134,7 +136,7 @@ impl<'a> Reader<'a> {
             {
                 return Some(Vec::new());
             }
-            let parsed = items.iter().map(parse).collect::<Option<Vec<T>>>()?;
+            let parsed = items.iter().map(&parse).collect::<Option<Vec<T>>>()?;
             (parsed.len() <= max).then_some(parsed)
         })
     }
@@ -217,21 +219,35 @@ impl<'a> Reader<'a> {
         &mut self,
         key: &'static str,
         accepted: &str,
-        parse: impl FnOnce(&Value) -> Option<T>,
+        parse: impl Fn(&Value) -> Option<T>,
     ) -> Option<T> {
         self.asked.push(key);
         // A key that the defaults lack has no value to show; a test keeps that from happening.
-        let given = self.layers.get(key)?;
-        let parsed = parse(&given.value);
+        let (counts, below) = self.layers.all(key).split_last()?;
+        let parsed = parse(&counts.value);
         if parsed.is_none() {
-            self.problems.push(Problem::WrongValue {
-                key,
-                value: redact(&given.value.to_string()),
-                origin: given.source.clone(),
-                accepted: accepted.to_owned(),
-            });
+            self.wrong_value(key, counts, None, accepted);
+        }
+        for given in below.iter().filter(|given| parse(&given.value).is_none()) {
+            self.wrong_value(key, given, Some(&counts.source), accepted);
         }
         parsed
+    }
+
+    fn wrong_value(
+        &mut self,
+        key: &'static str,
+        given: &Given,
+        overridden_by: Option<&Source>,
+        accepted: &str,
+    ) {
+        self.problems.push(Problem::WrongValue {
+            key,
+            value: redact(&given.value.to_string()),
+            origin: given.source.clone(),
+            overridden_by: overridden_by.cloned(),
+            accepted: accepted.to_owned(),
+        });
     }
 }
 

@@ -242,7 +242,11 @@ fn a_wrong_argument_is_named_with_what_is_accepted() {
         ("--duration=0s", "a whole number and a unit"),
         ("--hot=localhost", "redis://HOST:PORT"),
         ("--settler", "--ledger"),
-        ("--endpoint=https://127.0.0.1:1", "without TLS"),
+        (
+            "--token-file=token",
+            "--token-file: the own server asks nobody",
+        ),
+        ("--tls-ca=ca.crt", "--endpoint names another"),
     ] {
         let output = run(&[argument]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

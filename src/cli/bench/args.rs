@@ -7,7 +7,12 @@ use super::{
     plan::{Asked, Mix},
 };
 use crate::{
-    cli::{client::Address, values},
+    cli::{
+        client::{Address, CredentialArgs, Remote},
+        exit::Exit,
+        output::Failure,
+        values,
+    },
     domain::credits::MAX_CREDITS,
     pb,
 };
@@ -29,9 +34,9 @@ const ESTIMATE: &str = "input_tokens=12400,cached_input_tokens=30000,output_toke
 /// or nothing was settled. What is denied is no throughput.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct BenchArgs {
-    /// A running server to load instead: host:port, http://host:port or unix:/path. It is called
-    /// without TLS and without a token
-    #[arg(long, value_name = "ADDRESS", value_parser = in_the_clear, conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart", "hot", "ledger", "fill_anyway", "settler"])]
+    /// A running server to load instead: host:port, https://host:port or unix:/path. One that asks
+    /// who calls wants the roles gateway and billing, for all accounts
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unix_socket", "data_dir", "set", "limit", "restart", "hot", "ledger", "fill_anyway", "settler"])]
     pub(super) endpoint: Option<Address>,
 
     /// The process of that server, for its processor time and memory
@@ -152,9 +157,25 @@ pub(in crate::cli) struct BenchArgs {
     /// The most accounts that are checked at the end, one after the other
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) check_accounts: u32,
+
+    #[command(flatten, next_help_heading = "For the server of --endpoint")]
+    credentials: CredentialArgs,
 }
 
 impl BenchArgs {
+    /// The server of `--endpoint`, with who calls it; `None`: an own one is measured. A flag that would
+    /// be without effect is refused.
+    pub(super) fn remote(&self) -> Result<Option<Remote>, Failure> {
+        match (&self.endpoint, self.credentials.given()) {
+            (Some(address), _) => Remote::new(address, &self.credentials).map(Some),
+            (None, Some(flag)) => Err(Failure::new(
+                Exit::Usage,
+                format!("{flag}: the own server asks nobody who calls; --endpoint names another"),
+            )),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// How the calls follow each other.
     pub(super) fn pace(&self) -> Pace {
         match (self.rate, self.in_flight) {
@@ -178,16 +199,6 @@ impl BenchArgs {
     /// Connections.
     pub(super) fn connections(&self) -> usize {
         usize::try_from(self.connections).unwrap_or(1)
-    }
-}
-
-/// The calls are made by a client of their own, which has no credentials.
-fn in_the_clear(text: &str) -> Result<Address, String> {
-    match text.parse()? {
-        Address::Tls(_) => Err("bench calls without TLS: host:port, http://host:port or \
-                                unix:/path, e.g. from beside the server"
-            .to_owned()),
-        address @ (Address::Tcp(_) | Address::Unix(_)) => Ok(address),
     }
 }
 

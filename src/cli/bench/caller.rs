@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use tonic::transport::Channel;
-
 use super::{
     plan::{Call, Operation, Plan},
     scripts::Scripts,
@@ -58,9 +56,9 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Calls that follow `plan` and are noted in `tally`.
-    pub(super) fn new(channel: Channel, plan: Arc<Plan>, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(wire: Wire, plan: Arc<Plan>, tally: Arc<Tally>) -> Self {
         Caller {
-            via: Via::Server(Wire::new(channel)),
+            via: Via::Server(wire),
             plan,
             tally,
         }

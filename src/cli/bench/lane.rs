@@ -22,8 +22,9 @@ use super::{
     plan::{Call, Operation, Plan},
     record::Records,
     scripts::Scripts,
+    setup::failed,
     tally::mix,
-    wire::{self, Fault},
+    wire::{Fault, Wire},
 };
 use crate::{
     cli::{exit::Exit, output::Failure},
@@ -186,10 +187,10 @@ async fn callers(load: &Load, connections: usize, workers: usize) -> Result<Vec<
     let (plan, tally) = (&load.plan, &load.tally);
     let mut made = Vec::with_capacity(connections);
     match &load.target {
-        Target::Server(endpoint) => {
+        Target::Server(remote) => {
             for _ in 0..connections {
-                let channel = wire::connect(endpoint).await?;
-                made.push(Caller::new(channel, Arc::clone(plan), Arc::clone(tally)));
+                let wire = Wire::connect(remote).await?;
+                made.push(Caller::new(wire, Arc::clone(plan), Arc::clone(tally)));
             }
         }
         Target::Scripts {
@@ -258,10 +259,7 @@ async fn stock(lane: Rc<Lane>, mut caller: Caller, left: Rc<Cell<u64>>) -> Resul
                 let message = "a reservation of the stock was denied: the accounts hold too little";
                 return Err(Failure::new(Exit::Denied, message));
             }
-            Err(Fault { code, message }) => {
-                let message = format!("making the stock of reservations: {code:?}: {message}");
-                return Err(Failure::new(Exit::Unavailable, message));
-            }
+            Err(fault) => return Err(failed("making the stock of reservations", &fault)),
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{
-        client::Address,
+        client::Remote,
         exit::Exit,
         output::{Failure, Output},
     },
@@ -63,11 +63,11 @@ impl Runs<'_> {
     /// The load that was asked for, on a server.
     pub(super) async fn server(
         &self,
-        endpoint: &Address,
+        remote: &Remote,
         server: Option<u32>,
         tally: &Arc<Tally>,
     ) -> Result<Measured, Failure> {
-        let target = Target::Server(endpoint.clone());
+        let target = Target::Server(remote.clone());
         let load = self.load(target, tally, self.args.pace(), 0);
         self.measure(load, server).await
     }
@@ -75,11 +75,11 @@ impl Runs<'_> {
     /// One call in flight, on a server that has had its load.
     pub(super) async fn server_alone(
         &self,
-        endpoint: &Address,
+        remote: &Remote,
         server: Option<u32>,
         tally: &Arc<Tally>,
     ) -> Result<Measured, Failure> {
-        let target = Target::Server(endpoint.clone());
+        let target = Target::Server(remote.clone());
         self.measure(self.load(target, tally, ALONE, 1), server)
             .await
     }
@@ -88,17 +88,17 @@ impl Runs<'_> {
     pub(super) async fn limits(&self, stand: &Stand) -> Result<Limits, Failure> {
         let nobody = Arc::new(Tally::new(0));
         let server = stand.start(Kind::Constant).await?;
-        let (endpoint, pid) = (&server.endpoint, Some(server.pid()));
+        let (remote, pid) = (&server.remote, Some(server.pid()));
         self.output
-            .progress(format_args!("measuring the limit on {endpoint}"))?;
-        let constant = self.server(endpoint, pid, &nobody).await?;
+            .progress(format_args!("measuring the limit on {remote}"))?;
+        let constant = self.server(remote, pid, &nobody).await?;
         let Some(options) = &self.stores.redis else {
             return Ok(Limits {
                 constant,
                 redis: None,
             });
         };
-        let constant_alone = self.server_alone(endpoint, pid, &nobody).await?;
+        let constant_alone = self.server_alone(remote, pid, &nobody).await?;
         drop(server);
         let (scripts, scripts_alone) = self.scripts(options, &nobody).await?;
         Ok(Limits {

@@ -13,7 +13,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    cli::{client::Address, exit::Exit, output::Failure},
+    cli::{client::Remote, exit::Exit, output::Failure},
     clock::{Clock, SystemClock},
     hot::redis::RedisOptions,
     telemetry::procfs::Process,
@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// A server.
-    Server(Address),
+    Server(Remote),
     /// Redis itself, by scripts that run on keys of their own.
     Scripts {
         /// How it is reached.

@@ -8,15 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::Channel;
-
-use super::setup::retry;
+use super::setup::{Admin, retry};
 use crate::{
     cli::{exit::Exit, output::Failure},
-    pb::{
-        Balance, Entry, EntryKind, GetAccountRequest, ListEntriesRequest,
-        admin_service_client::AdminServiceClient,
-    },
+    pb::{Balance, Entry, EntryKind, GetAccountRequest, ListEntriesRequest},
 };
 
 /// The entries that are asked for at once.
@@ -46,7 +41,7 @@ pub(super) struct Line {
 
 /// Reads accounts, and counts what it reads.
 pub(super) struct Reader {
-    pub(super) admin: AdminServiceClient<Channel>,
+    pub(super) admin: Admin,
     /// Read so far, by all.
     pub(super) entries: Arc<AtomicU64>,
 }

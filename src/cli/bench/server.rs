@@ -16,11 +16,15 @@ use tonic::Code;
 
 use super::{
     args::BenchArgs,
-    wire::{self, AnyAnswer, BalanceCall, Wire},
+    wire::{AnyAnswer, BalanceCall, Wire},
 };
 use crate::{
     catalogs::BUILTIN_YAML,
-    cli::{client::Address, exit::Exit, output::Failure},
+    cli::{
+        client::{Address, Remote},
+        exit::Exit,
+        output::Failure,
+    },
     clock::{Clock, SystemClock},
 };
 
@@ -118,16 +122,16 @@ impl Stand {
             .stderr(stderr)
             .spawn()
             .map_err(|error| Failure::new(Exit::Internal, format!("starting a server: {error}")))?;
-        let endpoint = match &self.unix_socket {
+        let address = match &self.unix_socket {
             Some(path) => Address::Unix(path.clone()),
             None => Address::Tcp(format!("127.0.0.1:{}", self.port)),
         };
         let mut server = Server {
             child,
-            endpoint,
+            remote: Remote::in_the_clear(address),
             start_up: Duration::ZERO,
         };
-        while !is_ready(&server.endpoint).await {
+        while !is_ready(&server.remote).await {
             let status = server.child.try_wait();
             let took = self.clock.monotonic().saturating_sub(began);
             let ended = match status {
@@ -185,7 +189,7 @@ impl Stand {
 pub(super) struct Server {
     child: Child,
     /// Where it answers.
-    pub(super) endpoint: Address,
+    pub(super) remote: Remote,
     /// From its start to its first answer.
     pub(super) start_up: Duration,
 }
@@ -217,14 +221,14 @@ fn catalog_yaml() -> String {
 }
 
 /// Any answer will do, but that there is nobody or that it is not ready.
-async fn is_ready(endpoint: &Address) -> bool {
-    let Ok(channel) = wire::connect(endpoint).await else {
+async fn is_ready(remote: &Remote) -> bool {
+    let Ok(mut wire) = Wire::connect(remote).await else {
         return false;
     };
     let message = BalanceCall {
         account_id: "bench-is-it-ready".to_owned(),
     };
-    let answer: Result<AnyAnswer, _> = Wire::new(channel)
+    let answer: Result<AnyAnswer, _> = wire
         .call("/tollgate.v1.QuotaService/GetBalance", message)
         .await;
     answer.map_or_else(|fault| fault.code == Code::NotFound, |_| true)

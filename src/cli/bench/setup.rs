@@ -11,16 +11,20 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, service::interceptor::InterceptedService, transport::Channel};
 
 use super::{
     caller::{Answer, Caller},
     plan::{Call, Operation, Plan},
     tally::Tally,
-    wire::{self, Fault},
+    wire::{self, Fault, Wire},
 };
 use crate::{
-    cli::{client::Address, exit::Exit, output::Failure},
+    cli::{
+        client::{Bearer, Remote},
+        exit::Exit,
+        output::Failure,
+    },
     pb::{
         CreateAccountRequest, GetCatalogRequest, GrantCreditsRequest, GrantKind,
         admin_service_client::AdminServiceClient, grant_credits_request::Amount,
@@ -41,10 +45,14 @@ const ENOUGH: u64 = 1_000_000_000_000;
 /// The credits of a promotion.
 const PROMOTION: u64 = 1_000;
 
+/// The control plane, called with what the caller has to show.
+pub(super) type Admin = AdminServiceClient<InterceptedService<Channel, Bearer>>;
+
 /// Connections and what is called over them, for what is not measured.
 #[derive(Clone, Debug)]
 pub(super) struct Helper {
     channels: Vec<Channel>,
+    bearer: Bearer,
     /// The calls of the run.
     pub(super) plan: Arc<Plan>,
     /// What was answered so far.
@@ -62,31 +70,33 @@ struct Offer {
 impl Helper {
     /// Connects.
     pub(super) async fn connect(
-        endpoint: &Address,
+        remote: &Remote,
         plan: Arc<Plan>,
         tally: Arc<Tally>,
     ) -> Result<Self, Failure> {
         let mut channels = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
-            channels.push(wire::connect(endpoint).await?);
+            channels.push(wire::connect(remote).await?);
         }
         Ok(Helper {
             channels,
+            bearer: remote.bearer().clone(),
             plan,
             tally,
         })
     }
 
     /// The control plane, over one of the connections.
-    pub(super) fn admin(&self, index: u32) -> Result<AdminServiceClient<Channel>, Failure> {
-        Ok(AdminServiceClient::new(self.channel(index)?))
+    pub(super) fn admin(&self, index: u32) -> Result<Admin, Failure> {
+        let (channel, bearer) = (self.channel(index)?, self.bearer.clone());
+        Ok(AdminServiceClient::with_interceptor(channel, bearer))
     }
 
     /// The hot path, over one of the connections.
     pub(super) fn caller(&self, index: u32) -> Result<Caller, Failure> {
-        let channel = self.channel(index)?;
+        let wire = Wire::new(self.channel(index)?, self.bearer.clone());
         Ok(Caller::new(
-            channel,
+            wire,
             Arc::clone(&self.plan),
             Arc::clone(&self.tally),
         ))
@@ -244,11 +254,7 @@ where
     }
 }
 
-async fn create(
-    admin: &AdminServiceClient<Channel>,
-    account_id: String,
-    offer: &Offer,
-) -> Result<(), Failure> {
+async fn create(admin: &Admin, account_id: String, offer: &Offer) -> Result<(), Failure> {
     let request = CreateAccountRequest {
         account_id: account_id.clone(),
         plan_id: offer.plan_id.clone(),
@@ -273,7 +279,7 @@ async fn create(
 }
 
 async fn grant(
-    admin: &AdminServiceClient<Channel>,
+    admin: &Admin,
     account_id: &str,
     name: &str,
     kind: GrantKind,
@@ -295,10 +301,20 @@ async fn grant(
     Ok(())
 }
 
-fn failed(name: &str, fault: &Fault) -> Failure {
+/// What ends the bench where a call was not answered that everything after it needs.
+pub(super) fn failed(name: &str, fault: &Fault) -> Failure {
+    let is_not_allowed = matches!(fault.code, Code::Unauthenticated | Code::PermissionDenied);
     let exit = match fault.is_uncertain() {
         true => Exit::Unavailable,
+        false if is_not_allowed => Exit::NotAllowed,
         false => Exit::BadRequest,
     };
-    Failure::new(exit, format!("{name}: {:?}: {}", fault.code, fault.message))
+    let failure = Failure::new(exit, format!("{name}: {:?}: {}", fault.code, fault.message));
+    match is_not_allowed {
+        true => failure.hint(
+            "--token-file, or --tls-cert and --tls-key, say who calls: one with the roles gateway \
+             and billing, for all accounts",
+        ),
+        false => failure,
+    }
 }

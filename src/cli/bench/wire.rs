@@ -11,7 +11,7 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use crate::cli::{
-    client::{self, Address},
+    client::{Bearer, Remote},
     output::Failure,
 };
 
@@ -149,14 +149,21 @@ impl From<Status> for Fault {
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     grpc: Grpc<Channel>,
+    bearer: Bearer,
 }
 
 impl Wire {
-    /// Calls over this connection.
-    pub(super) fn new(channel: Channel) -> Self {
+    /// Calls over this connection, each with what the caller has to show.
+    pub(super) fn new(channel: Channel, bearer: Bearer) -> Self {
         Wire {
             grpc: Grpc::new(channel),
+            bearer,
         }
+    }
+
+    /// Connects, and calls over that.
+    pub(super) async fn connect(remote: &Remote) -> Result<Self, Failure> {
+        Ok(Wire::new(connect(remote).await?, remote.bearer().clone()))
     }
 
     /// One call. `method` is the name of an RPC of QuotaService with its path.
@@ -170,17 +177,17 @@ impl Wire {
             message: error.to_string(),
         })?;
         let path = http::uri::PathAndQuery::from_static(method);
-        let answer = self
-            .grpc
-            .unary(Request::new(message), path, ProstCodec::<Q, A>::default())
-            .await?;
+        let mut request = Request::new(message);
+        self.bearer.put(&mut request);
+        let codec = ProstCodec::<Q, A>::default();
+        let answer = self.grpc.unary(request, path, codec).await?;
         Ok(answer.into_inner())
     }
 }
 
 /// Connects, from the runtime that will make the calls.
-pub(super) async fn connect(address: &Address) -> Result<Channel, Failure> {
-    client::connect(address, CALL_TIMEOUT).await
+pub(super) async fn connect(remote: &Remote) -> Result<Channel, Failure> {
+    remote.connect(CALL_TIMEOUT).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::{
 };
 
 use tonic::{
+    Request, Status,
     metadata::{Ascii, MetadataValue},
+    service::Interceptor,
     transport::{Certificate, ClientTlsConfig, Identity},
 };
 
@@ -41,6 +43,28 @@ pub(crate) struct CredentialArgs {
     token_file: Option<PathBuf>,
 }
 
+/// The token that a caller shows with each call, if it has one. It is marked as sensitive: `Debug`
+/// does not show it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    /// Puts the token into a call's headers.
+    pub(crate) fn put<T>(&self, request: &mut Request<T>) {
+        if let Some(token) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", token.clone());
+        }
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        self.put(&mut request);
+        Ok(request)
+    }
+}
+
 impl CredentialArgs {
     /// The first of the flags that was given; `None`: there are no credentials.
     pub(crate) fn given(&self) -> Option<&'static str> {
@@ -60,7 +84,7 @@ impl CredentialArgs {
     }
 
     /// How to speak TLS with the server; `None` where it is not spoken.
-    pub(crate) fn tls(&self, address: &Address) -> Result<Option<ClientTlsConfig>, Failure> {
+    pub(super) fn tls(&self, address: &Address) -> Result<Option<ClientTlsConfig>, Failure> {
         if !matches!(address, Address::Tls(_)) {
             return match self.given_for_tls() {
                 Some(flag) => Err(wrong(format!(
@@ -92,10 +116,10 @@ impl CredentialArgs {
         }))
     }
 
-    /// The value of the `authorization` header.
-    pub(crate) fn token(&self, address: &Address) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    /// The token of the file; without one, none is shown.
+    pub(super) fn bearer(&self, address: &Address) -> Result<Bearer, Failure> {
         let Some(path) = &self.token_file else {
-            return Ok(None);
+            return Ok(Bearer::default());
         };
         if !address.is_private() {
             return Err(wrong(format!(
@@ -118,7 +142,7 @@ impl CredentialArgs {
             ))
         })?;
         value.set_sensitive(true);
-        Ok(Some(value))
+        Ok(Bearer(Some(value)))
     }
 }
 

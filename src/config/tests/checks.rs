@@ -76,6 +76,54 @@ fn wrong_values_name_key_value_and_what_is_accepted() {
     assert!(refused(&set(&[&long]), &[]).contains("at most 107 bytes"));
 }
 
+/// Else the first start without the layer above would fail.
+#[test]
+fn a_wrong_value_is_refused_though_a_higher_layer_overrides_it() {
+    let (file, mut flags) = file("shards = \"many\"\n[reserve]\nttl_min_ms = 0\n");
+    let path = file.path().display();
+    let environment = [
+        ("TOLLGATE_SHARDS", "4097"),
+        ("TOLLGATE_RESERVE_TTL_MIN_MS", "1000"),
+        ("TOLLGATE_HOT", "memcached://:pw@h"),
+        ("TOLLGATE_GRPC_LISTEN", "here"),
+    ];
+    flags.set = vec!["shards=0".to_owned(), "shards=64".to_owned()];
+    flags.hot = Some("memory:".to_owned());
+    flags.grpc_listen = Some("there".to_owned());
+    let error = refused(&flags, &environment);
+    let shards = "must be a whole number from 1 to 4096";
+    for expected in [
+        format!("shards = \"many\" ({path}, overridden by --set): {shards}"),
+        format!("shards = 4097 (TOLLGATE_SHARDS, overridden by --set): {shards}"),
+        format!("shards = 0 (--set, overridden by --set): {shards}"),
+        format!(
+            "reserve.ttl_min_ms = 0 ({path}, overridden by TOLLGATE_RESERVE_TTL_MIN_MS): must be"
+        ),
+        "hot = \"memcached://***@h\" (TOLLGATE_HOT, overridden by --hot): must be".to_owned(),
+        "grpc.listen = \"there\" (--grpc-listen): must be".to_owned(),
+        "grpc.listen = \"here\" (TOLLGATE_GRPC_LISTEN, overridden by --grpc-listen): must be"
+            .to_owned(),
+    ] {
+        assert!(error.contains(&expected), "{expected}\n{error}");
+    }
+    assert_eq!(error.lines().count(), 7, "{error}");
+}
+
+/// What the lower layers come to without the higher ones is nobody's configuration.
+#[test]
+fn only_values_that_count_must_fit_together() {
+    let (_file, mut flags) = file("roles = [\"gateway\"]\n[reserve]\nreplay_window_ms = 1000\n");
+    let alone = refused(&flags, &[]);
+    assert!(
+        alone.contains("reserve.replay_window_ms = 1000: must be at least"),
+        "{alone}"
+    );
+    assert!(alone.contains("must include \"settler\""), "{alone}");
+    flags.roles = Some("gateway,admin,settler".to_owned());
+    let environment = [("TOLLGATE_RESERVE_REPLAY_WINDOW_MS", "86400000")];
+    Config::load(&flags, variables(&environment)).unwrap();
+}
+
 #[test]
 fn types_count_in_a_file() {
     for text in [

@@ -33,6 +33,10 @@ fn secured() -> Secured {
         fs::write(folder.join(role), &token).unwrap();
         tokens.push((role, token));
     }
+    let (text, token) = principal("load", "\"gateway\", \"billing\"", "");
+    access.push_str(&text);
+    fs::write(folder.join("load"), &token).unwrap();
+    tokens.push(("load", token));
     access.push_str(
         "[[principal]]\nname = \"runner\"\nroles = [\"runner\"]\nspiffe = [\"spiffe://test/runner\"]\n",
     );
@@ -150,6 +154,56 @@ fn the_command_line_calls_a_secured_server() {
     ]);
     assert_eq!(
         (code, said.contains("could read the token")),
+        (Some(64), true),
+        "{said}"
+    );
+}
+
+/// A secured server is measured as it is served: over TLS, each call with its token.
+#[test]
+fn bench_loads_a_secured_server() {
+    let Secured {
+        files,
+        sidecar,
+        tokens,
+    } = secured();
+    let in_folder = |name: &str| files.folder.path().join(name).display().to_string();
+    let (ca, load, billing) = (in_folder("ca.crt"), in_folder("load"), in_folder("billing"));
+    let (tls, clear) = (format!("https://{}", sidecar.grpc), sidecar.grpc.clone());
+    let bench = |endpoint: &str, more: &[&str]| {
+        let mut args = vec!["bench", "--json", "--endpoint", endpoint, "--accounts=3"];
+        args.extend(["--duration=500ms", "--warm-up=100ms", "--tls-ca", &ca]);
+        args.extend(more);
+        ran(&args)
+    };
+    let name = "--tls-server-name=localhost";
+    let (code, said) = bench(&tls, &[name, "--token-file", &load]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("\"adds_up\": true") && said.contains("\"refused\": 0"),
+        "{said}"
+    );
+    assert!(
+        tokens.iter().all(|(_, token)| !said.contains(token)),
+        "{said}"
+    );
+
+    let (code, said) = bench(&tls, &[name]);
+    assert_eq!(code, Some(77), "{said}");
+    assert!(
+        said.contains("GetCatalog: Unauthenticated") && said.contains("roles gateway and billing"),
+        "{said}"
+    );
+    // It may make the accounts, and nothing else.
+    let (code, said) = bench(&tls, &[name, "--open-holds=1", "--token-file", &billing]);
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("Reserve: PermissionDenied"), "{said}");
+    let (code, said) = bench(&clear, &["--token-file", &load]);
+    assert_eq!(
+        (
+            code,
+            said.contains("--tls-ca") && said.contains("without TLS")
+        ),
         (Some(64), true),
         "{said}"
     );
