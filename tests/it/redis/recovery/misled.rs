@@ -32,7 +32,7 @@ use crate::support::{
     account_id,
     commands::{charge, credits, reservation_id},
     postgres::{self, Database},
-    servers::{Kind, Server, wait},
+    servers::{Kind, Server, now, wait},
 };
 
 /// A name that leads to one server or another, as a Service does: where it listens.
@@ -186,4 +186,37 @@ async fn who_has_met_the_new_master_reads_no_reservation_on_the_old_one() {
     servers.port.store(servers.new.port, Ordering::SeqCst);
     let state = servers.process.state("a0", "r1").await;
     assert_eq!(state, Some(State::Committed));
+}
+
+/// How many connections a server has taken, the one that asks included.
+fn connections_taken(server: &Server) -> u64 {
+    let stats: String = server.ask(redis::cmd("INFO").arg("stats"));
+    let mut lines = stats.lines();
+    let taken = lines.find_map(|line| line.strip_prefix("total_connections_received:"));
+    taken.expect("a count").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_is_not_connected_to_with_every_call() {
+    /// How long a connection to it is kept.
+    const KEPT: Duration = Duration::from_millis(100);
+    let servers = Misled::start().await;
+    retried(async || servers.balance().await).await;
+    servers.lead_back().await;
+    let (before, started) = (connections_taken(&servers.old), now());
+    for _ in 0..1_000 {
+        let fault = servers.balance().await.expect_err("it does not count");
+        assert!(is_refused(&fault), "{fault}");
+        assert_eq!(fault.certainty, Certainty::Determinate);
+    }
+    // One each time that the last has been kept for long enough, that which asks, and one besides.
+    let most = started.elapsed().as_millis() / KEPT.as_millis() + 2;
+    let made = connections_taken(&servers.old) - before;
+    assert!(u128::from(made) <= most, "{made} connections, not {most}");
+    assert!(!servers.process.hot.breaker_is_open(), "there is one");
+
+    // One that was kept for longer is left within the call that finds out.
+    tokio::time::sleep(2 * KEPT).await;
+    servers.port.store(servers.new.port, Ordering::SeqCst);
+    servers.balance().await.expect("the new one answers");
 }
