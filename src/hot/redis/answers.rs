@@ -7,7 +7,7 @@ use super::{
     packed::{Broken, Reader},
     records::{self, read_denial},
     scripts,
-    steps::{Step, Told, read_mark},
+    steps::{Step, Told, read_mark, text},
 };
 use crate::{
     domain::{
@@ -165,7 +165,8 @@ impl RedisHot {
             keys.reservation(account_id, reservation_id.as_str()),
             keys.meta.to_string(),
         ];
-        let arguments = [self.given_now()];
+        let (era, position) = self.known.get(shard);
+        let arguments = [self.given_now(), text(era), text(position)];
         let reply = self
             .run(OPERATION, shard, &scripts::RESERVATION, &given, &arguments)
             .await?;
@@ -177,6 +178,7 @@ impl RedisHot {
             }
             let now = records::time(&mut reader)?;
             let mark = read_mark(shard, &mut reader)?;
+            self.known.meet(mark);
             let stored = reader.maybe(Reader::blob)?;
             let stored = stored
                 .map(|bytes| records::read_reservation(account_id, reservation_id, bytes))

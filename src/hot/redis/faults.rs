@@ -22,6 +22,8 @@ pub(super) struct Failure {
     pub is_unknown_script: bool,
     /// Whether the shard must be verified first.
     pub is_unverified: bool,
+    /// Whether another server has replaced the one that answered.
+    pub is_replaced: bool,
     pub source: Box<dyn Error + Send + Sync>,
 }
 
@@ -33,6 +35,7 @@ impl Failure {
             is_lost: false,
             is_unknown_script: false,
             is_unverified: false,
+            is_replaced: false,
             source: source.into(),
         }
     }
@@ -68,6 +71,7 @@ impl Failure {
         };
         let is_unknown_script = error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
         let is_unverified = error.code() == Some(UNVERIFIED);
+        let is_replaced = error.code() == Some(REPLACED);
         let proves_nothing = is_cluster && !is_unknown_script;
         Failure {
             certainty: if proves_nothing {
@@ -79,6 +83,7 @@ impl Failure {
             is_lost: is_lost && !is_cluster,
             is_unknown_script,
             is_unverified,
+            is_replaced,
             source: Box::new(error),
         }
     }

@@ -31,7 +31,8 @@ use crate::clock::{Clock, SystemClock};
 
 /// How often one call is sent: once, and once more on a new connection or with the script's text.
 const ATTEMPTS: usize = 3;
-/// How long calls fail at once after an attempt to connect has failed.
+/// How long calls fail at once after an attempt to connect has failed; and how long a connection is
+/// kept to a server that another one has replaced, since the next one may lead there as well.
 const PAUSE: Duration = Duration::from_millis(100);
 /// After how many calls in a row without an answer a connection counts as lost: a network may
 /// drop packets without closing anything.
@@ -74,9 +75,9 @@ struct Line {
 }
 
 enum State {
-    /// Which one it is, so that whoever finds it broken breaks no newer one; and the name of the
-    /// server at its other end, empty where the client hides that.
-    Up(u64, Wire, Arc<str>),
+    /// Which one it is, so that whoever finds it broken breaks no newer one; the name of the server
+    /// at its other end, empty where the client hides that; and since when.
+    Up(u64, Wire, Arc<str>, Duration),
     Connecting {
         made: watch::Receiver<()>,
         /// Whether the attempt before this one failed.
@@ -218,7 +219,7 @@ impl Link {
     pub fn relearn(&self, lane: u32, server: &str) {
         let line = self.line(lane);
         let number = match &*line.state.lock() {
-            State::Up(number, _, known) if !known.is_empty() && **known != *server => *number,
+            State::Up(number, _, known, _) if !known.is_empty() && **known != *server => *number,
             State::Up(..) | State::Connecting { .. } | State::Down(..) => return,
         };
         line.lose(number, "the server has another replication id by now");
@@ -290,11 +291,12 @@ impl Line {
                 Err(error) => error,
             };
             let failure = Failure::from_redis(error, matches!(wire, Wire::Cluster(_)));
-            if failure.is_lost {
+            let is_lost = failure.is_lost && !(failure.is_replaced && self.is_new(number));
+            if is_lost {
                 self.lose(number, &failure.source.to_string());
             }
             whole |= failure.is_unknown_script;
-            let again = failure.is_unknown_script || failure.is_lost;
+            let again = failure.is_unknown_script || is_lost;
             if !again || attempt == ATTEMPTS {
                 return Err(doubt.unwrap_or(failure));
             }
@@ -311,7 +313,7 @@ impl Line {
         let mut made = {
             let mut state = self.state.lock();
             match &*state {
-                State::Up(number, wire, server) => {
+                State::Up(number, wire, server, _) => {
                     return Ok((*number, wire.clone(), Arc::clone(server)));
                 }
                 State::Connecting { made, .. } => made.clone(),
@@ -334,7 +336,7 @@ impl Line {
         while made.changed().await.is_ok() {}
         let state = self.state.lock();
         match &*state {
-            State::Up(number, wire, server) => Ok((*number, wire.clone(), Arc::clone(server))),
+            State::Up(number, wire, server, _) => Ok((*number, wire.clone(), Arc::clone(server))),
             State::Down(_, Some((_, why))) => Err(self.not_connected(why)),
             State::Down(_, None) | State::Connecting { .. } => {
                 Err(self.not_connected(&Arc::from("it was lost at once")))
@@ -361,7 +363,7 @@ impl Line {
             Ok((wire, server)) => {
                 tracing::info!(address = %self.options.address, "connected to Redis");
                 self.silent.store(0, Ordering::Relaxed);
-                State::Up(number, wire, server)
+                State::Up(number, wire, server, self.clock.monotonic())
             }
             Err(error) => {
                 let why: Arc<str> = Arc::from(error.to_string());
@@ -420,6 +422,13 @@ impl Line {
             })),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether a connection was made so shortly ago that another one would lead nowhere else.
+    fn is_new(&self, number: u64) -> bool {
+        let now = self.clock.monotonic();
+        matches!(&*self.state.lock(),
+            State::Up(up, _, _, since) if *up == number && now < *since + PAUSE)
     }
 
     /// Counts a connection as lost, unless there is a newer one.

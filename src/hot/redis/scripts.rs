@@ -44,6 +44,9 @@ impl Script {
 /// What every script begins with.
 const GATE: &str = include_str!("lua/gate.lua");
 
+/// What follows in those that must not be answered by a server that another one has replaced.
+const KNOWN: &str = include_str!("lua/known.lua");
+
 /// The moves of an account besides `common`, which every step begins with.
 const MOVES: &[(&str, &str)] = &[
     ("draws", include_str!("lua/draws.lua")),
@@ -70,7 +73,7 @@ fn step(always: &[&str], own: &str) -> Script {
     let seldom = moves(&|name| !always.contains(name));
     let often = moves(&|name| always.contains(name));
     Script::new(layout::with_numbers(&format!(
-        "{GATE}\n{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
+        "{GATE}\n{KNOWN}\n{common}\nfunction book.seldom()\n{seldom}\nend\n{often}\n{own}"
     )))
 }
 
@@ -113,7 +116,7 @@ scripts! {
     RENEW: "renew" with [];
     UNLOAD: "unload" with [];
     EXPIRE: "expire" with [];
-    RESERVATION: "reservation" after [];
+    RESERVATION: "reservation" after ["known"];
     LOADING: "loading" after [];
     LOAD: "load" after [];
     DUE: "due" after [];

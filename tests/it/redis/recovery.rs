@@ -6,6 +6,7 @@
 mod crashes;
 mod emptied;
 mod killed;
+mod misled;
 pub mod plane;
 mod replaced;
 mod stale;

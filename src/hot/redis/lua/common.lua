@@ -12,8 +12,7 @@
 --      3 the most records that the outbox keeps   4 how many due holds are given   5 account id
 --      the step's own
 --      the ids of those due holds
---      the newest era that the caller knows the shard to have, and the position up to which it
---      knows the ledger to have it in that era, last, and taken off here
+--      what known.lua takes off, last
 -- Reply: packed values: code, now, outbox position, era, account record, reservation record or
 --        false, packed grants or false, then the step's own. After NOT_LOADED and NO_ACCOUNT
 --        nothing else is read, FULL brings how many records wait, DUE the ids to ask with.
@@ -27,24 +26,12 @@ local book = setmetatable({}, {__index = function(book, name)
   return book[name]
 end})
 local call, pack, decode, text = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
-local known_position, known_era = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local window_ms, outbox_max, due_given = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local meta = call('HMGET', KEYS[5], 'tail', 'trimmed', 'epoch', 'server', 'era')
 local tail, trimmed, era = tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[5])
--- Of an era before the caller's: an old master that still takes writes, of which the ledger takes
--- nothing. Whether it was verified under the name that it has is asked of itself: a server that
--- followed such a one is verified anew.
-local is_replaced = era and era < tonumber(known_era)
-if is_replaced then server = '' end
--- A living server that followed another one meanwhile may lack what the ledger has. What it would
--- settle under positions that the ledger has passed would be answered as settled, and lost.
-local closed = gate(meta[3], meta[4], meta[5] == known_era and tail < known_position)
+local closed = known_gate(meta[3], meta[4], meta[5], meta[1])
 if closed then return closed end
-if is_replaced then
-  return redis.error_reply(text('REPLACED another server has replaced this one: it has era %.0f of '
-    .. 'the shard, and this process has met era %s', era, known_era))
-end
 
 local stored = call('GET', KEYS[1])
 if not stored then return pack(NOT_LOADED) end

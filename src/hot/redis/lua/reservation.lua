@@ -1,13 +1,15 @@
 -- A reservation as it is stored, of an account that is loaded. Changes nothing: whoever reads it sees
--- whether it is due.
+-- whether it is due. A server that was replaced lacks what the other one has settled, so that it does
+-- not answer, as with a step.
 --
 -- KEYS 1 account  2 reservation  3 meta
 -- ARGV 1 now in ms, or '' for the server's clock
+--      what known.lua takes off, last
 -- Reply: NOT_LOADED, NO_ACCOUNT, or OK, now, outbox position, era and the reservation record or false
 assert(#KEYS == 3 and #ARGV == 1, 'arity')
 
 local meta = redis.call('HMGET', KEYS[3], 'epoch', 'server', 'tail', 'era', 'anew')
-local closed = gate(meta[1], meta[2])
+local closed = known_gate(meta[1], meta[2], meta[4], meta[3])
 if closed then return closed end
 local account = redis.call('GETRANGE', KEYS[1], 0, 1)
 -- A record begins with its array's head and its format; a tombstone's head is a short array's.

@@ -114,7 +114,13 @@ impl Plane {
             ledger: Some(access),
             ..RedisOptions::new(url.parse().expect("an address"))
         };
-        let hot = Arc::new(RedisHot::connect(options).expect("an address"));
+        let hot = RedisHot::connect(options).expect("an address");
+        Plane::of(hot, ledger, shards)
+    }
+
+    /// On a store of the test's own, with nobody at work.
+    pub fn of(hot: RedisHot, ledger: &Arc<dyn Ledger>, shards: u32) -> Self {
+        let hot = Arc::new(hot);
         let acks = Arc::new(Acks::new(shards));
         let catalogs = Catalogs::new(catalogs::builtin(), Vec::new()).expect("a catalogue");
         let options = EnforcerOptions {

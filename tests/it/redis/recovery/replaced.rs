@@ -1,15 +1,8 @@
 //! Two servers that both take writes: the ledger takes those of the one that replaced the other.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream};
 use tollgate::{
     domain::{
         account::Account,
@@ -18,7 +11,7 @@ use tollgate::{
     },
     enforcer::error::EnforceError,
     hot::{
-        Certainty, Commits, Fence, HotStore, Mark, Standing,
+        Commits, Fence, HotStore, Mark, Standing,
         redis::{LedgerAccess, RedisHot, RedisOptions},
     },
     ledger::{Ledger, access::Access},
@@ -27,19 +20,17 @@ use tollgate::{
 
 use super::plane::{Plane, SHARDS, retried};
 use crate::support::{
-    account_id,
-    commands::charge,
-    postgres,
+    account_id, postgres,
     replication::follow,
     servers::{Kind, Server, wait},
 };
 
-fn promote(server: &Server) {
+pub(super) fn promote(server: &Server) {
     server.ask::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"));
 }
 
 /// A replica that has all of its master.
-fn replica_of(master: &Server) -> Server {
+pub(super) fn replica_of(master: &Server) -> Server {
     let replica = Server::start(Kind::Redis);
     follow(&replica, master);
     replica
@@ -325,78 +316,4 @@ async fn what_an_old_master_settled_is_not_answered_while_it_is_rebuilt() {
         assert!(!has_it, "{mark:?} says that {lost:?} is settled");
     }
     assert_eq!(again.recovered().await.lost, 1);
-}
-
-/// A name that leads to one server or another, as a Service does: where it listens.
-async fn name_of(port: Arc<AtomicU16>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let port = port.load(Ordering::SeqCst);
-            tokio::spawn(async move {
-                let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
-                tokio::io::copy_bidirectional(&mut client, &mut server).await
-            });
-        }
-    });
-    address
-}
-
-fn cut_clients(server: &Server) {
-    server.ask::<()>(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("NORMAL"));
-}
-
-/// Nobody who reaches the ledger reaches the old one, so that nobody closes it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_met_the_new_master_takes_no_step_on_the_old_one() {
-    let old = Server::start(Kind::Redis);
-    let new = replica_of(&old);
-    let database = postgres::shared().ledger().await;
-    let ledger: Arc<dyn Ledger> = database.open().await;
-    let behind = Plane::start(&old.url(), &ledger);
-    behind.create("a0").await;
-    behind.charge("a0", "c1", 10).await;
-    behind.stop_settling();
-    promote(&new);
-    let plane = Plane::start(&new.url(), &ledger);
-    plane.charge("a0", "c2", 100).await;
-
-    let port = Arc::new(AtomicU16::new(new.port));
-    let address = name_of(Arc::clone(&port)).await;
-    let options = RedisOptions::new(format!("redis://{address}").parse().expect("an address"));
-    let gateway = RedisHot::connect(RedisOptions {
-        deadline: Duration::from_millis(500),
-        shards: SHARDS,
-        ..options
-    });
-    let gateway = gateway.expect("an address");
-    let acme = account_id("a0");
-    let before = retried(async || gateway.balance(&acme).await).await;
-    let before = before.expect("loaded").value.available;
-
-    port.store(old.port, Ordering::SeqCst);
-    cut_clients(&new);
-    let refused = retried(async || match gateway.balance(&acme).await {
-        Err(fault) if fault.to_string().contains("has replaced this one") => Ok(fault),
-        Err(fault) => Err(fault.to_string()),
-        Ok(_) => Err("it is answered by the old master".to_owned()),
-    });
-    assert_eq!(refused.await.certainty, Certainty::Determinate);
-    let command = tollgate::domain::command::Charge {
-        account_id: acme.clone(),
-        ..charge("lost", 7)
-    };
-    let fault = gateway
-        .charge(&command)
-        .await
-        .expect_err("nobody would get it");
-    assert_eq!(fault.certainty, Certainty::Determinate, "{fault}");
-    assert_eq!(behind.used("a0").await, 10, "it was charged");
-
-    // It connects anew each time, and so finds the new one as soon as the name leads there.
-    port.store(new.port, Ordering::SeqCst);
-    let after = retried(async || gateway.balance(&acme).await).await;
-    assert_eq!(after.expect("loaded").value.available, before);
-    plane.check("a0", 110).await;
 }
