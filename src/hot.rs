@@ -153,6 +153,8 @@ pub struct OutboxBatch {
 
 /// A reservation that changed, as it is now; `None`: forgotten.
 pub type Changed = ((AccountId, ReservationId), Option<Packed>);
+/// A reservation that a ledger keeps for a hot store that keeps none on disk itself.
+pub type KeptReservation = ((AccountId, ReservationId), Packed);
 
 impl OutboxBatch {
     /// Where the ledger must be for the batch to settle.

@@ -36,10 +36,9 @@ use crate::{
         entry::{Entry, EntryKind},
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
+    hot::{Commits, Cursor, Fence, KeptReservation, OutboxBatch, Standing},
 };
 
 /// The ledger failed: nothing of the operation counts, and it may be tried again.
@@ -332,12 +331,13 @@ pub trait Ledger: Send + Sync {
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<AccountId>, LedgerFault>;
     /// Reservations that the hot store had when it last settled, after one of them, in an order of
     /// the ledger's own: `max` of them or some more, none where there are no more. To be read
-    /// whole before anything settles.
+    /// whole before anything settles. Packed, since they may be millions; each can be unpacked, and
+    /// where one can't it is a fault.
     async fn reservations(
         &self,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Result<Vec<Reservation>, LedgerFault>;
+    ) -> Result<Vec<KeptReservation>, LedgerFault>;
 
     /// Entries, newest first.
     async fn entries(

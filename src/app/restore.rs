@@ -1,16 +1,16 @@
 //! Start-up: puts back into memory what the ledger has, and checks that it adds up before
 //! anything is answered from it.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use super::error::StartError;
 use crate::{
     clock::Clock,
     domain::{
         ids::{AccountId, ReservationId},
-        reservation::{Reservation, State},
+        reservation::State,
     },
-    hot::{Cursor, Fence, HotStore, memory::MemoryHot},
+    hot::{Cursor, Fence, HotStore, KeptReservation, memory::MemoryHot},
     ledger::Ledger,
 };
 
@@ -39,20 +39,8 @@ pub async fn restore(
     let started = clock.monotonic();
     let mut restored = Restored::default();
     memory.restore_cursors(&take_over(ledger).await?);
-    let mut reservations = all_reservations(ledger, &mut restored).await?;
-    let mut after: Option<AccountId> = None;
-    loop {
-        let page = ledger.accounts(after.as_ref(), PAGE, clock.now()).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
-        restored.accounts += page.len();
-        let of_page = page
-            .iter()
-            .filter_map(|account| reservations.remove(&account.id))
-            .flatten()
-            .collect();
-        memory.restore(page, of_page);
-    }
+    restored.accounts = restore_accounts(memory, ledger, clock).await?;
+    restored.holds = restore_reservations(memory, ledger).await?;
     let broken = memory
         .broken_invariants(1)
         .await
@@ -87,23 +75,44 @@ async fn take_over(ledger: &dyn Ledger) -> Result<Vec<Cursor>, StartError> {
     Ok(ledger.cursors().await?)
 }
 
-async fn all_reservations(
+/// Puts every account back; answers how many there are.
+async fn restore_accounts(
+    memory: &MemoryHot,
     ledger: &dyn Ledger,
-    restored: &mut Restored,
-) -> Result<HashMap<AccountId, Vec<Reservation>>, StartError> {
-    let mut by_account: HashMap<AccountId, Vec<Reservation>> = HashMap::new();
+    clock: &dyn Clock,
+) -> Result<usize, StartError> {
+    let mut accounts = 0;
+    let mut after: Option<AccountId> = None;
+    loop {
+        let page = ledger.accounts(after.as_ref(), PAGE, clock.now()).await?;
+        let Some(last) = page.last() else {
+            return Ok(accounts);
+        };
+        after = Some(last.id.clone());
+        accounts += page.len();
+        memory.restore_accounts(page);
+    }
+}
+
+/// Puts every reservation back into its account; answers how many are open.
+///
+/// They come in no order of the accounts, and there may be thousands for each: so the accounts are
+/// there before them, and no more than a page is in memory twice.
+async fn restore_reservations(
+    memory: &MemoryHot,
+    ledger: &dyn Ledger,
+) -> Result<usize, StartError> {
+    let mut open = 0;
     let mut after: Option<(AccountId, ReservationId)> = None;
     loop {
         let page = ledger.reservations(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some((last.account_id.clone(), last.id.clone()));
-        for reservation in page {
-            restored.holds += usize::from(reservation.state == State::Open);
-            by_account
-                .entry(reservation.account_id.clone())
-                .or_default()
-                .push(reservation);
-        }
+        let Some((last, _)) = page.last() else {
+            return Ok(open);
+        };
+        after = Some(last.clone());
+        let is_open =
+            |(_, packed): &&KeptReservation| matches!(packed.times(), Ok((State::Open, ..)));
+        open += page.iter().filter(is_open).count();
+        memory.restore_reservations(page);
     }
-    Ok(by_account)
 }

@@ -12,6 +12,7 @@ mod record;
 mod release;
 mod repair;
 mod reserve;
+mod restore;
 mod settle;
 #[cfg(test)]
 mod tests;

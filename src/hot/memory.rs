@@ -7,7 +7,6 @@
 mod shard;
 
 use std::{
-    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
@@ -20,8 +19,8 @@ use parking_lot::Mutex;
 
 use self::shard::Shard;
 use super::{
-    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, Loaded, Loading, Mark, OldHold,
-    OutboxBatch, Stored, Swept,
+    Answer, Certainty, Cursor, Done, HotFault, HotStats, HotStore, KeptReservation, Loaded,
+    Loading, Mark, OldHold, OutboxBatch, Stored, Swept,
 };
 use crate::{
     clock::Clock,
@@ -109,8 +108,8 @@ impl MemoryHot {
         }
     }
 
-    /// Puts back what the ledger had: shard cursors first, then accounts with their
-    /// reservations. Accounts that are there already stay as they are.
+    /// Puts back what the ledger had: shard cursors first, then all accounts, then their
+    /// reservations.
     pub fn restore_cursors(&self, cursors: &[Cursor]) {
         for cursor in cursors {
             if let Some(shard) = self.shards.get(cursor.shard as usize) {
@@ -119,21 +118,21 @@ impl MemoryHot {
         }
     }
 
-    /// Puts back accounts with the reservations that the ledger has of them: open ones hold
-    /// their credits again.
-    pub fn restore(&self, accounts: Vec<Account>, reservations: Vec<Reservation>) {
+    /// Puts back accounts that hold nothing yet. Those that are there already stay as they are.
+    pub fn restore_accounts(&self, accounts: Vec<Account>) {
         let now = self.clock.now();
-        let mut by_account: HashMap<AccountId, Vec<Reservation>> = HashMap::new();
-        for reservation in reservations {
-            by_account
-                .entry(reservation.account_id.clone())
-                .or_default()
-                .push(reservation);
-        }
         for account in accounts {
-            let known = by_account.remove(&account.id).unwrap_or_default();
-            let book = restored_book(account, known, now);
+            let book = restored_book(account, now);
             self.shard_of(&book.account().id).1.lock().put(book);
+        }
+    }
+
+    /// Puts back reservations of accounts that are there: open ones hold their credits again. One
+    /// that can't be read breaks an invariant of its account.
+    pub fn restore_reservations(&self, kept: Vec<KeptReservation>) {
+        for ((account_id, id), packed) in kept {
+            let shard = self.shard_of(&account_id).1;
+            shard.lock().restore(&account_id, id, packed);
         }
     }
 
@@ -196,20 +195,9 @@ impl MemoryHot {
 }
 
 /// Versions continue above any that was answered before: they start from the clock.
-fn restored_book(mut account: Account, reservations: Vec<Reservation>, now: Timestamp) -> Book {
+fn restored_book(mut account: Account, now: Timestamp) -> Book {
     account.version = account.version.max(now.millis().unsigned_abs() * 1000);
-    for reservation in reservations.iter() {
-        for hold in &reservation.holds {
-            if let Some(grant) = account
-                .grants
-                .iter_mut()
-                .find(|grant| grant.id == hold.grant_id)
-            {
-                grant.held += hold.credits;
-            }
-        }
-    }
-    Book::new(account, reservations)
+    Book::new(account, [])
 }
 
 #[async_trait]
@@ -343,7 +331,7 @@ impl HotStore for MemoryHot {
     }
 
     async fn load(&self, account: Account, _loading: Loading) -> Result<(), HotFault> {
-        let book = restored_book(account, Vec::new(), self.clock.now());
+        let book = restored_book(account, self.clock.now());
         self.shard_of(&book.account().id).1.lock().put(book);
         Ok(())
     }

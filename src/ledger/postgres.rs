@@ -46,10 +46,9 @@ use crate::{
         change::Change,
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
+    hot::{Commits, Cursor, Fence, KeptReservation, OutboxBatch, Standing},
 };
 
 pub use open::{Migrated, OpenError};
@@ -348,7 +347,7 @@ impl Ledger for PostgresLedger {
         &self,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Result<Vec<Reservation>, LedgerFault> {
+    ) -> Result<Vec<KeptReservation>, LedgerFault> {
         let pool = self.pool("reservations").await?;
         let found = accounts::reservations(&pool, after, max);
         self.bounded("reservations", found).await

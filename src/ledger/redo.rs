@@ -48,10 +48,9 @@ use crate::{
         change::Change,
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
+    hot::{Commits, Cursor, Fence, KeptReservation, OutboxBatch, Standing},
 };
 
 /// How many entries and reservations wait for the ledger behind before settling waits for it.
@@ -377,7 +376,7 @@ impl Ledger for RedoLedger {
         &self,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Result<Vec<Reservation>, LedgerFault> {
+    ) -> Result<Vec<KeptReservation>, LedgerFault> {
         let ledger = self.caught_up("reservations").await?;
         ledger.reservations(after, max).await
     }

@@ -42,10 +42,9 @@ use crate::{
         change::Change,
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
+    hot::{Commits, Cursor, Fence, KeptReservation, OutboxBatch, Standing},
 };
 
 pub use open::OpenError;
@@ -265,7 +264,7 @@ impl Ledger for SqliteLedger {
         &self,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Result<Vec<Reservation>, LedgerFault> {
+    ) -> Result<Vec<KeptReservation>, LedgerFault> {
         let found = async {
             let mut connection = self.readers.acquire().await?;
             let kept = self.kept.lock().await;

@@ -11,10 +11,9 @@ use crate::{
         change::Change,
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
-        reservation::Reservation,
         timestamp::Timestamp,
     },
-    hot::{Commits, Cursor, Fence, OutboxBatch, Standing},
+    hot::{Commits, Cursor, Fence, KeptReservation, OutboxBatch, Standing},
     ledger::{
         AdminCall, CallFilter, CallPage, ChangeRequest, EntryFilter, EntryPage, Finding, InUse,
         Ledger, LedgerFault, PageToken, Settled, StoredCatalog, Submitted,
@@ -174,7 +173,7 @@ impl Ledger for ObservedLedger {
         &self,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Answer<Vec<Reservation>> {
+    ) -> Answer<Vec<KeptReservation>> {
         let run = self.ledger.reservations(after, max);
         self.run(LedgerOperation::Reservations, run).await
     }

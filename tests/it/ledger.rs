@@ -13,6 +13,7 @@ mod entries;
 mod fences;
 mod postgres;
 mod redo;
+mod restore;
 mod settle;
 mod settler;
 mod sqlite;
@@ -111,6 +112,8 @@ macro_rules! conformance {
                 memory_that_differs_is_repaired,
                 the_oldest_hold_is_kept_in_mind_until_it_ends,
                 what_the_ledger_lacks_is_named_and_left;
+            restore:
+                a_store_that_begins_again_is_as_it_was;
             settler:
                 a_shard_that_has_lost_something_keeps_no_other_waiting,
                 an_account_that_does_not_fit_keeps_no_other_shard_waiting,

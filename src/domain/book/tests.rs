@@ -18,6 +18,31 @@ use crate::domain::{
     usage::{Action, Amount, Outcome},
 };
 
+#[test]
+fn what_was_kept_is_set_aside_again_once() {
+    let mut desk = Desk::new(100, OveragePolicy::Debt);
+    desk.reserve("open", 10);
+    desk.reserve("settled", 20);
+    desk.commit("settled", 20, false);
+    let mut blank = desk.book.account.clone();
+    blank.grants[0].held = 0;
+    let mut again = Book::new(blank, []);
+    for _ in 0..2 {
+        for (id, packed) in desk.book.reservations() {
+            again.restore(id.clone(), packed.clone());
+        }
+    }
+    assert_eq!(again.account, desk.book.account);
+    assert_eq!(again.due, desk.book.due);
+    assert_eq!(again.reservations, desk.book.reservations);
+    assert_eq!(again.broken_invariant(desk.now), None);
+    let damaged = ReservationId::new("damaged").unwrap();
+    again.restore(damaged, Packed::from_bytes(&[0]));
+    let broken = again.broken_invariant(desk.now).unwrap();
+    assert!(broken.starts_with("reservation damaged: "), "{broken}");
+    assert_eq!(again.open_count(), 1);
+}
+
 const START: Timestamp = Timestamp::from_millis(1_769_853_600_000);
 
 struct Desk {

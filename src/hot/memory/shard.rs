@@ -55,6 +55,21 @@ pub(super) struct Shard {
     latest: Timestamp,
 }
 
+/// What an account has open: how many holds, and when the first of them ends.
+struct Open {
+    count: usize,
+    deadline: Option<Timestamp>,
+}
+
+impl Open {
+    fn of(book: &Book) -> Self {
+        Open {
+            count: book.open_count(),
+            deadline: book.next_deadline(),
+        }
+    }
+}
+
 impl Shard {
     /// Continues after what the ledger has.
     pub(super) fn start_at(&mut self, cursor: Cursor) {
@@ -65,22 +80,26 @@ impl Shard {
         }
     }
 
-    /// Puts an account in, unless it is there.
+    /// Puts an account in that has no reservations, unless it is there.
     pub(super) fn put(&mut self, book: Book) {
         let id = book.account().id.clone();
-        if self.books.contains_key(&id) {
+        self.books.entry(id).or_insert_with(|| Box::new(book));
+    }
+
+    /// Puts a reservation back into its account, if that is there.
+    pub(super) fn restore(&mut self, account_id: &AccountId, id: ReservationId, packed: Packed) {
+        let Some(book) = self.books.get_mut(account_id) else {
             return;
+        };
+        // The account's own, so that the one that was read is not kept with every reservation.
+        let account_id = book.account().id.clone();
+        if let Some(at) = ended_at(&packed) {
+            self.ended.insert((at, account_id.clone(), id.clone()));
         }
-        for (settled, packed) in book.reservations() {
-            if let Some(at) = ended_at(packed) {
-                self.ended.insert((at, id.clone(), settled.clone()));
-            }
-        }
-        self.open += book.open_count();
-        if let Some(deadline) = book.next_deadline() {
-            self.due.insert((deadline, id.clone()));
-        }
-        self.books.insert(id, Box::new(book));
+        let before = Open::of(book);
+        book.restore(id, packed);
+        let after = Open::of(book);
+        self.follow(&account_id, before, after);
     }
 
     /// The time for the next step.
@@ -97,28 +116,34 @@ impl Shard {
         transition: impl FnOnce(&mut Book, Timestamp, &mut Effects) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let book = self.books.get_mut(account_id).ok_or(Refusal::NotLoaded)?;
-        let (deadline, open) = (book.next_deadline(), book.open_count());
+        let before = Open::of(book);
         let mut effects = Effects::default();
         let answer = transition(book, now, &mut effects);
-        let next = book.next_deadline();
-        self.open = self.open + book.open_count() - open;
-        if next != deadline {
-            if let Some(deadline) = deadline {
-                self.due.remove(&(deadline, account_id.clone()));
-            }
-            if let Some(next) = next {
-                self.due.insert((next, account_id.clone()));
-            }
-        }
+        let after = Open::of(book);
         if let Some(broken) = book.account().broken_invariant(now) {
             self.violations += 1;
             tracing::error!(account = %account_id, broken, "an invariant is broken");
         }
+        self.follow(account_id, before, after);
         if matches!(answer, Err(Refusal::Unreadable)) {
             self.unreadable(account_id);
         }
         self.keep(account_id, effects);
         answer
+    }
+
+    /// Takes note of what an account has open now.
+    fn follow(&mut self, account_id: &AccountId, before: Open, after: Open) {
+        self.open = self.open + after.count - before.count;
+        if after.deadline == before.deadline {
+            return;
+        }
+        if let Some(deadline) = before.deadline {
+            self.due.remove(&(deadline, account_id.clone()));
+        }
+        if let Some(deadline) = after.deadline {
+            self.due.insert((deadline, account_id.clone()));
+        }
     }
 
     fn unreadable(&mut self, account_id: &AccountId) {

@@ -12,9 +12,11 @@ use crate::{
         account::Account,
         grant::Grant,
         ids::{AccountId, GrantId, ReservationId},
+        packed::Packed,
         reservation::Reservation,
         timestamp::Timestamp,
     },
+    hot::KeptReservation,
     ledger::names::is_live,
 };
 
@@ -209,7 +211,7 @@ pub(super) async fn reservations(
     pool: &PgPool,
     after: Option<&(AccountId, ReservationId)>,
     max: usize,
-) -> Result<Vec<Reservation>, Fault> {
+) -> Result<Vec<KeptReservation>, Fault> {
     let (account_id, reservation_id) = after.map_or(("", ""), |(account, reservation)| {
         (account.as_str(), reservation.as_str())
     });
@@ -224,6 +226,10 @@ pub(super) async fn reservations(
     .await?;
     found
         .iter()
-        .map(|row| rows::json(row, 0, "reservation"))
+        .map(|row| {
+            let kept: Reservation = rows::json(row, 0, "reservation")?;
+            let packed = Packed::new(&kept);
+            Ok(((kept.account_id, kept.id), packed))
+        })
         .collect()
 }

@@ -16,8 +16,8 @@ use crate::{
     domain::{
         ids::{AccountId, IdError, ReservationId},
         packed::{Packed, Summary},
-        reservation::Reservation,
     },
+    hot,
     ledger::raw::{Mention, Raw},
 };
 
@@ -142,7 +142,7 @@ impl Kept {
         connection: &mut SqliteConnection,
         after: Option<&(AccountId, ReservationId)>,
         max: usize,
-    ) -> Result<Vec<Reservation>, Fault> {
+    ) -> Result<Vec<hot::KeptReservation>, Fault> {
         let mut last = match after {
             None => 0,
             Some((account_id, id)) => self
@@ -160,13 +160,14 @@ impl Kept {
                 if let (Some(bytes), Some(row)) = (record.2, self.current.get(&self.key(&record)))
                     && *row == id
                 {
-                    found.push(unpack(&record, bytes)?);
+                    found.push(checked(&record, bytes)?);
                 }
             }
             last = id;
         }
         Ok(found)
     }
+
     async fn add(
         &self,
         connection: &mut SqliteConnection,
@@ -238,13 +239,19 @@ fn records(body: &[u8]) -> Result<Vec<Mention<'_>>, Fault> {
     postcard::from_bytes(body).map_err(|error| rows::unreadable("row of reservations", error))
 }
 
-fn unpack((account_id, id, _): &Mention<'_>, bytes: Raw<'_>) -> Result<Reservation, Fault> {
+/// Whoever gets it looks at a part of it: all of it is looked at here.
+fn checked(
+    (account_id, id, _): &Mention<'_>,
+    bytes: Raw<'_>,
+) -> Result<hot::KeptReservation, Fault> {
     let wrong = |error: IdError| rows::unreadable("reservation", error);
     let account_id = AccountId::new(account_id).map_err(wrong)?;
     let id = ReservationId::new(id).map_err(wrong)?;
-    Packed::from_bytes(bytes.0)
+    let packed = Packed::from_bytes(bytes.0);
+    packed
         .unpack(&account_id, &id)
-        .map_err(rows::unreadable_reservation)
+        .map_err(rows::unreadable_reservation)?;
+    Ok(((account_id, id), packed))
 }
 
 #[cfg(test)]

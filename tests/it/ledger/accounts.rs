@@ -8,6 +8,7 @@ use tollgate::{
         reservation::Reservation,
         timestamp::Timestamp,
     },
+    hot::KeptReservation,
     ledger::{StoredCatalog, Wanted},
 };
 
@@ -212,7 +213,8 @@ async fn kept(world: &World) -> Vec<Reservation> {
         if page.is_empty() {
             break;
         }
-        all.extend(page);
+        let unpack = |((account_id, id), packed): KeptReservation| packed.unpack(&account_id, &id);
+        all.extend(page.into_iter().map(|kept| unpack(kept).unwrap()));
     }
     all.sort_by(|one, other| one.id.cmp(&other.id));
     all

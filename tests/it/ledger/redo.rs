@@ -378,8 +378,8 @@ mod support {
             change::Change,
             grant::Grant,
             ids::{AccountId, GrantId, ReservationId},
-            reservation::Reservation,
         },
+        hot::KeptReservation,
         ledger::{
             AdminCall, CallFilter, CallPage, ChangeRequest, EntryPage, Finding, InUse, PageToken,
             StoredCatalog, Submitted,
@@ -488,7 +488,7 @@ mod support {
         accounts(after: Option<&AccountId>, max: usize, now: Timestamp) -> Vec<Account>;
         grant(account_id: &AccountId, grant_id: &GrantId) -> Option<Grant>;
         due(now: Timestamp, max: usize) -> Vec<AccountId>;
-        reservations(after: Option<&(AccountId, ReservationId)>, max: usize) -> Vec<Reservation>;
+        reservations(after: Option<&(AccountId, ReservationId)>, max: usize) -> Vec<KeptReservation>;
         entries(filter: &EntryFilter, page: Option<PageToken>, max: usize) -> EntryPage;
         conversation(id: &str, page: Option<PageToken>, max: usize) -> EntryPage;
         put_catalog(catalog: &StoredCatalog, now: Timestamp) -> bool;

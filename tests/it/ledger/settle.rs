@@ -215,7 +215,7 @@ pub async fn a_failed_batch_leaves_nothing(backend: Box<dyn Backend>) {
     assert_eq!(world.ledger.reservations(None, 10).await.unwrap(), []);
     world.ledger.settle(&[whole], world.now).await.unwrap();
     let kept = world.ledger.reservations(None, 10).await.unwrap();
-    let mut ids: Vec<&str> = kept.iter().map(|kept| kept.id.as_str()).collect();
+    let mut ids: Vec<&str> = kept.iter().map(|((_, id), _)| id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["c1", "r1"]);
     world.check().await;

@@ -6,7 +6,13 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tollgate::{
-    domain::account::Status,
+    app::restore::restore,
+    clock::ManualClock,
+    domain::{account::Status, packed::Packed},
+    hot::{
+        OutboxBatch,
+        memory::{MemoryHot, MemoryOptions},
+    },
     ledger::{
         EntryFilter, Ledger, SubmitRefusal, Submitted, Wanted,
         sqlite::{OpenError, SqliteLedger},
@@ -353,8 +359,36 @@ async fn a_transaction_that_is_still_being_committed_is_waited_for() {
     commit.execute(&mut connection).await.unwrap();
     let opened = opening.await.unwrap();
     let kept = opened.reservations(None, 10).await.unwrap();
-    let ids: Vec<&str> = kept.iter().map(|kept| kept.id.as_str()).collect();
+    let ids: Vec<&str> = kept.iter().map(|((_, id), _)| id.as_str()).collect();
     assert_eq!(ids, ["r1"]);
+}
+
+/// A start looks at a part of each reservation only, and refuses one of which any other part can't
+/// be read.
+#[tokio::test]
+async fn a_reservation_that_can_not_be_read_is_not_restored() {
+    let file = file().await;
+    let mut world = World::with_acme(file.ledger()).await;
+    world.reserve("acme", "sound", 50);
+    world.reserve("acme", "damaged", 50);
+    let batch = world.take_batch();
+    let cut = batch.reservations.iter().map(|((account_id, id), packed)| {
+        let bytes = packed.as_ref().unwrap().as_bytes();
+        let kept = bytes.len() - usize::from(id.as_str() == "damaged");
+        let packed = Packed::from_bytes(&bytes[..kept]);
+        assert!(packed.summary().is_ok() && packed.each_hold(|_, _| ()).is_ok());
+        ((account_id.clone(), id.clone()), Some(packed))
+    });
+    let cut = OutboxBatch {
+        reservations: cut.collect(),
+        ..batch.clone()
+    };
+    world.ledger.settle(&[cut], world.now).await.unwrap();
+    let clock = Arc::new(ManualClock::new(world.now));
+    let memory = MemoryHot::new(MemoryOptions::default(), clock.clone());
+    let refused = restore(&memory, world.ledger.as_ref(), clock.as_ref()).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("reservation"), "{said}");
 }
 
 /// A caller that goes away takes nobody else's change along, and the next one is taken.
