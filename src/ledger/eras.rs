@@ -14,6 +14,7 @@ use crate::domain::{
     grant::{Draw, add_draw},
     ids::{AccountId, ReservationId},
     refund::{Cost, Spread},
+    usage::{Amount, Outcome},
 };
 
 /// Who reverses.
@@ -114,14 +115,14 @@ pub(super) struct Reversal {
 /// How what a duplicate charged anew goes back, where `usage`, every settlement of the reservation
 /// up to the duplicate, oldest first, says what was charged before it; `refunds` is every refund.
 pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -> Reversal {
-    let (again, counted) = eras(usage);
-    let spread = reversed(duplicate, taken_twice(usage), &again, refunds);
-    let charged: i64 = counted
-        .iter()
-        .filter_map(|entry| entry.settlement.as_deref())
-        .map(added)
-        .sum();
-    let kept = u64::try_from(charged)
+    let mut course = Course::default();
+    let settlements = usage.iter().filter_map(|entry| entry.settlement.as_deref());
+    let beyond = settlements
+        .map(|settlement| course.follow(settlement))
+        .last();
+    let beyond = beyond.and_then(|credits| u64::try_from(credits).ok());
+    let spread = reversed(duplicate, beyond.unwrap_or(0), usage, refunds);
+    let kept = u64::try_from(course.charged_by_store())
         .unwrap_or(0)
         .saturating_sub(spread.credits());
     Reversal {
@@ -130,29 +131,19 @@ pub(super) fn reversal(duplicate: &Entry, usage: &[Entry], refunds: &[Refund]) -
     }
 }
 
-/// `credits` of what a duplicate charged and of what it charged anew, which was `again`.
-fn reversed(duplicate: &Entry, credits: u64, again: &[&Entry], refunds: &[Refund]) -> Spread {
+/// `credits` of what a duplicate charged, and of what is left of all that was charged before it.
+fn reversed(duplicate: &Entry, credits: u64, usage: &[Entry], refunds: &[Refund]) -> Spread {
     let own = Cost::new([duplicate], []);
     let of_own = credits.min(own.total());
     let mut spread = own.spread(of_own);
     let given_back: Vec<Spread> = refunds.iter().map(as_spread).collect();
-    let before = Cost::new(again.iter().copied(), &given_back);
-    let rest = before.spread(credits - of_own);
+    let earlier = usage.iter().take(usage.len().saturating_sub(1));
+    let rest = Cost::new(earlier, &given_back).spread(credits - of_own);
     spread.of_debt += rest.of_debt;
     for draw in rest.draws {
         add_draw(&mut spread.draws, &draw.grant_id, draw.credits);
     }
     spread
-}
-
-/// What the last of a reservation's settlements took beyond what it should have.
-fn taken_twice(usage: &[Entry]) -> u64 {
-    let mut course = Course::default();
-    let settlements = usage.iter().filter_map(|entry| entry.settlement.as_deref());
-    let beyond = settlements
-        .map(|settlement| course.follow(settlement))
-        .last();
-    beyond.map_or(0, |credits| u64::try_from(credits).unwrap_or(0))
 }
 
 /// What a reservation's settlements should have come to, in a store that forgets nothing.
@@ -164,8 +155,8 @@ struct Course<'a> {
     /// What of that nobody could pay.
     written_off: i64,
     ended: bool,
-    /// What the store knows of.
-    known: Vec<&'a Settlement>,
+    /// What the store knows of, and what of each goes back.
+    known: Vec<(&'a Settlement, i64)>,
 }
 
 impl<'a> Course<'a> {
@@ -173,10 +164,11 @@ impl<'a> Course<'a> {
     /// have.
     fn follow(&mut self, settlement: &'a Settlement) -> i64 {
         // A store that has gone back goes on from what came before this number.
-        self.known.retain(|known| known.commit < settlement.commit);
-        let written_off: i64 = self.known.iter().map(|known| unpaid(known)).sum();
-        self.known.push(settlement);
-        let reported: i64 = self.known.iter().map(|known| added(known)).sum();
+        self.known
+            .retain(|(known, _)| known.commit < settlement.commit);
+        let took = self.took(settlement);
+        self.known.push((settlement, 0));
+        let reported = price(settlement).unwrap_or(self.charged_by_store());
         let due = match (self.ended, settlement.last) {
             (true, _) => 0,
             (false, true) => reported - self.charged,
@@ -184,9 +176,6 @@ impl<'a> Course<'a> {
         };
         self.charged += due;
         self.ended |= settlement.last;
-        // What was never paid is given back first, to nobody.
-        let corrected = settlement.receipt.corrected as i64;
-        let took = added(settlement) - unpaid(settlement) + written_off.min(corrected);
         let should = if due < 0 {
             let absorbed = self.written_off.min(-due);
             self.written_off -= absorbed;
@@ -197,8 +186,60 @@ impl<'a> Course<'a> {
             self.written_off += due - paid;
             paid
         };
-        took - should
+        let beyond = (took - should).max(0);
+        if let Some((_, back)) = self.known.last_mut() {
+            *back = beyond;
+        }
+        beyond
     }
+
+    /// What a settlement takes of the account.
+    fn took(&self, settlement: &Settlement) -> i64 {
+        let corrected = settlement.receipt.corrected as i64;
+        if corrected == 0 {
+            return paid(settlement);
+        }
+        // What was never paid is given back first, to nobody.
+        let known = || self.known.iter();
+        let absorbed = known()
+            .map(|(known, _)| unpaid(known))
+            .sum::<i64>()
+            .min(corrected);
+        let given_back = corrected - absorbed;
+        // More than is left when the others' reversals are applied: they are not yet, and each will
+        // leave out what the correction has given back ([`Reversal::refunded`]).
+        let back: i64 = known().map(|(_, back)| back).sum();
+        let left = known().map(|(known, _)| paid(known)).sum::<i64>() - back;
+        let left_out = if given_back > left {
+            back.min(corrected)
+        } else {
+            0
+        };
+        left_out - given_back
+    }
+
+    /// What the store has charged by what it knows of.
+    fn charged_by_store(&self) -> i64 {
+        self.known.iter().map(|(known, _)| added(known)).sum()
+    }
+}
+
+/// What the whole of what a settlement reports costs, where it says so: a correction may have found
+/// less to give back than it should have.
+fn price(settlement: &Settlement) -> Option<i64> {
+    let credits = match (&settlement.receipt.price, &settlement.amount) {
+        (Some(price), _) => price.credits,
+        (None, Amount::Credits(credits)) if settlement.outcome == Outcome::Succeeded => {
+            credits.get()
+        }
+        (None, Amount::Credits(_) | Amount::Usage(_)) => return None,
+    };
+    i64::try_from(credits).ok()
+}
+
+/// What a settlement that charged something took of the account.
+fn paid(settlement: &Settlement) -> i64 {
+    settlement.receipt.credits as i64 - unpaid(settlement)
 }
 
 /// What a settlement charged and nobody could pay.
@@ -247,19 +288,4 @@ fn ended(entry: &Entry) -> bool {
         .settlement
         .as_deref()
         .is_some_and(|settlement| settlement.last)
-}
-
-/// The commits that the era of the last one has charged anew, and those that count: the era's own
-/// and what it went on from.
-fn eras(usage: &[Entry]) -> (Vec<&Entry>, Vec<&Entry>) {
-    let number = |entry: &Entry| entry.settlement.as_deref().map_or(0, |known| known.commit);
-    let goes_on = |pair: &[Entry]| number(&pair[0]) < number(&pair[1]);
-    let start = usage.windows(2).rposition(|pair| !goes_on(pair));
-    let start = start.map_or(0, |before| before + 1);
-    let first = usage.get(start).map_or(0, number);
-    let places = usage.iter().enumerate();
-    let (again, counted): (Vec<_>, Vec<_>) =
-        places.partition(|(place, entry)| *place < start && number(entry) >= first);
-    let again = again.into_iter().map(|(_, entry)| entry).collect();
-    (again, counted.into_iter().map(|(_, entry)| entry).collect())
 }

@@ -70,6 +70,7 @@ macro_rules! conformance {
                 a_settlement_after_the_end_is_a_duplicate,
                 commits_after_an_older_state_are_reversed,
                 whoever_forgets_charges_what_others_do,
+                whoever_forgets_charges_the_same_at_once,
                 a_correction_before_the_reversal_gives_back_once;
             changes:
                 numbers_have_no_gaps,
