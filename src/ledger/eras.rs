@@ -167,8 +167,7 @@ impl<'a> Course<'a> {
         self.known
             .retain(|(known, _)| known.commit < settlement.commit);
         let took = self.took(settlement);
-        self.known.push((settlement, 0));
-        let reported = price(settlement).unwrap_or(self.charged_by_store());
+        let reported = price(settlement).unwrap_or(self.charged_by_store() + added(settlement));
         let due = match (self.ended, settlement.last) {
             (true, _) => 0,
             (false, true) => reported - self.charged,
@@ -187,9 +186,7 @@ impl<'a> Course<'a> {
             paid
         };
         let beyond = (took - should).max(0);
-        if let Some((_, back)) = self.known.last_mut() {
-            *back = beyond;
-        }
+        self.known.push((settlement, beyond));
         beyond
     }
 

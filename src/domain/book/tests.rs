@@ -18,31 +18,6 @@ use crate::domain::{
     usage::{Action, Amount, Outcome},
 };
 
-#[test]
-fn what_was_kept_is_set_aside_again_once() {
-    let mut desk = Desk::new(100, OveragePolicy::Debt);
-    desk.reserve("open", 10);
-    desk.reserve("settled", 20);
-    desk.commit("settled", 20, false);
-    let mut blank = desk.book.account.clone();
-    blank.grants[0].held = 0;
-    let mut again = Book::new(blank, []);
-    for _ in 0..2 {
-        for (id, packed) in desk.book.reservations() {
-            again.restore(id.clone(), packed.clone());
-        }
-    }
-    assert_eq!(again.account, desk.book.account);
-    assert_eq!(again.due, desk.book.due);
-    assert_eq!(again.reservations, desk.book.reservations);
-    assert_eq!(again.broken_invariant(desk.now), None);
-    let damaged = ReservationId::new("damaged").unwrap();
-    again.restore(damaged, Packed::from_bytes(&[0]));
-    let broken = again.broken_invariant(desk.now).unwrap();
-    assert!(broken.starts_with("reservation damaged: "), "{broken}");
-    assert_eq!(again.open_count(), 1);
-}
-
 const START: Timestamp = Timestamp::from_millis(1_769_853_600_000);
 
 struct Desk {
@@ -316,4 +291,29 @@ fn a_reservation_that_cannot_be_read_refuses_its_own_steps_and_no_others() {
     assert_eq!(desk.book.expire_due(10, late, &mut desk.effects), 1);
     assert_eq!(desk.book.open_count(), 0, "not due for ever");
     assert!(desk.book.forget(&damaged, desk.now));
+}
+
+#[test]
+fn what_was_kept_is_set_aside_again_once() {
+    let mut desk = Desk::new(100, OveragePolicy::Debt);
+    desk.reserve("open", 10);
+    desk.reserve("settled", 20);
+    desk.commit("settled", 20, false);
+    let mut blank = desk.book.account.clone();
+    blank.grants[0].held = 0;
+    let mut again = Book::new(blank, []);
+    for _ in 0..2 {
+        for (id, packed) in desk.book.reservations() {
+            again.restore(id.clone(), packed.clone());
+        }
+    }
+    assert_eq!(again.account, desk.book.account);
+    assert_eq!(again.due, desk.book.due);
+    assert_eq!(again.reservations, desk.book.reservations);
+    assert_eq!(again.broken_invariant(desk.now), None);
+    let damaged = ReservationId::new("damaged").unwrap();
+    again.restore(damaged, Packed::from_bytes(&[0]));
+    let broken = again.broken_invariant(desk.now).unwrap();
+    assert!(broken.starts_with("reservation damaged: "), "{broken}");
+    assert_eq!(again.open_count(), 1);
 }
